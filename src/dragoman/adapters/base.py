@@ -1,0 +1,308 @@
+"""The contract between the engine and what knows one CLI. Nothing here waits, reads a clock or opens a file.
+
+An `Adapter` says what to run (`Adapter.plan`) and how to talk with it (`Adapter.dialogue`). A `Dialogue` belongs to one
+channel, that is one child process: the engine tells it what it wants and what the child wrote, and it returns *acts*:
+bytes to write, events, the end of a turn. So every adapter is tested from transcripts, without a process::
+
+    engine                                  dialogue
+    start()                            ->   Write(handshake) …
+    receive(STDOUT, frames)            ->   Ready
+    begin(turn)                        ->   Write(prompt), Close
+    receive(STDOUT, frames)            ->   Emit(turn, Text) …, Done(turn, Completed)
+    interrupt(turn) | closed(exit)     ->   Write(interrupt) | Done(turn, Failed)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+from dragoman.schemas import Access, Billing, ErrorCode, ErrorInfo, Event, FinishReason, Usage
+
+TurnId = str
+Clock = Literal["startup", "idle"]
+Strength = Literal["enforced", "agent-honoured", "none"]
+"""Who holds the child to its access: the CLI's sandbox or tool list, the model's good will, or nobody."""
+
+
+class Stream(Enum):
+    """The child's two outputs."""
+
+    STDOUT = 1
+    STDERR = 2
+
+
+class Framing(Enum):
+    """How stdout is cut before the dialogue sees it. stderr is always cut in lines."""
+
+    LINES = "lines"
+    RAW = "raw"
+
+
+class Stdout(Enum):
+    """Where the child writes its output. FILE for CLIs that lose what they pipe: a private file, followed as it grows."""
+
+    PIPE = "pipe"
+    FILE = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One question as the provider is to get it. Everything goes with every turn; nothing sticks."""
+
+    id: TurnId
+    prompt: str
+    system: str | None = None
+    model: str | None = None
+    access: Access = "read-only"
+    cwd: Path | None = None
+    """The folder the child may look at; None: an empty folder and no tools."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What was found on this machine."""
+
+    path: Path
+    version: tuple[int, ...] | None = None
+    """None when the version is not known, or was not asked for."""
+    version_text: str = ""
+    environment: frozenset[str] = frozenset()
+    """Names (never values) of the variables that will reach the child."""
+
+    def at_least(self, *version: int) -> bool:
+        """Whether the version is known and not older than this one."""
+        return self.version is not None and self.version >= version
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """An argument with a caller's value in it: ``prefix`` + ``value``. Logs show only the prefix."""
+
+    prefix: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateFile:
+    """An argument that names a file only the child's user can read: ``prefix`` + the path of a file with ``content``."""
+
+    prefix: str
+    name: str
+    content: bytes
+
+
+Argument = str | Value | PrivateFile
+
+
+@dataclass(frozen=True, slots=True)
+class StopStep:
+    """One step of stopping a channel, and how long to wait after it before the next one."""
+
+    act: Literal["interrupt", "eof", "term", "kill"]
+    wait_s: float
+
+
+STOP_BY_SIGNAL = (StopStep("term", 3.0), StopStep("kill", 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A child process to start."""
+
+    argv: tuple[Argument, ...]
+    """Without the program itself."""
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Set on top of the allowlisted environment."""
+    framing: Framing = Framing.LINES
+    stdout: Stdout = Stdout.PIPE
+    stop: tuple[StopStep, ...] = STOP_BY_SIGNAL
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to open a channel to, and what may share it."""
+
+    channel: Launch
+    host_key: str
+    """What binds when the process starts: two turns with the same key can use the same process."""
+    capacity: int | None = 1
+    """How many turns at once; None: no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How the child ended: an exit code, or minus the signal's number."""
+
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The turn ended with an answer. ``text`` None: the text events joined are the answer."""
+
+    text: str | None = None
+    finish_reason: FinishReason = "stop"
+    model: str | None = None
+    usage: Usage | None = None
+    billing: Billing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The turn ended without an answer; text events seen so far are kept as partial text."""
+
+    error: ErrorInfo
+    model: str | None = None
+    usage: Usage | None = None
+    finish_reason: FinishReason = "error"
+
+
+Outcome = Completed | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The channel takes turns now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Bytes for the child's stdin."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the child's stdin after what was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """Something happened in a turn."""
+
+    turn: TurnId
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A turn ended. What comes later for it is ignored."""
+
+    turn: TurnId
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """The channel cannot be used for another turn."""
+
+    reason: str
+
+
+Act = Ready | Write | Close | Emit | Done | Poison
+
+
+class Refused(Exception):  # noqa: N818 - the word of the contract: a refusal, not a fault
+    """The adapter cannot do this turn; nothing was started."""
+
+    def __init__(self, code: ErrorCode, message: str, next_step: str | None = None) -> None:
+        super().__init__(message)
+        self.error = ErrorInfo.of(code, message, next_step=next_step)
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """The CLI's own way to tell whether somebody is logged in: a command that ends soon and spends nothing."""
+
+    argv: tuple[str, ...]
+    hint: str
+    """What a person does when they are not logged in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A provider as data. Ask it, never the provider's name."""
+
+    name: str
+    title: str
+    description: str
+    """One or two sentences for an agent that chooses a provider."""
+    executables: tuple[str, ...]
+    """Names to look for on PATH, best first."""
+    install_hint: str
+    order: int = 50
+    """Place in the default order; small is first."""
+    version_argv: tuple[str, ...] = ("--version",)
+    plan_needs_version: bool = False
+    minimum_version: tuple[int, ...] | None = None
+    login: Login | None = None
+    pass_env: tuple[str, ...] = ()
+    """Variables of the user's that configure this CLI and carry no metered key. A trailing ``*`` matches a prefix."""
+    metered_env: tuple[str, ...] = ()
+    """Variables with keys that are billed per token; they reach the child only with ``credentials = "inherit"``."""
+    clocks: frozenset[Clock] = frozenset[Clock](("startup", "idle"))
+    """Which of these clocks apply; a CLI that prints only at its end has no ``startup`` and no ``idle``."""
+    own_retries: Literal["none", "limited", "unlimited"] = "none"
+    """Whether the CLI tries again by itself: not, held to a known bound, or beyond our control."""
+    strength: Mapping[Access, Strength] = field(default_factory=dict[Access, Strength])
+    """The accesses it can be held to, and by whom. An access that is missing is refused."""
+    reads_folder: bool = True
+    """Whether a ``cwd`` is of any use to it."""
+    takes_model: bool = True
+    takes_system_prompt: bool = True
+    billing: Billing = "unknown"
+
+
+class Dialogue(Protocol):
+    """The talk with one channel. Pure: the same inputs give the same acts."""
+
+    def start(self) -> Iterable[Act]:
+        """The channel is open."""
+        ...
+
+    def begin(self, turn: Turn) -> Iterable[Act]:
+        """Put a turn to it. Called only after `Ready`, and never beyond the plan's capacity."""
+        ...
+
+    def receive(self, stream: Stream, frames: Sequence[bytes]) -> Iterable[Act]:
+        """What the child wrote since the last time, at least one frame. Whatever it is, this does not raise."""
+        ...
+
+    def interrupt(self, turn: TurnId) -> Iterable[Act] | None:
+        """Ask the child to give the turn up; None: it has no such way and the channel is stopped instead."""
+        ...
+
+    def closed(self, end: Exit) -> Iterable[Act]:
+        """The child ended and everything it wrote was received. Must end every open turn with `Done`."""
+        ...
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """What knows one CLI. The entry point group ``dragoman.adapters`` names an instance."""
+
+    @property
+    def profile(self) -> Profile:
+        """The provider as data."""
+        ...
+
+    def plan(self, turn: Turn, found: Installed) -> Plan:
+        """What to run for this turn.
+
+        Raises:
+            Refused: the turn cannot be done by this CLI in this version; nothing is started.
+        """
+        ...
+
+    def dialogue(self, plan: Plan) -> Dialogue:
+        """A new dialogue for a channel opened by this plan."""
+        ...
+
+    def logged_in(self, code: int, stdout: str, stderr: str) -> bool | None:
+        """What `Profile.login`'s command said; None when it does not tell."""
+        ...

@@ -1,0 +1,62 @@
+"""The vocabulary: requests, replies, events and errors. Imports nothing else of this package."""
+
+from dragoman.schemas.errors import (
+    RULES,
+    CodeRule,
+    Effects,
+    ErrorCategory,
+    ErrorCode,
+    ErrorInfo,
+    LLMAPIError,
+    LLMConnectionError,
+    LLMError,
+    RateLimitError,
+    error_from,
+)
+from dragoman.schemas.events import Bound, Event, Notice, Retrying, Started, Text, Thought, Tool, Usage
+from dragoman.schemas.replies import Attempt, Billing, ConversationTurn, FinishReason, LLMResponse, Status
+from dragoman.schemas.requests import (
+    ACCESS_ORDER,
+    Access,
+    LLMRequest,
+    Message,
+    Seconds,
+    TimeoutConfig,
+    TimeoutOverrides,
+)
+
+__all__ = [
+    "ACCESS_ORDER",
+    "RULES",
+    "Access",
+    "Attempt",
+    "Billing",
+    "Bound",
+    "CodeRule",
+    "ConversationTurn",
+    "Effects",
+    "ErrorCategory",
+    "ErrorCode",
+    "ErrorInfo",
+    "Event",
+    "FinishReason",
+    "LLMAPIError",
+    "LLMConnectionError",
+    "LLMError",
+    "LLMRequest",
+    "LLMResponse",
+    "Message",
+    "Notice",
+    "RateLimitError",
+    "Retrying",
+    "Seconds",
+    "Started",
+    "Status",
+    "Text",
+    "Thought",
+    "TimeoutConfig",
+    "TimeoutOverrides",
+    "Tool",
+    "Usage",
+    "error_from",
+]

@@ -1,0 +1,80 @@
+"""Events: what happened in a call while it ran, the same types for every provider."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Started(_Event):
+    """The provider took the turn: a process runs, or a request went out."""
+
+    type: Literal["started"] = "started"
+    provider: str
+    model: str | None = None
+    version: str | None = None
+
+
+class Bound(_Event):
+    """The provider named the native session the turn belongs to."""
+
+    type: Literal["bound"] = "bound"
+    native_session: str
+
+
+class Text(_Event):
+    """A piece of the answer, in order."""
+
+    type: Literal["text"] = "text"
+    text: str
+
+
+class Thought(_Event):
+    """A piece of the model's reasoning, where the provider shows it."""
+
+    type: Literal["thought"] = "thought"
+    text: str
+
+
+class Tool(_Event):
+    """The provider's own tool was used, such as reading a file."""
+
+    type: Literal["tool"] = "tool"
+    name: str
+    detail: str = ""
+    reads_only: bool = False
+    """Whether this use can have changed nothing. False when unsure."""
+
+
+class Retrying(_Event):
+    """The CLI itself tries again after an upstream failure. It does not count as activity."""
+
+    type: Literal["retrying"] = "retrying"
+    attempt: int
+    cause: str
+    delay_s: float | None = None
+
+
+class Usage(_Event):
+    """Tokens and cost, as far as the provider tells. As an event: the figures so far."""
+
+    type: Literal["usage"] = "usage"
+    input_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+
+
+class Notice(_Event):
+    """Something a person may want to know that is not part of the answer."""
+
+    type: Literal["notice"] = "notice"
+    message: str
+
+
+Event = Annotated[Started | Bound | Text | Thought | Tool | Retrying | Usage | Notice, Field(discriminator="type")]

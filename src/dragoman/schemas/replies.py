@@ -1,0 +1,77 @@
+"""What a caller gets back: the same shape for success and failure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dragoman.schemas.errors import ErrorInfo
+from dragoman.schemas.events import Usage
+from dragoman.schemas.requests import LLMRequest
+
+Status = Literal["completed", "running", "failed", "cancelled", "interrupted"]
+Billing = Literal["subscription", "metered", "local", "unknown"]
+FinishReason = Literal["stop", "max_tokens", "refused", "cancelled", "error"]
+
+
+class Attempt(BaseModel):
+    """One run of a provider within a call."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    number: int
+    provider: str
+    duration_s: float
+    error: ErrorInfo | None = None
+
+
+class LLMResponse(BaseModel):
+    """The reply: how a call ended, what was answered and what it cost.
+
+    ``text`` holds what was received, also when the call failed or was cancelled part-way.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: Status
+    text: str = ""
+    conversation_id: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    usage: Usage | None = None
+    billing: Billing = "unknown"
+    finish_reason: FinishReason | None = None
+    duration_s: float = 0.0
+    first_output_s: float | None = None
+    attempts: tuple[Attempt, ...] = ()
+    job_id: str | None = None
+    truncated: bool = False
+    next_page: int | None = None
+    notices: tuple[str, ...] = ()
+    error: ErrorInfo | None = None
+    call_id: str | None = None
+
+    def public(self) -> dict[str, Any]:
+        """The reply as a JSON-ready dictionary for tools and ``--json``: ``attempts`` is a count, empty fields are left out."""
+        data = self.model_dump(mode="json", exclude_none=True, exclude={"attempts", "usage"})
+        if self.usage is not None:
+            data["usage"] = self.usage.model_dump(mode="json", exclude_none=True, exclude={"type"})
+        data["attempts"] = len(self.attempts)
+        if not self.truncated:
+            del data["truncated"]
+        if not self.notices:
+            del data["notices"]
+        return data
+
+
+class ConversationTurn(BaseModel):
+    """One question and its reply."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    turn_number: int
+    request: LLMRequest
+    response: LLMResponse
+    timestamp: datetime = Field(default_factory=lambda: datetime.now(UTC))

@@ -1,0 +1,111 @@
+"""What a caller asks for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Access = Literal["read-only", "edit", "full"]
+"""What the child may do. Ordered from least to most."""
+
+ACCESS_ORDER: tuple[Access, ...] = get_args(Access)
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class TimeoutConfig(BaseModel):
+    """The seven clocks of a call, in seconds. Each failure by time names the clock that fired."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    queue: Seconds = 60.0
+    """Waiting for a free place."""
+    spawn: Seconds = 5.0
+    """Starting the process."""
+    startup: Seconds = 60.0
+    """From the start to the first sign of life."""
+    idle: Seconds = 180.0
+    """Between two signs of life. The CLI's own retries are none."""
+    attempt: Seconds = 900.0
+    """One run, from start to reply."""
+    call: Seconds = 1800.0
+    """The whole call, queue and every attempt included."""
+    grace: Seconds = 5.0
+    """For a child to end by itself before it is killed."""
+
+    @classmethod
+    def interactive(cls) -> TimeoutConfig:
+        """The preset for a person who waits at a prompt: short clocks."""
+        return cls(spawn=5.0, startup=10.0, idle=5.0, attempt=60.0, call=60.0, grace=5.0)
+
+
+class TimeoutOverrides(BaseModel):
+    """Some of the clocks of `TimeoutConfig`; what is left out keeps its value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    queue: Seconds | None = None
+    spawn: Seconds | None = None
+    startup: Seconds | None = None
+    idle: Seconds | None = None
+    attempt: Seconds | None = None
+    call: Seconds | None = None
+    grace: Seconds | None = None
+
+    def over(self, base: TimeoutConfig) -> TimeoutConfig:
+        """`base` with these clocks in place of its own."""
+        return base.model_copy(update=self.model_dump(exclude_none=True))
+
+
+class Message(BaseModel):
+    """One message of a conversation."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["user", "assistant", "system"]
+    content: str
+    timestamp: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    metadata: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
+class LLMRequest(BaseModel):
+    """One question to one provider.
+
+    ``prompt`` is text and nothing else: it is never read as a flag, a slash command or a file mention.
+    Without ``cwd`` the provider gets an empty folder and no tools; with it, it may look at that folder.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompt: str = Field(min_length=1)
+    provider: str | None = Field(default=None, description="Which provider to ask; None: the first that is ready")
+    model: str | None = Field(default=None, min_length=1, max_length=200)
+    system_prompt: str | None = None
+    cwd: Path | None = None
+    access: Access = "read-only"
+    timeouts: TimeoutOverrides = TimeoutOverrides()
+
+    @field_validator("prompt", "system_prompt", "model")
+    @classmethod
+    def _no_nul(cls, value: str | None) -> str | None:
+        # A NUL ends a C string: CLIs cut there or replace it, so the model would see another prompt.
+        if value is not None and "\0" in value:
+            raise ValueError("contains a NUL character; remove it")
+        return value
+
+    @field_validator("prompt")
+    @classmethod
+    def _not_blank(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("is empty; write a question")
+        return value
+
+    @field_validator("model")
+    @classmethod
+    def _not_a_flag(cls, value: str | None) -> str | None:
+        if value is not None and value.startswith("-"):
+            raise ValueError(f"is {value!r}: a model name does not begin with a dash")
+        return value
