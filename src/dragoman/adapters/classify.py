@@ -31,7 +31,7 @@ _BY_TEXT: Sequence[tuple[ErrorCode, re.Pattern[str]]] = tuple(
         (ErrorCode.RATE_LIMITED, r"rate.?limit|too many requests|\b429\b"),
         (ErrorCode.AUTH, r"not logged in|unauthorized|authentication|invalid api key|no key found|\b40[13]\b|log ?in"),
         (ErrorCode.OVERLOADED, r"overloaded|at capacity|high demand|\b5(03|29)\b"),
-        (ErrorCode.REFUSED, r"safeguards flagged|content policy|refus"),
+        (ErrorCode.REFUSED, r"safeguards flagged|content policy|\brefusal\b"),
         (
             ErrorCode.NETWORK,
             r"connection (refused|error|reset)|econnre|enotfound|etimedout|network|stream disconnected|timed? ?out|dns",
