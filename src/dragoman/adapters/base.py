@@ -43,7 +43,7 @@ class Framing(Enum):
 
 
 class Stdout(Enum):
-    """Where the child writes its output. FILE for CLIs that lose what they pipe: a private file, followed as it grows."""
+    """Where the child writes its output. FILE: a private file, followed as it grows, for CLIs that lose what they pipe."""
 
     PIPE = "pipe"
     FILE = "file"
@@ -88,7 +88,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class PrivateFile:
-    """An argument that names a file only the child's user can read: ``prefix`` + the path of a file with ``content``."""
+    """An argument that names a file only this user can read: ``prefix`` + the path of a file with ``content``."""
 
     prefix: str
     name: str
@@ -235,6 +235,10 @@ class Profile:
     executables: tuple[str, ...]
     """Names to look for on PATH, best first."""
     install_hint: str
+    module: str | None = None
+    """For a CLI that comes with us: it runs as ``python -m MODULE`` of this interpreter, whatever is on PATH."""
+    needs_modules: tuple[str, ...] = ()
+    """Top-level modules that must be importable for ``module`` to be installed."""
     order: int = 50
     """Place in the default order; small is first."""
     version_argv: tuple[str, ...] = ("--version",)

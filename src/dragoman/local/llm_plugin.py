@@ -1,0 +1,80 @@
+"""Our plugin of the `llm` CLI: the model ``smollm2``. Every `llm` start in this venv imports it: keep it light."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import llm
+from pydantic import Field
+
+MODEL_ID = "smollm2"
+CUT = "smollm2: the answer was cut at max_tokens"
+"""What stderr says when the model did not come to an end by itself."""
+
+DEFAULT_SYSTEM = "Answer in one short sentence."
+"""Without a system prompt so small a model gets easy questions wrong that it gets right with this one."""
+
+
+class SmolLM2(llm.Model):
+    """SmolLM2 135M: small enough for any machine, and no more than that."""
+
+    model_id = MODEL_ID
+    can_stream = True
+    supports_schema = True
+
+    class Options(llm.Options):  # pyright: ignore[reportIncompatibleVariableOverride] - how `llm` wants it
+        """What a caller may set."""
+
+        temperature: float = Field(default=0.0, ge=0, le=2, description="0 gives the same answer every time")
+        max_tokens: int = Field(default=256, ge=1, le=4096, description="The most tokens to answer with")
+        seed: int | None = Field(default=None, ge=0, description="For a temperature above 0")
+
+    def execute(
+        self,
+        prompt: llm.Prompt,
+        stream: bool,  # noqa: ARG002 - `llm` passes it; the pieces come all the same
+        response: llm.Response,
+        conversation: llm.Conversation | None,
+    ) -> Iterator[str]:
+        """The answer in pieces; `llm` joins them when nobody streams."""
+        from dragoman.local import model, weights
+
+        path = weights.find_weights(weights.weights_folder())
+        if path is None:
+            raise llm.ModelError(f"the weights of {MODEL_ID} are not here yet; run `{weights.FETCH_COMMAND}`")
+        options: Any = prompt.options
+        asked: Any = prompt  # `llm` types a schema as a bare dict
+        told: Any = response  # and details of the usage likewise
+        try:
+            ending = yield from model.answer(
+                model.load_server(path),
+                _messages(prompt, conversation),
+                temperature=options.temperature,
+                max_tokens=options.max_tokens,
+                seed=options.seed,
+                schema=asked.schema,
+            )
+        except model.ModelFailedError as error:
+            raise llm.ModelError(str(error)) from error
+        told.set_usage(input=ending.input_tokens, output=ending.output_tokens)
+        response.response_json = {"finish_reason": ending.finish_reason}
+        if ending.finish_reason == "length":
+            sys.stderr.write(f"{CUT} {options.max_tokens}\n")
+
+
+def _messages(prompt: llm.Prompt, conversation: llm.Conversation | None) -> list[dict[str, str]]:
+    messages = [{"role": "system", "content": prompt.system or DEFAULT_SYSTEM}]
+    responses: Any = conversation.responses if conversation else ()
+    for earlier in responses:
+        messages.append({"role": "user", "content": earlier.prompt.prompt or ""})
+        messages.append({"role": "assistant", "content": earlier.text()})
+    messages.append({"role": "user", "content": prompt.prompt or ""})
+    return messages
+
+
+@llm.hookimpl
+def register_models(register: Callable[[llm.Model], None]) -> None:
+    """Make the model known to `llm`."""
+    register(SmolLM2())
