@@ -37,14 +37,14 @@ _BY_TEXT: Sequence[tuple[ErrorCode, re.Pattern[str]]] = tuple(
             r"connection (refused|error|reset)|econnre|enotfound|etimedout|network|stream disconnected|timed? ?out|dns",
         ),
         (ErrorCode.BAD_REQUEST, r"unknown model|model.{0,40}(not (exist|found)|may not exist)|\b4(00|04|22)\b|invalid"),
-        (ErrorCode.NETWORK, r"internal server error|\b5\d\d\b"),
+        (ErrorCode.OVERLOADED, r"internal server error|\b5\d\d\b"),
     )
 )
 
 
 def code_from_status(status: int) -> ErrorCode:
-    """The error code for an upstream HTTP status. A server's own fault (5xx) is ``overloaded`` when it says so, else ``network``."""
-    return _BY_STATUS.get(status) or (ErrorCode.NETWORK if status >= 500 else ErrorCode.BAD_REQUEST)
+    """The error code for an upstream HTTP status. A server's own fault is ``overloaded``: it cannot serve now."""
+    return _BY_STATUS.get(status) or (ErrorCode.OVERLOADED if status >= 500 else ErrorCode.BAD_REQUEST)
 
 
 def code_from_text(text: str, default: ErrorCode) -> ErrorCode:

@@ -1,0 +1,7 @@
+"""One way for every call: route, limit, run, record; and the processes that calls own."""
+
+from dragoman.engine.call import Call, EventLog
+from dragoman.engine.engine import Engine
+from dragoman.engine.jobs import Jobs
+
+__all__ = ["Call", "Engine", "EventLog", "Jobs"]

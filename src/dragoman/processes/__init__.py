@@ -1,0 +1,18 @@
+"""Owning child processes and their streams. Knows no word of LLMs."""
+
+from dragoman.processes.capture import Captured, capture
+from dragoman.processes.child import Child, Command, SpawnError, spawn
+from dragoman.processes.framing import LineFramer, Tail
+from dragoman.processes.private import PrivateFolder
+
+__all__ = [
+    "Captured",
+    "Child",
+    "Command",
+    "LineFramer",
+    "PrivateFolder",
+    "SpawnError",
+    "Tail",
+    "capture",
+    "spawn",
+]

@@ -14,6 +14,7 @@ from dragoman.schemas.errors import (
     error_from,
 )
 from dragoman.schemas.events import Bound, Event, Notice, Retrying, Started, Text, Thought, Tool, Usage
+from dragoman.schemas.providers import ProviderState, ProviderStatus
 from dragoman.schemas.replies import Attempt, Billing, ConversationTurn, FinishReason, LLMResponse, Status
 from dragoman.schemas.requests import (
     ACCESS_ORDER,
@@ -47,6 +48,8 @@ __all__ = [
     "LLMResponse",
     "Message",
     "Notice",
+    "ProviderState",
+    "ProviderStatus",
     "RateLimitError",
     "Retrying",
     "Seconds",

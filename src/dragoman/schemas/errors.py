@@ -141,6 +141,11 @@ class ErrorInfo(BaseModel):
             stderr_tail=stderr_tail,
         )
 
+    def with_effects(self, effects: Effects) -> ErrorInfo:
+        """The same failure with what is known of its effects; ``retryable`` follows."""
+        retryable = RULES[self.code].retryable and effects == "none"
+        return self.model_copy(update={"effects": effects, "retryable": retryable})
+
 
 class LLMError(Exception):
     """A call failed. ``info`` has the facts; ``reply``, when set, has what was kept, such as partial text."""

@@ -54,7 +54,7 @@ class LLMResponse(BaseModel):
     call_id: str | None = None
 
     def public(self) -> dict[str, Any]:
-        """The reply as a JSON-ready dictionary for tools and ``--json``: ``attempts`` is a count, empty fields are left out."""
+        """The reply for tools and ``--json``, ready for JSON: ``attempts`` is a count, empty fields are left out."""
         data = self.model_dump(mode="json", exclude_none=True, exclude={"attempts", "usage"})
         if self.usage is not None:
             data["usage"] = self.usage.model_dump(mode="json", exclude_none=True, exclude={"type"})

@@ -1,0 +1,97 @@
+"""A call as the engine owns it: its event log, which anyone may follow from the start, and its reply."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+
+from dragoman.schemas import Event, LLMRequest, LLMResponse
+
+
+class EventLog:
+    """What happened, in order. Followers see all of it, however late they come."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.closed = False
+        self._changed = anyio.Event()
+
+    def append(self, event: Event) -> None:
+        """Add an event and wake the followers."""
+        self.events.append(event)
+        self._wake()
+
+    def close(self) -> None:
+        """No more events come."""
+        self.closed = True
+        self._wake()
+
+    async def follow(self, start: int = 0) -> AsyncGenerator[Event]:
+        """Every event from number `start` on; ends when the call ends."""
+        async for batch in self.batches(start):
+            for event in batch:
+                yield event
+
+    async def batches(self, start: int = 0) -> AsyncGenerator[Sequence[Event]]:
+        """Like `follow`, a list of those that came since the last one at a time."""
+        while True:
+            changed = self._changed
+            if new := self.events[start:]:
+                start += len(new)
+                yield new
+            elif self.closed:
+                return
+            else:
+                await changed.wait()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+
+class Call:
+    """One question on its way. It runs in the engine's task, so a caller that goes away does not end it; `cancel` does."""
+
+    def __init__(self, request: LLMRequest, face: str) -> None:
+        self.id = secrets.token_hex(8)
+        self.request = request
+        self.face = face
+        self.created = time.monotonic()
+        self.log = EventLog()
+        self.scope = anyio.CancelScope()
+        self._reply: LLMResponse | None = None
+        self._done = anyio.Event()
+
+    @property
+    def reply(self) -> LLMResponse | None:
+        """The reply, once there is one."""
+        return self._reply
+
+    async def outcome(self) -> LLMResponse:
+        """Wait for the reply. A failure is a reply too; nothing is raised for it. Giving up the wait leaves the call alone."""
+        await self._done.wait()
+        assert self._reply is not None  # noqa: S101 - set before the event
+        return self._reply
+
+    def cancel(self) -> None:
+        """End the call. Its child is stopped in the background; `outcome` gives what was received."""
+        self.scope.cancel()
+
+    def finish(self, reply: LLMResponse) -> None:
+        """Set the reply. For the engine."""
+        self._reply = reply
+        self.log.close()
+        self._done.set()
+
+    @asynccontextmanager
+    async def owned(self) -> AsyncIterator[Call]:
+        """Tie the call to the block: leaving it before the reply is there cancels the call."""
+        try:
+            yield self
+        finally:
+            if self._reply is None:
+                self.cancel()

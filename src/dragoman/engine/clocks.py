@@ -1,0 +1,51 @@
+"""The clocks of one attempt, kept as the moving deadline of one cancel scope."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import anyio
+
+from dragoman.adapters.base import Profile
+from dragoman.schemas import TimeoutConfig
+
+RunClock = Literal["spawn", "startup", "idle", "attempt", "call"]
+
+
+class Clocks:
+    """Arms the earliest of the clocks that apply; after the scope was cancelled, `fired` names the one."""
+
+    def __init__(self, timeouts: TimeoutConfig, profile: Profile, call_deadline: float) -> None:
+        self.scope = anyio.CancelScope()
+        self._timeouts = timeouts
+        self._profile = profile
+        self._hard: tuple[float, RunClock] = min(
+            (anyio.current_time() + timeouts.attempt, "attempt"), (call_deadline, "call")
+        )
+        self._armed = self._hard
+
+    @property
+    def fired(self) -> RunClock:
+        """The clock that the scope's deadline belongs to."""
+        return self._armed[1]
+
+    def seconds(self) -> float:
+        """How long the clock that fired was set to."""
+        return float(getattr(self._timeouts, self.fired))
+
+    def spawning(self) -> None:
+        """The process is being started."""
+        self._arm("spawn", self._timeouts.spawn)
+
+    def starting(self) -> None:
+        """The process runs and has said nothing yet."""
+        self._arm("startup", self._timeouts.startup if "startup" in self._profile.clocks else math.inf)
+
+    def alive(self) -> None:
+        """The process gave a sign of life."""
+        self._arm("idle", self._timeouts.idle if "idle" in self._profile.clocks else math.inf)
+
+    def _arm(self, clock: RunClock, seconds: float) -> None:
+        self._armed = min((anyio.current_time() + seconds, clock), self._hard)
+        self.scope.deadline = self._armed[0]

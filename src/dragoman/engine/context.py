@@ -1,0 +1,115 @@
+"""What one call carries down the layers, and what the layers leave in it for the reply."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import anyio
+
+from dragoman.adapters.base import Adapter, Completed, Failed, Outcome
+from dragoman.config import ProviderSettings
+from dragoman.engine.call import Call
+from dragoman.engine.finding import Program
+from dragoman.schemas import (
+    Attempt,
+    ErrorCode,
+    ErrorInfo,
+    Event,
+    LLMResponse,
+    Notice,
+    Status,
+    Text,
+    TimeoutConfig,
+    Usage,
+)
+
+MAX_NOTICES = 20
+
+
+@dataclass(slots=True)
+class Route:
+    """Who answers, and how they are set up."""
+
+    name: str
+    adapter: Adapter
+    settings: ProviderSettings
+    program: Program
+    timeouts: TimeoutConfig
+
+
+@dataclass(slots=True)
+class Context:
+    """One call on its way through the layers."""
+
+    call: Call
+    capture_bytes: int
+    route: Route | None = None
+    deadline: float = 0.0
+    """On the event loop's clock; set by the layer that routes, since the clocks are the provider's."""
+    attempts: list[Attempt] = field(default_factory=list[Attempt])
+    texts: list[str] = field(default_factory=list[str])
+    notices: list[str] = field(default_factory=list[str])
+    kept_bytes: int = 0
+    first_output_s: float | None = None
+    model: str | None = None
+    usage: Usage | None = None
+    queued_at: float = field(default_factory=anyio.current_time)
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether more came than may be kept."""
+        return self.kept_bytes > self.capture_bytes
+
+    def take(self, event: Event) -> None:
+        """Keep what the reply needs of an event, and log it for the followers."""
+        match event:
+            case Text(text=text):
+                if self.first_output_s is None:
+                    self.first_output_s = time.monotonic() - self.call.created
+                self.texts.append(text)
+                self.kept_bytes += len(text)
+            case Notice(message=message):
+                if message not in self.notices and len(self.notices) < MAX_NOTICES:
+                    self.notices.append(message)
+            case Usage():
+                self.usage = event
+            case _:
+                pass
+        self.call.log.append(event)
+
+    def reply(self, outcome: Outcome | None) -> LLMResponse:
+        """The reply; `outcome` None: the call was cancelled."""
+        received = "".join(self.texts)
+        status: Status = "completed"
+        error: ErrorInfo | None = None
+        match outcome:
+            case Completed():
+                text = outcome.text if outcome.text is not None else received
+                finish_reason = outcome.finish_reason
+            case Failed():
+                status, text, error, finish_reason = "failed", received, outcome.error, outcome.finish_reason
+            case None:
+                status, text, finish_reason = "cancelled", received, "cancelled"
+                error = ErrorInfo.of(ErrorCode.CANCELLED, "the call was cancelled")
+        billing = self.route.adapter.profile.billing if self.route else "unknown"
+        return LLMResponse(
+            status=status,
+            text=text,
+            provider=self.route.name if self.route else self.call.request.provider,
+            model=(outcome.model if outcome else None) or self.model,
+            usage=(outcome.usage if outcome else None) or self.usage,
+            billing=(outcome.billing if isinstance(outcome, Completed) else None) or billing,
+            finish_reason=finish_reason,
+            duration_s=round(time.monotonic() - self.call.created, 6),
+            first_output_s=None if self.first_output_s is None else round(self.first_output_s, 6),
+            attempts=tuple(self.attempts),
+            notices=tuple(self.notices),
+            error=error,
+            call_id=self.call.id,
+        )
+
+
+Handler = Callable[[Context], Awaitable[Outcome]]
+"""One way for every call: each layer is a handler around the next one."""

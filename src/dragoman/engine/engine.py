@@ -1,0 +1,148 @@
+"""The engine: it owns every call, from the request to the reply, and every process a call starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import anyio
+from anyio.abc import TaskGroup
+from loguru import logger
+
+from dragoman.adapters.base import Adapter, Failed, Outcome
+from dragoman.adapters.registry import load_adapters
+from dragoman.config import Configuration, state_folder
+from dragoman.engine.call import Call
+from dragoman.engine.context import Context
+from dragoman.engine.finding import Versions
+from dragoman.engine.host import DialogueHost
+from dragoman.engine.limit import Limiter
+from dragoman.engine.providers import Providers
+from dragoman.engine.record import Recorder
+from dragoman.engine.run import Runner
+from dragoman.engine.workspaces import default_workspaces
+from dragoman.processes import PrivateFolder
+from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, LLMRequest
+
+FINISH_S = 2.0
+"""How long children that gave their answer may take to end, when the engine is left in the ordinary way."""
+STOP_S = 0.15
+"""How long children get between SIGTERM and SIGKILL when the engine must go. Claude Code kills a server 0.3 s after
+it told it to stop."""
+
+
+class Engine:
+    """An async context manager. Leaving it stops what still runs; nothing it started is left behind.
+
+    `folder` is where relative folders begin and the default workspace; `environ` is what children may get parts of.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        adapters: Mapping[str, Adapter] | None = None,
+        environ: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        store_file: Path | None = None,
+    ) -> None:
+        self.configuration = configuration
+        environ = dict(os.environ) if environ is None else environ
+        found, broken = load_adapters() if adapters is None else (adapters, {})
+        versions = Versions()
+        workspaces = configuration.workspaces or default_workspaces(folder or Path.cwd())
+        self.providers = Providers(configuration, found, broken, environ, versions)
+        self._recorder = Recorder(store_file or state_folder() / "dragoman.sqlite3")
+        runner = Runner(configuration, environ, workspaces, versions, self._serve)
+        self._way = self._recorder.around(
+            self.providers.route_layer(Limiter(configuration).around(runner.run)),
+        )
+        self._hosts: set[DialogueHost] = set()
+        self._tasks: TaskGroup | None = None
+
+    async def __aenter__(self) -> Self:
+        self._tasks = await anyio.create_task_group().__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        tasks = self._running()
+        with anyio.CancelScope(shield=True):
+            await self._leave(FINISH_S if kind is None else 0)
+            tasks.cancel_scope.cancel()
+        return await tasks.__aexit__(kind, error, trace)
+
+    def submit(self, request: LLMRequest, *, face: str = "library") -> Call:
+        """Start a call. It goes on until it ends or is cancelled, whoever waits for it."""
+        call = Call(request, face)
+        self._running().start_soon(self._run, call)
+        return call
+
+    @asynccontextmanager
+    async def asking(self, request: LLMRequest, *, face: str = "library") -> AsyncIterator[Call]:
+        """A call that is cancelled when the block is left before its reply is there."""
+        async with self.submit(request, face=face).owned() as call:
+            yield call
+
+    def kill(self) -> None:
+        """Kill every child at once, without waiting. For a process that is about to leave."""
+        for host in list(self._hosts):
+            host.child.close()
+
+    def terminate(self) -> None:
+        """Tell every child to end, without waiting."""
+        for host in list(self._hosts):
+            host.terminate()
+
+    async def _run(self, call: Call) -> None:
+        context = Context(call, self.configuration.limits.capture_bytes)
+        outcome: Outcome | None = None
+        with call.scope:
+            try:
+                outcome = await self._way(context)
+            except LLMError as error:
+                outcome = Failed(error.info)
+            except Exception as error:  # noqa: BLE001 - a fault of ours must end as a reply, not as a hang
+                logger.opt(exception=error).error("call {} failed inside Dragoman", call.id)
+                outcome = Failed(ErrorInfo.of(ErrorCode.INTERNAL, f"a fault in Dragoman: {error!r}", effects="possible"))
+        reply = context.reply(outcome)
+        if context.route is not None and reply.error is not None and reply.error.code is ErrorCode.AUTH:
+            self.providers.forget_login(context.route.name)
+        call.finish(reply)
+        self._recorder.ended(reply)
+
+    def _serve(self, host: DialogueHost, folder: PrivateFolder, call_id: str) -> None:
+        # Entered here and not in the task: between the spawn and the task's first step nobody may lose the child.
+        self._hosts.add(host)
+        self._recorder.process_started(host.child, call_id)
+        self._running().start_soon(self._keep, host, folder)
+
+    async def _keep(self, host: DialogueHost, folder: PrivateFolder) -> None:
+        try:
+            await host.serve()
+        finally:
+            self._hosts.discard(host)
+            self._recorder.process_ended(host.child)
+            folder.close()
+
+    async def _leave(self, patience_s: float) -> None:
+        with anyio.move_on_after(patience_s):
+            for host in list(self._hosts):
+                if host.finishing:
+                    await host.gone.wait()
+        self.terminate()
+        with anyio.move_on_after(STOP_S):
+            for host in list(self._hosts):
+                await host.gone.wait()
+        self.kill()
+        await self._recorder.close()
+
+    def _running(self) -> TaskGroup:
+        if self._tasks is None:
+            raise RuntimeError("the engine is not open: use `async with Engine(…)`")
+        return self._tasks

@@ -1,0 +1,92 @@
+"""Finding a provider's program on this machine, without starting it, and asking it its version when that matters."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dragoman.adapters.base import Installed, Profile
+from dragoman.config import ProviderSettings
+from dragoman.processes import Command, SpawnError, capture
+
+PROBE_TIMEOUT_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program that is there, as the start of an argv."""
+
+    argv: tuple[str, ...]
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A program that is not there."""
+
+    reason: str
+    next_step: str
+
+
+def find_program(profile: Profile, settings: ProviderSettings, environ: Mapping[str, str]) -> Program | Missing:
+    """The program of a provider: what the configuration names, else the first of the profile's names on PATH."""
+    if settings.command:
+        configured = (settings.command,) if isinstance(settings.command, str) else tuple(settings.command)
+        found = shutil.which(str(Path(configured[0]).expanduser()), path=environ.get("PATH", os.defpath))
+        if found is None:
+            return Missing(
+                f"the configured command {configured[0]!r} was not found, or is not executable",
+                f"correct `command` under [providers.{profile.name}]",
+            )
+        return Program((found, *configured[1:]), Path(found))
+    if profile.module is not None:
+        absent = [module for module in profile.needs_modules if importlib.util.find_spec(module) is None]
+        if absent:
+            return Missing(f"the Python package {absent[0]!r} is not installed", profile.install_hint)
+        return Program((sys.executable, "-m", profile.module), Path(sys.executable))
+    for name in profile.executables:
+        if found := shutil.which(name, path=environ.get("PATH", os.defpath)):
+            return Program((found,), Path(found))
+    return Missing(f"{' or '.join(map(repr, profile.executables))} was not found on PATH", profile.install_hint)
+
+
+class Versions:
+    """Versions of programs, asked once per file and remembered until the file changes."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int, int], Installed | Missing] = {}
+
+    async def ask(self, profile: Profile, program: Program, environ: Mapping[str, str]) -> Installed | Missing:
+        """What `program` says of itself; `Missing` when it does not work, such as a package's stub."""
+        stat = program.path.stat()
+        key = (" ".join(program.argv), stat.st_mtime_ns, stat.st_size)
+        if key not in self._known:
+            self._known[key] = await _probe(profile, program, environ)
+        known = self._known[key]
+        return known if isinstance(known, Missing) else replace(known, environment=frozenset(environ))
+
+
+async def _probe(profile: Profile, program: Program, environ: Mapping[str, str]) -> Installed | Missing:
+    command = Command((*program.argv, *profile.version_argv), environ, Path("/"))
+    try:
+        said = await capture(command, PROBE_TIMEOUT_S)
+    except SpawnError as error:
+        return Missing(str(error), profile.install_hint)
+    if said.code is None:
+        return Missing(f"{program.path} did not answer within {PROBE_TIMEOUT_S:.0f} s", profile.install_hint)
+    if said.code != 0:
+        words = (said.stderr.strip() or said.stdout.strip()).splitlines()
+        return Missing(f"{program.path} does not work: {words[0] if words else f'exit {said.code}'}", profile.install_hint)
+    text = said.stdout.strip() or said.stderr.strip()
+    match = re.search(r"\d+(?:\.\d+)+", text)
+    version = tuple(int(part) for part in match[0].split(".")) if match else None
+    if version and profile.minimum_version and version < profile.minimum_version:
+        wanted = ".".join(map(str, profile.minimum_version))
+        return Missing(f"{program.path} is version {match[0] if match else text}; {wanted} or newer is needed", profile.install_hint)
+    return Installed(program.path, version, match[0] if match else "")

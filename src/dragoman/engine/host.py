@@ -1,0 +1,271 @@
+"""A channel that is open: one child process, the dialogue with it, and the turns it works on.
+
+`DialogueHost.serve` owns the child from the spawn to its end and runs in the engine's task group. Turns are put to it by
+`DialogueHost.turn`; whoever waits there may go away at any moment, and `stop` then does the rest in the background.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import anyio
+from loguru import logger
+
+from dragoman.adapters.base import (
+    Act,
+    Close,
+    Dialogue,
+    Done,
+    Emit,
+    Exit,
+    Failed,
+    Framing,
+    Launch,
+    Outcome,
+    Poison,
+    Ready,
+    Stream,
+    Turn,
+    TurnId,
+    Write,
+)
+from dragoman.processes import Child, LineFramer, Tail
+from dragoman.schemas import ErrorCode, ErrorInfo, Event, Notice, Retrying, Text
+
+DRAIN_S = 0.5
+"""How long output may still come after the child itself ended: a grandchild can hold the streams for ever."""
+FINISH_S = 0.5
+"""How long a child that gave its answer may take to end by itself before it is stopped."""
+
+
+class Listener(Protocol):
+    """Who waits for a turn."""
+
+    def event(self, event: Event) -> None:
+        """Something happened in the turn."""
+        ...
+
+    def alive(self) -> None:
+        """The child gave a sign of life. Its own retries are none."""
+        ...
+
+
+@dataclass(slots=True)
+class _Open:
+    turn: Turn
+    listener: Listener | None
+    outcome: Outcome | None = None
+    done: anyio.Event = field(default_factory=anyio.Event)
+
+
+class DialogueHost:
+    """See the module. One host serves as many turns as its plan's capacity says."""
+
+    def __init__(
+        self, child: Child, dialogue: Dialogue, launch: Launch, *, line_bytes: int, stderr_bytes: int
+    ) -> None:
+        self.child = child
+        self.gone = anyio.Event()
+        self.stderr = Tail(stderr_bytes)
+        self.poisoned: str | None = None
+        self._dialogue = dialogue
+        self._launch = launch
+        self._line_bytes = line_bytes
+        self._turns: dict[TurnId, _Open] = {}
+        self._ready = anyio.Event()
+        self._stopping = anyio.Event()
+        self._finished = False
+        self._drained = 0
+        self._all_drained = anyio.Event()
+        self._outbox_send, self._outbox = anyio.create_memory_object_stream[bytes | None](math.inf)
+
+    @property
+    def finishing(self) -> bool:
+        """Whether the child gave its answer and may end by itself."""
+        return self._finished and self._stopping.is_set()
+
+    async def serve(self) -> None:
+        """Run the channel until the child is gone. Cancelled, it kills the child at once."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._write)
+                tasks.start_soon(self._read, Stream.STDOUT)
+                tasks.start_soon(self._read, Stream.STDERR)
+                tasks.start_soon(self._stop_when_asked)
+                self._perform(self._dialogue.start)
+                await self.child.wait()
+                with anyio.move_on_after(DRAIN_S):
+                    await self._all_drained.wait()
+                tasks.cancel_scope.cancel()
+        finally:
+            self.child.close()
+            self._outbox_send.close()
+            self._outbox.close()
+            code = self.child.exit_code
+            self._perform(lambda: self._dialogue.closed(Exit(0 if code is None else code)))
+            for open_turn in list(self._turns.values()):
+                self._end(open_turn.turn.id, _crashed("the adapter left the turn open"))
+            self.gone.set()
+            self._ready.set()
+
+    async def turn(self, turn: Turn, listener: Listener) -> Outcome:
+        """Put a turn to the child and wait for its end."""
+        await self._ready.wait()
+        if self.gone.is_set():
+            return _crashed(f"it ended before it took the question (exit {self.child.exit_code})")
+        open_turn = self._turns[turn.id] = _Open(turn, listener)
+        try:
+            self._perform(lambda: self._dialogue.begin(turn))
+            await open_turn.done.wait()
+        finally:
+            open_turn.listener = None
+        assert open_turn.outcome is not None  # noqa: S101 - set before the event
+        return open_turn.outcome
+
+    def stop(self, *, finished: bool) -> None:
+        """Stop the child in the background; `gone` tells when it is. `finished`: it may end by itself for a moment."""
+        self._finished = finished
+        self._stopping.set()
+
+    def terminate(self) -> None:
+        """Tell the whole group to end, now."""
+        self.child.signal(signal.SIGTERM)
+
+    async def _stop_when_asked(self) -> None:
+        await self._stopping.wait()
+        if self._finished:
+            self._post(None)
+            if await self._exits_within(FINISH_S):
+                return
+        for step in self._launch.stop:
+            match step.act:
+                case "interrupt":
+                    for turn_id in list(self._turns):
+                        self._perform(lambda turn_id=turn_id: self._dialogue.interrupt(turn_id) or ())
+                case "eof":
+                    self._post(None)
+                case "term":
+                    self.child.signal(signal.SIGTERM)
+                case "kill":
+                    self.child.signal(signal.SIGKILL)
+            if await self._exits_within(step.wait_s):
+                return
+        self.child.signal(signal.SIGKILL)
+
+    async def _exits_within(self, seconds: float) -> bool:
+        with anyio.move_on_after(seconds):
+            await self.child.exited.wait()
+        return self.child.exit_code is not None
+
+    async def _write(self) -> None:
+        with suppress(anyio.EndOfStream):
+            while True:
+                data = await self._outbox.receive()
+                if data is None:
+                    self.child.close_stdin()
+                elif not await self.child.write(data):
+                    # It does not read any more; why is in its output and its exit.
+                    self.child.close_stdin()
+
+    async def _read(self, stream: Stream) -> None:
+        is_stdout = stream is Stream.STDOUT
+        read = self.child.read_stdout if is_stdout else self.child.read_stderr
+        framer = LineFramer(self._line_bytes) if not is_stdout or self._launch.framing is Framing.LINES else None
+        while chunk := await read():
+            if not is_stdout:
+                self.stderr.feed(chunk)
+            self._receive(stream, framer.feed(chunk) if framer else [chunk])
+            self._report_skipped(framer)
+        self._receive(stream, framer.finish() if framer else [])
+        self._report_skipped(framer)
+        self._drained += 1
+        if self._drained == len(Stream):
+            self._all_drained.set()
+        if is_stdout and not await self._exits_within(FINISH_S):
+            # Nothing can come any more, yet it stays: whoever waits for an answer waits in vain.
+            self.stop(finished=False)
+
+    def _receive(self, stream: Stream, frames: Sequence[bytes]) -> None:
+        if frames:
+            self._perform(lambda: self._dialogue.receive(stream, frames), from_stdout=stream is Stream.STDOUT)
+
+    def _report_skipped(self, framer: LineFramer | None) -> None:
+        if framer is not None and framer.skipped:
+            notice = Notice(message=f"{framer.skipped} line(s) over {self._line_bytes} bytes were skipped")
+            framer.skipped = 0
+            for turn_id in list(self._turns):
+                self._emit(turn_id, notice)
+
+    def _perform(self, ask: Callable[[], Iterable[Act]], *, from_stdout: bool = False) -> None:
+        """Do what the dialogue says. Its errors end the turns, never the engine: an adapter may be a stranger's."""
+        try:
+            acts = list(ask())
+        except Exception as error:  # noqa: BLE001 - whatever a stranger's adapter raises
+            logger.opt(exception=error).error("an adapter's dialogue raised {}", type(error).__name__)
+            failed = Failed(ErrorInfo.of(ErrorCode.INTERNAL, f"the adapter raised {error!r}", effects="possible"))
+            acts = [Done(turn_id, failed) for turn_id in self._turns]
+            self.stop(finished=False)
+        events = [act.event for act in acts if isinstance(act, Emit)]
+        retrying = any(isinstance(event, Retrying) for event in events)
+        alive = (from_stdout and not retrying) or any(not isinstance(event, Retrying) for event in events)
+        for act in _merged(acts):
+            match act:
+                case Ready():
+                    self._ready.set()
+                case Write(data):
+                    self._post(data)
+                case Close():
+                    self._post(None)
+                case Emit(turn_id, event):
+                    self._emit(turn_id, event)
+                case Done(turn_id, outcome):
+                    self._end(turn_id, outcome)
+                case Poison(reason):
+                    self.poisoned = reason
+        if alive:
+            for open_turn in self._turns.values():
+                if open_turn.listener is not None:
+                    open_turn.listener.alive()
+
+    def _emit(self, turn_id: TurnId, event: Event) -> None:
+        open_turn = self._turns.get(turn_id)
+        if open_turn is not None and open_turn.listener is not None:
+            open_turn.listener.event(event)
+
+    def _end(self, turn_id: TurnId, outcome: Outcome) -> None:
+        if open_turn := self._turns.pop(turn_id, None):
+            open_turn.outcome = outcome
+            open_turn.done.set()
+
+    def _post(self, data: bytes | None) -> None:
+        with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+            self._outbox_send.send_nowait(data)
+
+
+def _merged(acts: Sequence[Act]) -> Iterable[Act]:
+    """The acts with neighbouring pieces of one answer joined: a read of many small lines is one event, not thousands."""
+    texts: list[str] = []
+    owner = ""
+    for act in acts:
+        if isinstance(act, Emit) and isinstance(act.event, Text):
+            if texts and act.turn != owner:
+                yield Emit(owner, Text(text="".join(texts)))
+                texts.clear()
+            owner = act.turn
+            texts.append(act.event.text)
+            continue
+        if texts:
+            yield Emit(owner, Text(text="".join(texts)))
+            texts.clear()
+        yield act
+    if texts:
+        yield Emit(owner, Text(text="".join(texts)))
+
+
+def _crashed(message: str) -> Failed:
+    return Failed(ErrorInfo.of(ErrorCode.CRASHED, message))

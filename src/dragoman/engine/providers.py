@@ -1,0 +1,165 @@
+"""The providers of this machine: which are there, which are ready, which one answers a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import anyio
+
+from dragoman.adapters.base import Adapter
+from dragoman.config import Configuration
+from dragoman.engine.context import Context, Handler, Outcome, Route
+from dragoman.engine.environment import build_environment
+from dragoman.engine.finding import Missing, Program, Versions, find_program
+from dragoman.processes import Command, SpawnError, capture
+from dragoman.schemas import ErrorCode, ErrorInfo, ProviderState, ProviderStatus, TimeoutConfig, error_from
+
+LOGIN_TIMEOUT_S = 10.0
+LOGIN_KNOWN_S = 300.0
+"""How long an answer about a login is believed; a failed call corrects it sooner."""
+
+
+class Providers:
+    """Every adapter with its settings. Looking for programs starts none; asking for a login or a version does."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        adapters: Mapping[str, Adapter],
+        broken: Mapping[str, str],
+        environ: Mapping[str, str],
+        versions: Versions,
+    ) -> None:
+        self._configuration = configuration
+        self._broken = broken
+        self._environ = environ
+        self._versions = versions
+        self._logins: dict[str, tuple[float, bool | None]] = {}
+        first = [name for name in configuration.order if name in adapters]
+        self.adapters = {name: adapters[name] for name in (*first, *(name for name in adapters if name not in first))}
+
+    def present(self) -> tuple[str, ...]:
+        """The providers that are enabled and whose program is there, in order. Starts nothing."""
+        return tuple(name for name in self.adapters if self._enabled(name) and isinstance(self._find(name), Program))
+
+    def route_layer(self, following: Handler) -> Handler:
+        """The layer that decides who answers."""
+
+        async def routed(context: Context) -> Outcome:
+            request = context.call.request
+            name = request.provider or await self.first_ready()
+            context.route = self._route(name)
+            context.route.timeouts = request.timeouts.over(context.route.timeouts)
+            context.deadline = anyio.current_time() + context.route.timeouts.call
+            return await following(context)
+
+        return routed
+
+    async def first_ready(self) -> str:
+        """The first provider in the order that can answer.
+
+        Raises:
+            LLMError: there is none (code ``not_found``); the next step says what each one lacks.
+        """
+        lacking: list[str] = []
+        for name in self.adapters:
+            status = await self.status(name)
+            if status.state == "ready":
+                return name
+            lacking.append(f"{name}: {status.reason}; {status.next_step}" if status.next_step else f"{name}: {status.reason}")
+        raise error_from(
+            ErrorInfo.of(ErrorCode.NOT_FOUND, "no provider is ready", next_step="one of: " + " | ".join(lacking))
+        )
+
+    async def status(self, name: str, *, deep: bool = False) -> ProviderStatus:
+        """What is known of a provider. `deep` asks for its version too, and for its login anew."""
+        profile = self.adapters[name].profile
+        settings = self._configuration.provider(name)
+
+        def status(state: ProviderState, reason: str | None = None, next_step: str | None = None, **more: object) -> ProviderStatus:
+            strength = profile.strength.get(settings.access, "none")
+            facts = {"access": f"{settings.access} ({strength})", **more}
+            return ProviderStatus.model_validate(
+                {"name": name, "title": profile.title, "state": state, "reason": reason, "next_step": next_step, **facts}
+            )
+
+        if not settings.enabled:
+            return status("disabled", "disabled in the configuration", f"set enabled = true under [providers.{name}]")
+        program = self._find(name)
+        if isinstance(program, Missing):
+            return status("missing", program.reason, program.next_step)
+        version = None
+        if deep:
+            environment = build_environment(profile, settings, self._environ)
+            found = await self._versions.ask(profile, program, environment.variables)
+            if isinstance(found, Missing):
+                return status("broken", found.reason, found.next_step, path=program.path)
+            version = found.version_text or None
+        logged_in = await self._login(name, program, anew=deep)
+        facts = {"path": program.path, "version": version, "logged_in": logged_in}
+        if logged_in is False and profile.login is not None:
+            return status("logged_out", "nobody is logged in", profile.login.hint, **facts)
+        return status("ready", **facts)
+
+    async def statuses(self, *, deep: bool = False) -> list[ProviderStatus]:
+        """What is known of every provider, in order; asked for all at once."""
+        found: dict[str, ProviderStatus] = {}
+
+        async def ask(name: str) -> None:
+            found[name] = await self.status(name, deep=deep)
+
+        async with anyio.create_task_group() as asking:
+            for name in self.adapters:
+                asking.start_soon(ask, name)
+        broken = [
+            ProviderStatus(name=name, title=name, state="broken", reason=reason, next_step="update or remove its package")
+            for name, reason in self._broken.items()
+        ]
+        return [*(found[name] for name in self.adapters), *broken]
+
+    def forget_login(self, name: str) -> None:
+        """A call found the login missing, or working again: ask anew next time."""
+        self._logins.pop(name, None)
+
+    def _route(self, name: str) -> Route:
+        if name not in self.adapters:
+            known = ", ".join(self.adapters)
+            reason = self._broken.get(name)
+            raise _not_found(f"there is no provider {name!r}" + (f": {reason}" if reason else ""), f"choose one of: {known}")
+        if not self._enabled(name):
+            raise _not_found(f"{name} is disabled in the configuration", f"set enabled = true under [providers.{name}]")
+        program = self._find(name)
+        if isinstance(program, Missing):
+            raise _not_found(f"{name}: {program.reason}", program.next_step)
+        settings = self._configuration.provider(name)
+        return Route(name, self.adapters[name], settings, program, settings.timeouts.over(TimeoutConfig()))
+
+    def _enabled(self, name: str) -> bool:
+        return self._configuration.provider(name).enabled
+
+    def _find(self, name: str) -> Program | Missing:
+        return find_program(self.adapters[name].profile, self._configuration.provider(name), self._environ)
+
+    async def _login(self, name: str, program: Program, *, anew: bool) -> bool | None:
+        adapter = self.adapters[name]
+        login = adapter.profile.login
+        if login is None:
+            return None
+        known = self._logins.get(name)
+        if known is not None and not anew and anyio.current_time() < known[0]:
+            return known[1]
+        environment = build_environment(adapter.profile, self._configuration.provider(name), self._environ)
+        try:
+            said = await capture(
+                Command((*program.argv, *login.argv), environment.variables, Path("/")), LOGIN_TIMEOUT_S
+            )
+        except SpawnError:
+            return None
+        logged_in = None if said.code is None else adapter.logged_in(said.code, said.stdout, said.stderr)
+        self._logins[name] = (anyio.current_time() + LOGIN_KNOWN_S, logged_in)
+        return logged_in
+
+
+def _not_found(message: str, next_step: str) -> Exception:
+    return error_from(ErrorInfo.of(ErrorCode.NOT_FOUND, message, next_step=next_step))

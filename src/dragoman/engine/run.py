@@ -1,0 +1,289 @@
+"""The innermost layer: one attempt, from the plan to the outcome."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+from loguru import logger
+
+from dragoman.adapters.base import Argument, Completed, Failed, Installed, Launch, Outcome, PrivateFile, Refused, Turn, Value
+from dragoman.config import Configuration, ProviderSettings
+from dragoman.engine.clocks import Clocks
+from dragoman.engine.context import Context, Route
+from dragoman.engine.environment import Environment, Lineage, build_environment
+from dragoman.engine.finding import Missing, Versions
+from dragoman.engine.host import DialogueHost
+from dragoman.engine.workspaces import check_folder
+from dragoman.log import redact
+from dragoman.processes import Child, Command, PrivateFolder, SpawnError, spawn
+from dragoman.schemas import Attempt, ErrorCode, ErrorInfo, Event, Retrying, Started, error_from
+
+ARGUMENT_BYTES = 100 * 1024
+"""The longest argument we send; Linux refuses 131,072 bytes, Windows much less."""
+STDERR_TAIL_BYTES = 2000
+
+Serve = Callable[[DialogueHost, PrivateFolder, str], None]
+"""Hands a host to the engine, which runs it to its end and then removes the folder."""
+
+
+class Runner:
+    """See the module."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        environ: Mapping[str, str],
+        workspaces: tuple[Path, ...],
+        versions: Versions,
+        serve: Serve,
+    ) -> None:
+        self._configuration = configuration
+        self._environ = environ
+        self._workspaces = workspaces
+        self._versions = versions
+        self._serve = serve
+
+    async def run(self, context: Context) -> Outcome:
+        """Put the question to the provider once."""
+        route = context.route
+        if route is None:
+            raise ValueError("running stands behind the route")
+        started = time.monotonic()
+        environment = build_environment(route.adapter.profile, route.settings, self._environ)
+        outcome = await self._attempt(context, route, environment)
+        outcome = _with_key_hint(outcome, route.name, environment)
+        error = outcome.error if isinstance(outcome, Failed) else None
+        context.attempts.append(
+            Attempt(
+                number=len(context.attempts) + 1,
+                provider=route.name,
+                duration_s=round(time.monotonic() - started, 6),
+                error=error,
+            )
+        )
+        return outcome
+
+    async def _attempt(self, context: Context, route: Route, environment: Environment) -> Outcome:
+        lineage = Lineage.read(self._environ, self._configuration.limits.max_depth)
+        turn = self._turn(context, route)
+        installed = await self._installed(route, environment)
+        try:
+            plan = route.adapter.plan(turn, installed)
+        except Refused as refused:
+            return Failed(refused.error)
+        launch = plan.channel
+        folder = PrivateFolder()
+        shape = argument_shape(route.program.argv, launch.argv)
+        clocks = Clocks(route.timeouts, route.adapter.profile, context.deadline)
+        listener = _Listener(context, clocks)
+        host: DialogueHost | None = None
+        outcome: Outcome | None = None
+        before = time.monotonic()
+        try:
+            with clocks.scope:
+                clocks.spawning()
+                variables = {**environment.variables, **launch.env, **lineage.child(context.call.id)}
+                child = self._start(route, launch, folder, variables, turn.cwd)
+                host = DialogueHost(
+                    child,
+                    route.adapter.dialogue(plan),
+                    launch,
+                    line_bytes=self._configuration.limits.line_bytes,
+                    stderr_bytes=self._configuration.limits.stderr_bytes,
+                )
+                self._serve(host, folder, context.call.id)
+                clocks.starting()
+                context.take(Started(provider=route.name, model=turn.model, version=installed.version_text or None))
+                outcome = await host.turn(turn, listener)
+        except SpawnError as error:
+            return Failed(_spawn_failure(error))
+        finally:
+            if host is None:
+                folder.close()
+            else:
+                host.stop(finished=outcome is not None)
+            logger.info(
+                "call {call} ran {shape} for {seconds:.3f} s: {ending}",
+                call=context.call.id,
+                shape=shape,
+                seconds=time.monotonic() - before,
+                ending=_ending(outcome, clocks),
+            )
+        if outcome is None:
+            outcome = Failed(self._overflow(context) if context.overflowed else listener.timeout())
+        return _checked(outcome, context, host)
+
+    def _turn(self, context: Context, route: Route) -> Turn:
+        request, profile = context.call.request, route.adapter.profile
+        settings_access = route.settings.access
+        if request.access not in profile.strength:
+            raise _refusal(
+                f"{route.name} cannot be held to access {request.access!r}",
+                f"ask with one of: {', '.join(profile.strength)}",
+            )
+        if _rank(request.access) > _rank(settings_access):
+            raise _refusal(
+                f"access {request.access!r} is more than the configured {settings_access!r}",
+                f"set `access` under [providers.{route.name}] in your own configuration file",
+            )
+        if request.model is not None and not profile.takes_model:
+            raise _refusal(f"{route.name} does not let a caller choose the model", "leave out `model`", ErrorCode.BAD_REQUEST)
+        if len(request.prompt.encode()) > self._configuration.limits.prompt_bytes:
+            raise _refusal(
+                f"the prompt is over {self._configuration.limits.prompt_bytes} bytes",
+                "shorten it, or raise `prompt_bytes` under [limits]",
+                ErrorCode.PROMPT_TOO_LARGE,
+            )
+        cwd = None
+        if request.cwd is not None:
+            cwd = check_folder(request.cwd, route.settings.workspaces or self._workspaces)
+        return Turn(
+            id=context.call.id,
+            prompt=request.prompt,
+            system=request.system_prompt,
+            model=request.model or route.settings.model,
+            access=request.access,
+            cwd=cwd if profile.reads_folder else None,
+        )
+
+    async def _installed(self, route: Route, environment: Environment) -> Installed:
+        names = frozenset(environment.variables)
+        if not route.adapter.profile.plan_needs_version:
+            return Installed(route.program.path, environment=names)
+        found = await self._versions.ask(route.adapter.profile, route.program, environment.variables)
+        if isinstance(found, Missing):
+            raise error_from(ErrorInfo.of(ErrorCode.NOT_FOUND, found.reason, next_step=found.next_step))
+        return found
+
+    def _start(
+        self, route: Route, launch: Launch, folder: PrivateFolder, variables: Mapping[str, str], cwd: Path | None
+    ) -> Child:
+        argv = [*route.program.argv, *(_spelled(argument, folder) for argument in launch.argv), *route.settings.args]
+        for argument in argv:
+            if len(argument.encode()) > ARGUMENT_BYTES:
+                raise _refusal(f"an argument is over {ARGUMENT_BYTES} bytes", "shorten it", ErrorCode.PROMPT_TOO_LARGE)
+        stdout_file = folder.path / "stdout" if launch.stdout.value == "file" else None
+        return spawn(Command(argv, variables, cwd or folder.scratch(), stdout_file))
+
+    def _overflow(self, context: Context) -> ErrorInfo:
+        return ErrorInfo.of(
+            ErrorCode.OUTPUT_LIMIT,
+            f"the answer is over {context.capture_bytes} bytes; what came before is kept",
+            next_step="ask for less, or raise `capture_bytes` under [limits]",
+        )
+
+
+class _Listener:
+    """Hears one attempt: keeps its events, keeps its clocks going."""
+
+    def __init__(self, context: Context, clocks: Clocks) -> None:
+        self._context = context
+        self._clocks = clocks
+        self._retrying: Retrying | None = None
+
+    def event(self, event: Event) -> None:
+        self._context.take(event)
+        if isinstance(event, Retrying):
+            self._retrying = event
+        if self._context.overflowed:
+            self._clocks.scope.cancel()
+
+    def alive(self) -> None:
+        self._retrying = None
+        self._clocks.alive()
+
+    def timeout(self) -> ErrorInfo:
+        """The failure when a clock fired."""
+        clock, seconds = self._clocks.fired, self._clocks.seconds()
+        words = {
+            "spawn": f"the process did not start within {seconds:g} s",
+            "startup": f"no sign of life within {seconds:g} s of the start",
+            "idle": f"silent for {seconds:g} s",
+            "attempt": f"not done within {seconds:g} s",
+            "call": f"the call was not done within {seconds:g} s",
+        }[clock]
+        if self._retrying is not None:
+            words += f"; the CLI was retrying by itself: {self._retrying.cause}"
+        return ErrorInfo.of(
+            ErrorCode.TIMEOUT, words, clock=clock, next_step=f"raise the `{clock}` clock, or ask for less at once"
+        )
+
+
+def argument_shape(program: tuple[str, ...], arguments: tuple[Argument, ...]) -> str:
+    """An argv for the log: the program's name and the flags, nothing that a caller wrote."""
+    words = [Path(program[0]).name, *program[1:]]
+    for argument in arguments:
+        match argument:
+            case str():
+                words.append(argument)
+            case Value(prefix=prefix):
+                words.append(f"{prefix}…")
+            case PrivateFile(prefix=prefix, name=name):
+                words.append(f"{prefix}<{name}>")
+    return " ".join(words)
+
+
+def _spelled(argument: Argument, folder: PrivateFolder) -> str:
+    match argument:
+        case str():
+            return argument
+        case Value(prefix=prefix, value=value):
+            return prefix + value
+        case PrivateFile(prefix=prefix, name=name, content=content):
+            return prefix + str(folder.write(name, content))
+
+
+def _checked(outcome: Outcome, context: Context, host: DialogueHost | None) -> Outcome:
+    """The outcome, with an empty answer as the failure it is and the child's last words with every failure."""
+    if isinstance(outcome, Completed):
+        if (outcome.text if outcome.text is not None else "".join(context.texts)).strip():
+            return outcome
+        outcome = Failed(
+            ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, "the provider ended well but gave no answer", next_step="ask again"),
+            model=outcome.model,
+            usage=outcome.usage,
+        )
+    tail = redact(host.stderr.text(STDERR_TAIL_BYTES)).strip() if host else ""
+    if not tail or outcome.error.stderr_tail:
+        return outcome
+    return replace(outcome, error=outcome.error.model_copy(update={"stderr_tail": tail}))
+
+
+def _with_key_hint(outcome: Outcome, name: str, environment: Environment) -> Outcome:
+    if not (isinstance(outcome, Failed) and outcome.error.code is ErrorCode.AUTH and environment.held_back):
+        return outcome
+    keys = ", ".join(environment.held_back)
+    hint = (
+        f"{keys} is set but was kept from {name}, because it is billed per token; "
+        f'to use it, set credentials = "inherit" under [providers.{name}] in your own configuration file'
+    )
+    steps = f"{outcome.error.next_step}; or: {hint}" if outcome.error.next_step else hint
+    return replace(outcome, error=outcome.error.model_copy(update={"next_step": steps}))
+
+
+def _spawn_failure(error: SpawnError) -> ErrorInfo:
+    return ErrorInfo.of(
+        ErrorCode.NOT_FOUND, str(error), next_step="run `dragoman doctor` to see which programs work here"
+    )
+
+
+def _ending(outcome: Outcome | None, clocks: Clocks) -> str:
+    match outcome:
+        case Completed(finish_reason=reason):
+            return f"completed ({reason})"
+        case Failed(error=error):
+            return f"failed ({error.code.value})"
+        case None:
+            return f"stopped ({clocks.fired} clock)" if clocks.scope.cancelled_caught else "cancelled"
+
+
+def _rank(access: str) -> int:
+    return ("read-only", "edit", "full").index(access)
+
+
+def _refusal(message: str, next_step: str, code: ErrorCode = ErrorCode.POLICY) -> Exception:
+    return error_from(ErrorInfo.of(code, message, next_step=next_step))

@@ -1,0 +1,51 @@
+"""Which folder a child may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dragoman.schemas import ErrorCode, ErrorInfo, error_from
+
+
+def default_workspaces(folder: Path) -> tuple[Path, ...]:
+    """The folder the program was started in, unless that is the root or a home: some clients start servers there."""
+    folder = folder.resolve()
+    return () if _too_wide(folder) else (folder,)
+
+
+def check_folder(folder: Path, workspaces: Sequence[Path]) -> Path:
+    """`folder` without links and inside one of the workspaces.
+
+    Raises:
+        LLMError: it is no folder (code ``bad_request``), or may not be looked at (code ``policy``).
+    """
+    expanded = folder.expanduser()
+    if not expanded.is_absolute():
+        if not workspaces:
+            raise _error(ErrorCode.BAD_REQUEST, f"cwd {str(folder)!r} is relative", "give an absolute path")
+        expanded = workspaces[0] / expanded
+    real = expanded.resolve()
+    if not real.is_dir():
+        raise _error(ErrorCode.BAD_REQUEST, f"cwd {str(folder)!r} is not a folder", "give a folder that exists")
+    allowed = [workspace.expanduser().resolve() for workspace in workspaces]
+    if not any(real.is_relative_to(workspace) for workspace in allowed):
+        listed = ", ".join(map(str, allowed)) or "none"
+        raise _error(
+            ErrorCode.POLICY,
+            f"cwd {str(real)!r} is outside the workspaces ({listed})",
+            "start Dragoman in that folder, or add it to `workspaces` in your configuration file",
+        )
+    if _too_wide(real) and real not in allowed:
+        raise _error(
+            ErrorCode.POLICY, f"cwd {str(real)!r} is the root or the home folder", "name a project folder inside it"
+        )
+    return real
+
+
+def _too_wide(folder: Path) -> bool:
+    return folder == Path(folder.anchor) or folder == Path.home().resolve()
+
+
+def _error(code: ErrorCode, message: str, next_step: str) -> Exception:
+    return error_from(ErrorInfo.of(code, message, next_step=next_step))

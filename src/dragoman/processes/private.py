@@ -1,0 +1,41 @@
+"""A folder for one call that nobody else can read: prompts and settings on their way to a child, its scratch folder."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+
+class PrivateFolder:
+    """A new 0700 folder; `close` removes it with everything in it."""
+
+    def __init__(self, parent: Path | None = None) -> None:
+        self._parent = parent
+        self._path: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        """The folder, made on first use."""
+        if self._path is None:
+            self._path = Path(tempfile.mkdtemp(prefix="dragoman-", dir=self._parent))
+        return self._path
+
+    def write(self, name: str, content: bytes) -> Path:
+        """A file in the folder, readable by its owner only."""
+        file = self.path / name
+        file.touch(mode=0o600)
+        file.write_bytes(content)
+        return file
+
+    def scratch(self) -> Path:
+        """An empty folder in it, for a child that needs no files of the user's."""
+        folder = self.path / "empty"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def close(self) -> None:
+        """Remove it."""
+        if self._path is not None:
+            shutil.rmtree(self._path, ignore_errors=True)
+            self._path = None
