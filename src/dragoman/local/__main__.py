@@ -66,7 +66,7 @@ def _become_llm(arguments: Sequence[str]) -> NoReturn:
         "LLM_USER_PATH": str(weights_folder() / "llm"),
         "PYTHONUTF8": "1",
     }
-    argv = [sys.executable, "-m", "llm", "prompt", "--model=smollm2", "--database=:memory:", "--usage", *arguments]
+    argv = [sys.executable, "-m", "llm", "prompt", *arguments, "--model=smollm2", "--database=:memory:"]
     os.execve(sys.executable, argv, environment)  # noqa: S606 - becoming that program is the point
 
 

@@ -77,7 +77,7 @@ class WeightsError(Exception):
 def weights_folder() -> Path:
     """Where the weights are kept: in ``DRAGOMAN_HOME``, else in the user's data folder. It need not exist."""
     if home := os.environ.get("DRAGOMAN_HOME"):
-        return Path(home) / "local"
+        return Path(home).expanduser().absolute() / "local"
     import platformdirs
 
     return platformdirs.user_data_path("dragoman", appauthor=False) / "local"

@@ -1,0 +1,267 @@
+"""Simon Willison's `llm`: one process for one question, the prompt on stdin, the answer as it comes on stdout.
+
+It has no error codes and no machine-readable stream, so failures are told by their text, and an answer that the
+provider cut without an error cannot be told from a whole one. Measured with llm 0.36.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from dragoman.adapters.base import (
+    Act,
+    Argument,
+    Close,
+    Completed,
+    Done,
+    Emit,
+    Exit,
+    Failed,
+    Framing,
+    Installed,
+    Launch,
+    Login,
+    Outcome,
+    Plan,
+    PrivateFile,
+    Profile,
+    Ready,
+    Stream,
+    Turn,
+    TurnId,
+    Value,
+    Write,
+)
+from dragoman.adapters.classify import code_from_status, code_from_text
+from dragoman.schemas import ErrorCode, ErrorInfo, Text, Thought, Usage
+
+STDERR_LINES = 100
+"""How many lines of stderr are kept to explain a failure."""
+
+_USAGE = re.compile(r"Token usage:(?: ([\d,]+) input)?,?(?: ([\d,]+) output)?(?:, \{.*\})?")
+_FAILURE = re.compile(r"Error: |Usage: |Traceback \(most recent call last\):")
+_STATUS = re.compile(r"Error code: (\d{3})\b")
+_KEY_NAME = re.compile(r"llm keys set ([\w.-]+)")
+_MORE_PRECISE = {ErrorCode.QUOTA, ErrorCode.CONTEXT_LENGTH, ErrorCode.PROMPT_TOO_LARGE, ErrorCode.REFUSED}
+"""What a provider's words may say more precisely than its status: 429 is also "no quota", 400 also "too long"."""
+
+# `llm` has no login check, and a list of keys does not tell whether the default model needs one. This code runs inside
+# `llm`, where it defines "functions" for a prompt, and ends it before there is any; it shows a verdict, never a key.
+_LOGIN_CHECK = """\
+import os, llm
+model = llm.get_model(os.environ.get("LLM_MODEL") or llm.get_default_model())
+try:
+    model.get_key()
+except llm.NeedsKeyException:
+    print("no key")
+else:
+    print("ready")
+raise SystemExit(0)
+"""
+
+PROFILE = Profile(
+    name="llm",
+    title="llm",
+    description="The `llm` command: whichever model its user has set up, hosted or local. It answers from the prompt "
+    "alone: it reads no files and has no tools.",
+    executables=("llm",),
+    install_hint="Install it with `pipx install llm` or `uv tool install llm`, then `llm keys set openai`.",
+    order=40,
+    minimum_version=(0, 26),
+    login=Login(
+        argv=("prompt", "--database=:memory:", f"--functions={_LOGIN_CHECK}"),
+        hint="Store a key with `llm keys set openai`, or choose a model that needs none with `llm models default`.",
+    ),
+    pass_env=("LLM_USER_PATH", "LLM_MODEL", "LLM_LOAD_PLUGINS", "OLLAMA_HOST"),
+    metered_env=(
+        "OPENAI_API_KEY",
+        "ANTHROPIC_API_KEY",
+        "GEMINI_API_KEY",
+        "LLM_GEMINI_KEY",
+        "MISTRAL_API_KEY",
+        "LLM_MISTRAL_KEY",
+        "OPENROUTER_KEY",
+        "GROQ_API_KEY",
+        "LLM_GROQ_KEY",
+        "DEEPSEEK_API_KEY",
+        "XAI_API_KEY",
+        "AZURE_OPENAI_API_KEY",
+    ),
+    own_retries="limited",  # the OpenAI client's: two, which take 2 to 3 seconds
+    strength={"read-only": "enforced"},
+    reads_folder=False,
+)
+
+
+class LlmDialogue:
+    """One question to one `llm prompt`. `explain` turns an exit code and stderr's lines into a failure."""
+
+    def __init__(self, explain: Callable[[int, Sequence[str]], ErrorInfo] | None = None) -> None:
+        self._explain = explain or explain_failure
+        self._turn: Turn | None = None
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""
+        self._answered = False
+        self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
+        self._failing = False
+        self._usage: Usage | None = None
+
+    def start(self) -> Iterable[Act]:
+        """The process takes its prompt at once."""
+        return (Ready(),)
+
+    def begin(self, turn: Turn) -> Iterable[Act]:
+        """`llm` reads stdin to its end before it does anything, so the prompt's end is the start."""
+        self._turn = turn
+        return (Write(turn.prompt.encode()), Close())
+
+    def receive(self, stream: Stream, frames: Sequence[bytes]) -> Iterable[Act]:
+        """Answer on stdout; reasoning, usage and errors, in words, on stderr."""
+        if self._turn is None:
+            return ()
+        if stream is Stream.STDOUT:
+            return self._text(self._decoder.decode(b"".join(frames)))
+        return [act for frame in frames for act in self._stderr_line(self._turn.id, frame)]
+
+    def interrupt(self, turn: TurnId) -> Iterable[Act] | None:  # noqa: ARG002 - there is only one, and no way
+        """There is no way but a signal."""
+        return None
+
+    def closed(self, end: Exit) -> Iterable[Act]:
+        """The process ended: exit code 0 with text is an answer."""
+        if self._turn is None:
+            return ()
+        turn, rest = self._turn, self._text(self._decoder.decode(b"", final=True))
+        self._turn = None
+        return (*rest, Done(turn.id, self._outcome(turn, end)))
+
+    def _text(self, text: str) -> Sequence[Act]:
+        """Pass on the answer, without the line end that `llm` prints behind it."""
+        text, self._held = self._held + text, ""
+        if text.endswith("\n"):
+            text, self._held = text[:-1], "\n"
+        if not text or self._turn is None:
+            return ()
+        self._answered = self._answered or not text.isspace()
+        return (Emit(self._turn.id, Text(text=text)),)
+
+    def _stderr_line(self, turn: TurnId, frame: bytes) -> Iterable[Act]:
+        line = frame.decode("utf-8", "replace").rstrip()
+        self._stderr.append(line)
+        if usage := _USAGE.fullmatch(line):
+            self._usage = _read_usage(usage)
+            return ()
+        # What follows the first word of an error is no reasoning, so it is kept for the end.
+        self._failing = self._failing or _FAILURE.match(line) is not None
+        return () if self._failing or not line else (Emit(turn, Thought(text=f"{line}\n")),)
+
+    def _outcome(self, turn: Turn, end: Exit) -> Outcome:
+        if end.code != 0:
+            return Failed(self._explain(end.code, tuple(self._stderr)), model=turn.model, usage=self._usage)
+        if not self._answered:
+            empty = "llm ended well but answered nothing"
+            error = ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, empty, next_step="Ask again, or name another `model`.")
+            return Failed(error, model=turn.model, usage=self._usage)
+        return Completed(model=turn.model, usage=self._usage)
+
+
+class LlmAdapter:
+    """What knows `llm`."""
+
+    profile = PROFILE
+
+    def plan(self, turn: Turn, found: Installed) -> Plan:  # noqa: ARG002 - the same for every version
+        """One process for this turn."""
+        model = (Value("--model=", turn.model),) if turn.model else ()
+        return plan_prompt(turn, *prompt_arguments(turn), *model)
+
+    def dialogue(self, plan: Plan) -> LlmDialogue:  # noqa: ARG002 - the same for every plan
+        """A new dialogue for one process."""
+        return LlmDialogue()
+
+    def logged_in(self, code: int, stdout: str, stderr: str) -> bool | None:
+        """Whether the default model needs no key or has one."""
+        if code == 0:
+            return {"ready": True, "no key": False}.get(stdout.strip())
+        return False if "Unknown model" in stderr else None
+
+
+def prompt_arguments(turn: Turn) -> tuple[Argument, ...]:
+    """The arguments of `llm prompt` that every turn has."""
+    # In memory: calls that share the log database fail by its lock, after the whole answer was printed.
+    fixed = ("prompt", "--database=:memory:", "--usage")
+    if turn.system is None:
+        return fixed
+    return (*fixed, PrivateFile("--sf=", "system.txt", turn.system.encode()))
+
+
+def plan_prompt(turn: Turn, *argv: Argument) -> Plan:
+    """A plan for one process that takes one turn."""
+    # UTF-8 whatever the locale: otherwise Python decodes the prompt by it, and fails on the answer.
+    channel = Launch(argv=argv, env={"PYTHONUTF8": "1"}, framing=Framing.RAW)
+    return Plan(channel=channel, host_key=turn.id)
+
+
+def explain_failure(code: int, stderr: Sequence[str]) -> ErrorInfo:
+    """The failure behind an exit code and what stderr said, and what to do next."""
+    tail = "\n".join(stderr).strip()[-4000:] or None
+    if code < 0:
+        return ErrorInfo.of(ErrorCode.CRASHED, f"llm was ended by signal {-code}", stderr_tail=tail)
+    cause = _cause(stderr) or f"llm ended with exit code {code} and said nothing"
+    kind, step = _classify(code, cause, crashed=not any(line.startswith("Error: ") for line in stderr))
+    return ErrorInfo.of(kind, cause, next_step=step, stderr_tail=tail)
+
+
+def _cause(stderr: Sequence[str]) -> str:
+    """An error's own words, all of its lines; of a traceback the last line."""
+    errors = [number for number, line in enumerate(stderr) if line.startswith("Error: ")]
+    if errors:
+        return "\n".join(stderr[errors[-1] :]).strip().removeprefix("Error: ")
+    return next((line.strip() for line in reversed(stderr) if line.strip()), "")
+
+
+def _classify(exit_code: int, cause: str, *, crashed: bool) -> tuple[ErrorCode, str | None]:
+    if cause.startswith("No key found"):
+        name = _KEY_NAME.search(cause)
+        return (
+            ErrorCode.AUTH,
+            f"Run `llm keys set {name[1] if name else 'openai'}`, or name a `model` that needs no key.",
+        )
+    if "Unknown model" in cause:
+        return ErrorCode.BAD_REQUEST, "Run `llm models` to see the models there are, or `llm install` one's plugin."
+    if status := _STATUS.match(cause):
+        return _of_status(int(status[1]), cause)
+    if "database is locked" in cause or "_llm_migrations" in cause:
+        return ErrorCode.CRASHED, "Another `llm` holds its database; ask again."
+    if exit_code == 2:
+        return (
+            ErrorCode.BAD_REQUEST,
+            "This `llm` does not take these options: update it, or look at `args` in the configuration.",
+        )
+    if crashed:
+        return ErrorCode.CRASHED, "Run `llm plugins`: if it fails too, a plugin or a file of `llm` is broken."
+    kind = code_from_text(cause, ErrorCode.BAD_REQUEST)
+    return kind, "Is the network up, and the model's server running?" if kind is ErrorCode.NETWORK else None
+
+
+def _of_status(status: int, cause: str) -> tuple[ErrorCode, str | None]:
+    kind = code_from_status(status)
+    if (by_text := code_from_text(cause, kind)) in _MORE_PRECISE:
+        kind = by_text
+    steps = {
+        ErrorCode.AUTH: "The stored key is not accepted: run `llm keys set` for this model's provider again.",
+        ErrorCode.RATE_LIMITED: "Wait a little and ask again, or ask another provider.",
+        ErrorCode.QUOTA: "Look at the account's plan and billing, or ask another provider.",
+    }
+    return kind, steps.get(kind)
+
+
+def _read_usage(line: re.Match[str]) -> Usage | None:
+    read, written = (int(count.replace(",", "")) if count else None for count in line.groups())
+    return None if read is None and written is None else Usage(input_tokens=read, output_tokens=written)
+
+
+adapter = LlmAdapter()
