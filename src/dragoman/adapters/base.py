@@ -43,7 +43,7 @@ class Framing(Enum):
 
 
 class Stdout(Enum):
-    """Where the child writes its output. FILE: a private file, followed as it grows, for CLIs that lose what is piped."""
+    """Where the child writes its output. FILE: a private file that is followed, for CLIs that lose piped output."""
 
     PIPE = "pipe"
     FILE = "file"

@@ -41,7 +41,7 @@ from dragoman.schemas import ErrorCode, ErrorInfo, Text, Thought, Usage
 STDERR_LINES = 100
 """How many lines of stderr are kept to explain a failure."""
 
-_USAGE = re.compile(r"Token usage:(?: ([\d,]+) input)?,?(?: ([\d,]+) output)?(?:, \{.*\})?")
+_USAGE = re.compile(r"Token usage:(?: ([\d,]+) input)?,?(?: ([\d,]+) output)?(?:,? \{.*\})?")
 _FAILURE = re.compile(r"Error: |Usage: |Traceback \(most recent call last\):")
 _STATUS = re.compile(r"Error code: (\d{3})\b")
 _KEY_NAME = re.compile(r"llm keys set ([\w.-]+)")
@@ -226,10 +226,8 @@ def _cause(stderr: Sequence[str]) -> str:
 def _classify(exit_code: int, cause: str, *, crashed: bool) -> tuple[ErrorCode, str | None]:
     if cause.startswith("No key found"):
         name = _KEY_NAME.search(cause)
-        return (
-            ErrorCode.AUTH,
-            f"Run `llm keys set {name[1] if name else 'openai'}`, or name a `model` that needs no key.",
-        )
+        command = f"llm keys set {name[1] if name else 'openai'}"
+        return ErrorCode.AUTH, f"Run `{command}`, or name a `model` that needs no key."
     if "Unknown model" in cause:
         return ErrorCode.BAD_REQUEST, "Run `llm models` to see the models there are, or `llm install` one's plugin."
     if status := _STATUS.match(cause):
@@ -239,7 +237,7 @@ def _classify(exit_code: int, cause: str, *, crashed: bool) -> tuple[ErrorCode, 
     if exit_code == 2:
         return (
             ErrorCode.BAD_REQUEST,
-            "This `llm` does not take these options: update it, or look at `args` in the configuration.",
+            "This `llm` does not know these options: update it, or correct the configured `args`.",
         )
     if crashed:
         return ErrorCode.CRASHED, "Run `llm plugins`: if it fails too, a plugin or a file of `llm` is broken."

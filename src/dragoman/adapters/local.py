@@ -1,4 +1,4 @@
-"""The embedded default: a small real model behind the real `llm` CLI, in a child of this interpreter (`dragoman.local`)."""
+"""The embedded default: a small real model behind the real `llm` CLI, in a child of ours (`dragoman.local`)."""
 
 from __future__ import annotations
 

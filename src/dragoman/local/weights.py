@@ -27,7 +27,7 @@ Progress = Callable[[str], None]
 FETCH_COMMAND = f"{sys.executable} -m dragoman.local fetch"
 MB = 1_000_000
 _POLL_S = 0.2
-_SPEAK_EVERY_S = 5.0
+_SPEAK_EVERY_S = 2.0
 """The longest silence while we wait, so that nobody takes us for stuck."""
 _COPY_BYTES = 1024 * 1024
 
