@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dragoman.client import Dragoman, Stream
+    from dragoman.client import AskOptions, Dragoman, Stream
     from dragoman.config import Configuration, ConfigurationError, RetryConfig, load_configuration
     from dragoman.log import setup_logging
     from dragoman.schemas import (
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "dragoman.client": ("Dragoman", "Stream"),
+    "dragoman.client": ("AskOptions", "Dragoman", "Stream"),
     "dragoman.config": ("Configuration", "ConfigurationError", "RetryConfig", "load_configuration"),
     "dragoman.log": ("setup_logging",),
     "dragoman.schemas": (
@@ -53,6 +53,7 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AskOptions",
     "Configuration",
     "ConfigurationError",
     "ConversationTurn",

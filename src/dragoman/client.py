@@ -6,11 +6,26 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, TypedDict, Unpack
 
 from dragoman.config import Configuration, load_configuration
 from dragoman.engine import Engine
 from dragoman.schemas import Access, Event, LLMRequest, LLMResponse, ProviderStatus, TimeoutOverrides, error_from
+
+
+class AskOptions(TypedDict, total=False):
+    """What may be said beside the prompt."""
+
+    model: str | None
+    """Free text, as the CLI understands it; None: the CLI chooses."""
+    system_prompt: str | None
+    """Instructions that stand above the prompt."""
+    cwd: str | Path | None
+    """A folder inside the workspaces that the provider may look at; None: it sees no files."""
+    access: Access
+    """What the provider may do; more than the configuration allows is refused."""
+    timeouts: TimeoutOverrides | Mapping[str, float]
+    """Some of the clocks of `TimeoutConfig`, in seconds."""
 
 
 class Stream:
@@ -67,74 +82,32 @@ class Dragoman:
     ) -> bool | None:
         return await self._engine.__aexit__(kind, error, trace) if self._own_engine else None
 
-    async def ask(
-        self,
-        provider: str | None,
-        prompt: str,
-        *,
-        model: str | None = None,
-        system_prompt: str | None = None,
-        cwd: str | Path | None = None,
-        access: Access = "read-only",
-        timeouts: TimeoutOverrides | Mapping[str, float] | None = None,
-    ) -> LLMResponse:
+    async def ask(self, provider: str | None, prompt: str, **options: Unpack[AskOptions]) -> LLMResponse:
         """Ask one question and wait for the reply. Cancelling the wait cancels the call.
 
         Args:
             provider: such as ``"claude"``; None: the first that is ready.
             prompt: text, taken as it is.
-            model: free text, as the CLI understands it; None: the CLI chooses.
-            system_prompt: instructions that stand above the prompt.
-            cwd: a folder inside the workspaces that the provider may look at; None: it sees no files.
-            access: what the provider may do; more than the configuration allows is refused.
-            timeouts: some of the clocks of `TimeoutConfig`, in seconds.
+            **options: see `AskOptions`.
 
         Raises:
             LLMError: the call failed; ``.info`` says how, ``.reply`` keeps what was received.
             pydantic.ValidationError: an argument is wrong.
         """
-        request = _request(provider, prompt, model, system_prompt, cwd, access, timeouts)
-        async with self._engine.asking(request) as call:
+        async with self._engine.asking(_request(provider, prompt, options)) as call:
             reply = await call.outcome()
         if reply.error is not None:
             raise error_from(reply.error, reply)
         return reply
 
-    def stream(
-        self,
-        provider: str | None,
-        prompt: str,
-        *,
-        model: str | None = None,
-        system_prompt: str | None = None,
-        cwd: str | Path | None = None,
-        access: Access = "read-only",
-        timeouts: TimeoutOverrides | Mapping[str, float] | None = None,
-    ) -> Stream:
+    def stream(self, provider: str | None, prompt: str, **options: Unpack[AskOptions]) -> Stream:
         """Ask one question and follow its events; arguments and errors as for `ask`."""
-        return Stream(self._engine, _request(provider, prompt, model, system_prompt, cwd, access, timeouts))
+        return Stream(self._engine, _request(provider, prompt, options))
 
     async def providers(self, *, deep: bool = False) -> list[ProviderStatus]:
         """What is known of every provider, in the order of choice. `deep` asks each for its version and login anew."""
         return await self._engine.providers.statuses(deep=deep)
 
 
-def _request(
-    provider: str | None,
-    prompt: str,
-    model: str | None,
-    system_prompt: str | None,
-    cwd: str | Path | None,
-    access: Access,
-    timeouts: TimeoutOverrides | Mapping[str, float] | None,
-) -> LLMRequest:
-    fields: dict[str, Any] = {
-        "provider": provider,
-        "prompt": prompt,
-        "model": model,
-        "system_prompt": system_prompt,
-        "cwd": cwd,
-        "access": access,
-        "timeouts": timeouts if timeouts is not None else TimeoutOverrides(),
-    }
-    return LLMRequest.model_validate(fields)
+def _request(provider: str | None, prompt: str, options: AskOptions) -> LLMRequest:
+    return LLMRequest.model_validate({"provider": provider, "prompt": prompt, **options})

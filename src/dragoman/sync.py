@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from dragoman.client import AskOptions
 from dragoman.client import Dragoman as AsyncDragoman
 from dragoman.config import Configuration
 from dragoman.schemas import Event, LLMResponse, ProviderStatus
@@ -45,7 +46,7 @@ class Dragoman:
     ) -> bool | None:
         return self._stack.__exit__(kind, error, trace)
 
-    def ask(self, provider: str | None, prompt: str, **options: Any) -> LLMResponse:
+    def ask(self, provider: str | None, prompt: str, **options: Unpack[AskOptions]) -> LLMResponse:
         """See `dragoman.Dragoman.ask`. Ctrl-C cancels the call."""
         portal, inner = self._running()
 
@@ -60,7 +61,7 @@ class Dragoman:
             future.cancel()
             raise
 
-    def stream(self, provider: str | None, prompt: str, **options: Any) -> Iterator[Event]:
+    def stream(self, provider: str | None, prompt: str, **options: Unpack[AskOptions]) -> Iterator[Event]:
         """See `dragoman.Dragoman.stream`. Leaving the iteration early cancels the call."""
         portal, inner = self._running()
         events = inner.stream(provider, prompt, **options)

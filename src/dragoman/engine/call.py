@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -54,7 +54,7 @@ class EventLog:
 
 
 class Call:
-    """One question on its way. It runs in the engine's task, so a caller that goes away does not end it; `cancel` does."""
+    """One question on its way. It runs in the engine's task: a caller that goes away does not end it, `cancel` does."""
 
     def __init__(self, request: LLMRequest, face: str) -> None:
         self.id = secrets.token_hex(8)
@@ -72,7 +72,7 @@ class Call:
         return self._reply
 
     async def outcome(self) -> LLMResponse:
-        """Wait for the reply. A failure is a reply too; nothing is raised for it. Giving up the wait leaves the call alone."""
+        """Wait for the reply, which a failure is too: nothing is raised for it. Giving up the wait leaves the call be."""
         await self._done.wait()
         assert self._reply is not None  # noqa: S101 - set before the event
         return self._reply
@@ -88,7 +88,7 @@ class Call:
         self._done.set()
 
     @asynccontextmanager
-    async def owned(self) -> AsyncIterator[Call]:
+    async def owned(self) -> AsyncGenerator[Call]:
         """Tie the call to the block: leaving it before the reply is there cancels the call."""
         try:
             yield self

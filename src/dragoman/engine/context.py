@@ -22,6 +22,7 @@ from dragoman.schemas import (
     Status,
     Text,
     TimeoutConfig,
+    Tool,
     Usage,
 )
 
@@ -52,6 +53,8 @@ class Context:
     texts: list[str] = field(default_factory=list[str])
     notices: list[str] = field(default_factory=list[str])
     kept_bytes: int = 0
+    acted: bool = False
+    """Whether a tool was used that can have changed something."""
     first_output_s: float | None = None
     model: str | None = None
     usage: Usage | None = None
@@ -75,6 +78,8 @@ class Context:
                     self.notices.append(message)
             case Usage():
                 self.usage = event
+            case Tool(reads_only=False):
+                self.acted = True
             case _:
                 pass
         self.call.log.append(event)

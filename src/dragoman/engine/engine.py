@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -52,7 +52,7 @@ class Engine:
     ) -> None:
         self.configuration = configuration
         environ = dict(os.environ) if environ is None else environ
-        found, broken = load_adapters() if adapters is None else (adapters, {})
+        found, broken = load_adapters() if adapters is None else (adapters, dict[str, str]())
         versions = Versions()
         workspaces = configuration.workspaces or default_workspaces(folder or Path.cwd())
         self.providers = Providers(configuration, found, broken, environ, versions)
@@ -61,6 +61,7 @@ class Engine:
         self._way = self._recorder.around(
             self.providers.route_layer(Limiter(configuration).around(runner.run)),
         )
+        self._calls: set[Call] = set()
         self._hosts: set[DialogueHost] = set()
         self._tasks: TaskGroup | None = None
 
@@ -80,11 +81,12 @@ class Engine:
     def submit(self, request: LLMRequest, *, face: str = "library") -> Call:
         """Start a call. It goes on until it ends or is cancelled, whoever waits for it."""
         call = Call(request, face)
+        self._calls.add(call)
         self._running().start_soon(self._run, call)
         return call
 
     @asynccontextmanager
-    async def asking(self, request: LLMRequest, *, face: str = "library") -> AsyncIterator[Call]:
+    async def asking(self, request: LLMRequest, *, face: str = "library") -> AsyncGenerator[Call]:
         """A call that is cancelled when the block is left before its reply is there."""
         async with self.submit(request, face=face).owned() as call:
             yield call
@@ -109,12 +111,15 @@ class Engine:
                 outcome = Failed(error.info)
             except Exception as error:  # noqa: BLE001 - a fault of ours must end as a reply, not as a hang
                 logger.opt(exception=error).error("call {} failed inside Dragoman", call.id)
-                outcome = Failed(ErrorInfo.of(ErrorCode.INTERNAL, f"a fault in Dragoman: {error!r}", effects="possible"))
+                outcome = Failed(
+                    ErrorInfo.of(ErrorCode.INTERNAL, f"a fault in Dragoman: {error!r}", effects="possible")
+                )
         reply = context.reply(outcome)
         if context.route is not None and reply.error is not None and reply.error.code is ErrorCode.AUTH:
             self.providers.forget_login(context.route.name)
-        call.finish(reply)
         self._recorder.ended(reply)
+        call.finish(reply)
+        self._calls.discard(call)
 
     def _serve(self, host: DialogueHost, folder: PrivateFolder, call_id: str) -> None:
         # Entered here and not in the task: between the spawn and the task's first step nobody may lose the child.
@@ -131,6 +136,11 @@ class Engine:
             folder.close()
 
     async def _leave(self, patience_s: float) -> None:
+        for call in list(self._calls):
+            call.cancel()
+        for call in list(self._calls):
+            # Cancelled, a call waits for nothing: its child is stopped without it.
+            await call.outcome()
         with anyio.move_on_after(patience_s):
             for host in list(self._hosts):
                 if host.finishing:

@@ -1,8 +1,8 @@
 """The environment of a child: built from an allowlist, never inherited.
 
-Variables that only tell a program how to run here pass (`BASE`), then what the adapter names as configuration of its CLI,
-then what the user's configuration names. Keys that are billed per token are held back unless ``credentials = "inherit"``.
-How deep one Dragoman runs inside another travels along, so that a chain of agents asking agents ends.
+Variables that only tell a program how to run here pass (`BASE`), then what the adapter names as configuration of its
+CLI, then what the user's configuration names. Keys that are billed per token are held back unless
+``credentials = "inherit"``. How deep one Dragoman runs inside another travels along, so that a chain of agents asking agents ends.
 """
 
 from __future__ import annotations

@@ -37,14 +37,14 @@ class Missing:
 def find_program(profile: Profile, settings: ProviderSettings, environ: Mapping[str, str]) -> Program | Missing:
     """The program of a provider: what the configuration names, else the first of the profile's names on PATH."""
     if settings.command:
-        configured = (settings.command,) if isinstance(settings.command, str) else tuple(settings.command)
-        found = shutil.which(str(Path(configured[0]).expanduser()), path=environ.get("PATH", os.defpath))
+        program, *always = settings.command
+        found = shutil.which(program, path=environ.get("PATH", os.defpath))
         if found is None:
             return Missing(
-                f"the configured command {configured[0]!r} was not found, or is not executable",
+                f"the configured command {program!r} was not found, or is not executable",
                 f"correct `command` under [providers.{profile.name}]",
             )
-        return Program((found, *configured[1:]), Path(found))
+        return Program((found, *always), Path(found))
     if profile.module is not None:
         absent = [module for module in profile.needs_modules if importlib.util.find_spec(module) is None]
         if absent:
@@ -82,11 +82,16 @@ async def _probe(profile: Profile, program: Program, environ: Mapping[str, str])
         return Missing(f"{program.path} did not answer within {PROBE_TIMEOUT_S:.0f} s", profile.install_hint)
     if said.code != 0:
         words = (said.stderr.strip() or said.stdout.strip()).splitlines()
-        return Missing(f"{program.path} does not work: {words[0] if words else f'exit {said.code}'}", profile.install_hint)
+        return Missing(
+            f"{program.path} does not work: {words[0] if words else f'exit {said.code}'}", profile.install_hint
+        )
     text = said.stdout.strip() or said.stderr.strip()
     match = re.search(r"\d+(?:\.\d+)+", text)
     version = tuple(int(part) for part in match[0].split(".")) if match else None
     if version and profile.minimum_version and version < profile.minimum_version:
         wanted = ".".join(map(str, profile.minimum_version))
-        return Missing(f"{program.path} is version {match[0] if match else text}; {wanted} or newer is needed", profile.install_hint)
+        return Missing(
+            f"{program.path} is version {match[0] if match else text}; {wanted} or newer is needed",
+            profile.install_hint,
+        )
     return Installed(program.path, version, match[0] if match else "")

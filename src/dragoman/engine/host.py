@@ -1,7 +1,7 @@
 """A channel that is open: one child process, the dialogue with it, and the turns it works on.
 
-`DialogueHost.serve` owns the child from the spawn to its end and runs in the engine's task group. Turns are put to it by
-`DialogueHost.turn`; whoever waits there may go away at any moment, and `stop` then does the rest in the background.
+`DialogueHost.serve` owns the child from the spawn to its end and runs in the engine's task group. Turns are put to it
+by `DialogueHost.turn`; whoever waits there may go away at any moment, and `stop` then does the rest in the background.
 """
 
 from __future__ import annotations
@@ -66,9 +66,7 @@ class _Open:
 class DialogueHost:
     """See the module. One host serves as many turns as its plan's capacity says."""
 
-    def __init__(
-        self, child: Child, dialogue: Dialogue, launch: Launch, *, line_bytes: int, stderr_bytes: int
-    ) -> None:
+    def __init__(self, child: Child, dialogue: Dialogue, launch: Launch, *, line_bytes: int, stderr_bytes: int) -> None:
         self.child = child
         self.gone = anyio.Event()
         self.stderr = Tail(stderr_bytes)
@@ -248,7 +246,7 @@ class DialogueHost:
 
 
 def _merged(acts: Sequence[Act]) -> Iterable[Act]:
-    """The acts with neighbouring pieces of one answer joined: a read of many small lines is one event, not thousands."""
+    """The acts with neighbouring pieces of an answer joined: a read of many small lines is one event, not thousands."""
     texts: list[str] = []
     owner = ""
     for act in acts:

@@ -67,40 +67,39 @@ class Providers:
             status = await self.status(name)
             if status.state == "ready":
                 return name
-            lacking.append(f"{name}: {status.reason}; {status.next_step}" if status.next_step else f"{name}: {status.reason}")
+            lacking.append(
+                f"{name}: {status.reason}; {status.next_step}" if status.next_step else f"{name}: {status.reason}"
+            )
         raise error_from(
             ErrorInfo.of(ErrorCode.NOT_FOUND, "no provider is ready", next_step="one of: " + " | ".join(lacking))
         )
 
     async def status(self, name: str, *, deep: bool = False) -> ProviderStatus:
         """What is known of a provider. `deep` asks for its version too, and for its login anew."""
-        profile = self.adapters[name].profile
-        settings = self._configuration.provider(name)
+        profile, settings = self.adapters[name].profile, self._configuration.provider(name)
+        access = f"{settings.access} ({profile.strength.get(settings.access, 'none')})"
+        status = ProviderStatus(name=name, title=profile.title, state="ready", access=access)
 
-        def status(state: ProviderState, reason: str | None = None, next_step: str | None = None, **more: object) -> ProviderStatus:
-            strength = profile.strength.get(settings.access, "none")
-            facts = {"access": f"{settings.access} ({strength})", **more}
-            return ProviderStatus.model_validate(
-                {"name": name, "title": profile.title, "state": state, "reason": reason, "next_step": next_step, **facts}
-            )
+        def lacking(state: ProviderState, reason: str, next_step: str) -> ProviderStatus:
+            return status.model_copy(update={"state": state, "reason": reason, "next_step": next_step})
 
         if not settings.enabled:
-            return status("disabled", "disabled in the configuration", f"set enabled = true under [providers.{name}]")
+            return lacking("disabled", "disabled in the configuration", f"set enabled = true under [providers.{name}]")
         program = self._find(name)
         if isinstance(program, Missing):
-            return status("missing", program.reason, program.next_step)
-        version = None
+            return lacking("missing", program.reason, program.next_step)
+        status = status.model_copy(update={"path": program.path})
         if deep:
             environment = build_environment(profile, settings, self._environ)
             found = await self._versions.ask(profile, program, environment.variables)
             if isinstance(found, Missing):
-                return status("broken", found.reason, found.next_step, path=program.path)
-            version = found.version_text or None
+                return lacking("broken", found.reason, found.next_step)
+            status = status.model_copy(update={"version": found.version_text or None})
         logged_in = await self._login(name, program, anew=deep)
-        facts = {"path": program.path, "version": version, "logged_in": logged_in}
+        status = status.model_copy(update={"logged_in": logged_in})
         if logged_in is False and profile.login is not None:
-            return status("logged_out", "nobody is logged in", profile.login.hint, **facts)
-        return status("ready", **facts)
+            return lacking("logged_out", "nobody is logged in", profile.login.hint)
+        return status
 
     async def statuses(self, *, deep: bool = False) -> list[ProviderStatus]:
         """What is known of every provider, in order; asked for all at once."""
@@ -113,7 +112,9 @@ class Providers:
             for name in self.adapters:
                 asking.start_soon(ask, name)
         broken = [
-            ProviderStatus(name=name, title=name, state="broken", reason=reason, next_step="update or remove its package")
+            ProviderStatus(
+                name=name, title=name, state="broken", reason=reason, next_step="update or remove its package"
+            )
             for name, reason in self._broken.items()
         ]
         return [*(found[name] for name in self.adapters), *broken]
@@ -126,7 +127,9 @@ class Providers:
         if name not in self.adapters:
             known = ", ".join(self.adapters)
             reason = self._broken.get(name)
-            raise _not_found(f"there is no provider {name!r}" + (f": {reason}" if reason else ""), f"choose one of: {known}")
+            raise _not_found(
+                f"there is no provider {name!r}" + (f": {reason}" if reason else ""), f"choose one of: {known}"
+            )
         if not self._enabled(name):
             raise _not_found(f"{name} is disabled in the configuration", f"set enabled = true under [providers.{name}]")
         program = self._find(name)

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import anyio
 from loguru import logger
 
-from dragoman.adapters.base import Argument, Completed, Failed, Installed, Launch, Outcome, PrivateFile, Refused, Turn, Value
-from dragoman.config import Configuration, ProviderSettings
+from dragoman.adapters.base import (
+    Argument,
+    Completed,
+    Failed,
+    Installed,
+    Launch,
+    Outcome,
+    PrivateFile,
+    Refused,
+    Turn,
+    Value,
+)
+from dragoman.config import Configuration
 from dragoman.engine.clocks import Clocks
 from dragoman.engine.context import Context, Route
 from dragoman.engine.environment import Environment, Lineage, build_environment
@@ -20,7 +31,7 @@ from dragoman.engine.host import DialogueHost
 from dragoman.engine.workspaces import check_folder
 from dragoman.log import redact
 from dragoman.processes import Child, Command, PrivateFolder, SpawnError, spawn
-from dragoman.schemas import Attempt, ErrorCode, ErrorInfo, Event, Retrying, Started, error_from
+from dragoman.schemas import Attempt, Effects, ErrorCode, ErrorInfo, Event, Retrying, Started, error_from
 
 ARGUMENT_BYTES = 100 * 1024
 """The longest argument we send; Linux refuses 131,072 bytes, Windows much less."""
@@ -131,7 +142,7 @@ class Runner:
                 f"set `access` under [providers.{route.name}] in your own configuration file",
             )
         if request.model is not None and not profile.takes_model:
-            raise _refusal(f"{route.name} does not let a caller choose the model", "leave out `model`", ErrorCode.BAD_REQUEST)
+            raise _refusal(f"{route.name} takes no model from a caller", "leave out `model`", ErrorCode.BAD_REQUEST)
         if len(request.prompt.encode()) > self._configuration.limits.prompt_bytes:
             raise _refusal(
                 f"the prompt is over {self._configuration.limits.prompt_bytes} bytes",
@@ -243,14 +254,21 @@ def _checked(outcome: Outcome, context: Context, host: DialogueHost | None) -> O
         if (outcome.text if outcome.text is not None else "".join(context.texts)).strip():
             return outcome
         outcome = Failed(
-            ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, "the provider ended well but gave no answer", next_step="ask again"),
+            ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, "the provider ended without an answer", next_step="ask again"),
             model=outcome.model,
             usage=outcome.usage,
         )
+    error = outcome.error.with_effects(_effects(context))
     tail = redact(host.stderr.text(STDERR_TAIL_BYTES)).strip() if host else ""
-    if not tail or outcome.error.stderr_tail:
-        return outcome
-    return replace(outcome, error=outcome.error.model_copy(update={"stderr_tail": tail}))
+    if tail and not error.stderr_tail:
+        error = error.model_copy(update={"stderr_tail": tail})
+    return replace(outcome, error=error)
+
+
+def _effects(context: Context) -> Effects:
+    route = context.route
+    enforced = route is not None and route.adapter.profile.strength.get("read-only") == "enforced"
+    return "none" if enforced and context.call.request.access == "read-only" and not context.acted else "possible"
 
 
 def _with_key_hint(outcome: Outcome, name: str, environment: Environment) -> Outcome:
@@ -266,6 +284,8 @@ def _with_key_hint(outcome: Outcome, name: str, environment: Environment) -> Out
 
 
 def _spawn_failure(error: SpawnError) -> ErrorInfo:
+    if error.errno == errno.E2BIG:
+        return ErrorInfo.of(ErrorCode.PROMPT_TOO_LARGE, str(error), next_step="shorten what goes on the command line")
     return ErrorInfo.of(
         ErrorCode.NOT_FOUND, str(error), next_step="run `dragoman doctor` to see which programs work here"
     )
