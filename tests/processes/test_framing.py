@@ -1,5 +1,7 @@
 """The framer gives what a plain split would, however the bytes are cut."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +23,7 @@ def frame(chunks: list[bytes], max_line: int = 1000) -> tuple[list[bytes], int]:
 
 def cut(data: bytes, at: list[int]) -> list[bytes]:
     edges = [0, *sorted(position % (len(data) + 1) for position in at), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(edges)]
 
 
 @given(BYTES, st.lists(st.integers(min_value=0)))
