@@ -126,7 +126,7 @@ class LlmDialogue:
             return self._text(self._decoder.decode(b"".join(frames)))
         return [act for frame in frames for act in self._stderr_line(self._turn.id, frame)]
 
-    def interrupt(self, turn: TurnId) -> Iterable[Act] | None:  # noqa: ARG002 - there is only one, and no way
+    def interrupt(self, turn: TurnId) -> Iterable[Act] | None:
         """There is no way but a signal."""
         return None
 
@@ -173,12 +173,12 @@ class LlmAdapter:
 
     profile = PROFILE
 
-    def plan(self, turn: Turn, found: Installed) -> Plan:  # noqa: ARG002 - the same for every version
+    def plan(self, turn: Turn, found: Installed) -> Plan:
         """One process for this turn."""
         model = (Value("--model=", turn.model),) if turn.model else ()
         return plan_prompt(turn, *prompt_arguments(turn), *model)
 
-    def dialogue(self, plan: Plan) -> LlmDialogue:  # noqa: ARG002 - the same for every plan
+    def dialogue(self, plan: Plan) -> LlmDialogue:
         """A new dialogue for one process."""
         return LlmDialogue()
 
@@ -235,10 +235,7 @@ def _classify(exit_code: int, cause: str, *, crashed: bool) -> tuple[ErrorCode, 
     if "database is locked" in cause or "_llm_migrations" in cause:
         return ErrorCode.CRASHED, "Another `llm` holds its database; ask again."
     if exit_code == 2:
-        return (
-            ErrorCode.BAD_REQUEST,
-            "This `llm` does not know these options: update it, or correct the configured `args`.",
-        )
+        return ErrorCode.BAD_REQUEST, "This `llm` does not know these options: update it, or correct its `args`."
     if crashed:
         return ErrorCode.CRASHED, "Run `llm plugins`: if it fails too, a plugin or a file of `llm` is broken."
     kind = code_from_text(cause, ErrorCode.BAD_REQUEST)

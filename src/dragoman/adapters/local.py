@@ -116,15 +116,15 @@ class LocalAdapter:
 
     profile = PROFILE
 
-    def plan(self, turn: Turn, found: Installed) -> Plan:  # noqa: ARG002 - it is of our own version
+    def plan(self, turn: Turn, found: Installed) -> Plan:
         """One process for this turn; it fetches the weights first if they are missing."""
         return plan_prompt(turn, *prompt_arguments(turn))
 
-    def dialogue(self, plan: Plan) -> LocalDialogue:  # noqa: ARG002 - the same for every plan
+    def dialogue(self, plan: Plan) -> LocalDialogue:
         """A new dialogue for one process."""
         return LocalDialogue()
 
-    def logged_in(self, code: int, stdout: str, stderr: str) -> bool | None:  # noqa: ARG002 - nothing to ask
+    def logged_in(self, code: int, stdout: str, stderr: str) -> bool | None:
         """There is nothing to log in to."""
         return True
 
