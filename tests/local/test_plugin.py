@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,12 @@ def test_wrong_use_of_the_child_is_told() -> None:
     command = [sys.executable, "-m", "dragoman.local", "serve"]
     child = subprocess.run(command, env={}, capture_output=True, text=True, timeout=60, check=False)
     assert (child.returncode, child.stderr[:6]) == (2, "usage:")
+
+
+def test_the_child_tells_the_version_of_the_llm_it_becomes() -> None:
+    command = [sys.executable, "-m", "dragoman.local", "--version"]
+    child = subprocess.run(command, env={}, capture_output=True, text=True, timeout=60, check=True)
+    assert child.stdout == f"llm, version {version('llm')}\n"
 
 
 def test_the_plugin_imports_neither_the_engine_nor_the_rest_of_us() -> None:

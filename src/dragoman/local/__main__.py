@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from types import FrameType
 from typing import NoReturn
 
@@ -25,6 +26,9 @@ USAGE = "usage: python -m dragoman.local prompt [LLM PROMPT OPTIONS] | fetch"
 def main(arguments: Sequence[str]) -> int:
     """Run one command; ``prompt`` does not return."""
     command, *rest = arguments or [""]
+    if command == "--version":
+        sys.stdout.write(f"llm, version {version('llm')}\n")
+        return 0
     if command not in ("prompt", "fetch"):
         sys.stderr.write(f"{USAGE}\n")
         return 2
