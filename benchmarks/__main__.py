@@ -1,0 +1,259 @@
+"""What Dragoman costs, each figure beside its floor, measured in one run. Linux.
+
+python -m benchmarks             prints a table
+python -m benchmarks --write     also writes it to docs/benchmarks.md
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import anyio
+
+from benchmarks.stdio import Server
+from dragoman.config import Configuration, ProviderSettings
+from dragoman.engine import Engine
+from dragoman.schemas import LLMRequest
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+STARTS = 12
+CALLS = 300
+NDJSON_MB = 100
+EMPTY = (sys.executable, str(HERE / "empty_server.py"))
+OURS = (sys.executable, "-m", "dragoman", "serve")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    ours: str
+    floor: str
+    verdict: str
+    target: str
+
+
+def main() -> None:
+    """Measure everything and print the table."""
+    with tempfile.TemporaryDirectory(prefix="dragoman-bench-") as name:
+        folder = Path(name)
+        environment = make_environment(folder)
+        rows = [
+            start_row(environment, folder),
+            call_row(environment, folder),
+            *memory_rows(environment, folder),
+            list_row(environment, folder),
+            *(ndjson_row(folder, size) for size in (300, 4096, 65536)),
+        ]
+    table = "\n".join(render(rows))
+    sys.stdout.write(table + "\n")
+    if "--write" in sys.argv:
+        PAGE.write_text(page(table), encoding="utf-8")
+
+
+def make_environment(folder: Path) -> dict[str, str]:
+    """An environment from nothing in which four providers are present and `llm` is a program that answers at once."""
+    programs = folder / "bin"
+    programs.mkdir()
+    for program in ("claude", "codex"):
+        executable(programs / program, "exit 1")
+    executable(programs / "llm", "cat >/dev/null; echo Paris")
+    return {
+        "PATH": f"{programs}{os.pathsep}/usr/bin{os.pathsep}/bin",
+        "HOME": str(folder),
+        "DRAGOMAN_HOME": str(folder / "state"),
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "LANG": "C.UTF-8",
+    }
+
+
+def executable(file: Path, script: str) -> None:
+    """A shell script that can be started."""
+    file.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    file.chmod(0o755)
+
+
+def start_row(environment: dict[str, str], folder: Path) -> Row:
+    """From the start of the process to the answer to `initialize`."""
+    ours: list[float] = []
+    floor: list[float] = []
+    for number in range(STARTS + 1):
+        for argv, times in ((EMPTY, floor), (OURS, ours)):
+            with Server(argv, environment, folder) as server:
+                if number:  # the first of each compiles and fills caches
+                    times.append(server.start_s)
+    ratio = statistics.median(ours) / statistics.median(floor)
+    return Row(
+        "start → `initialize` answered, p50", ms(ours), f"{ms(floor)} (empty `MCPServer`)", f"{ratio:.2f} ×", "≤ 1.15 ×"
+    )
+
+
+def call_row(environment: dict[str, str], folder: Path) -> Row:
+    """One question through the server, beside a tool that does nothing plus a bare spawn of the same program."""
+    program = str(folder / "bin" / "llm")
+
+    def spawn() -> None:
+        subprocess.run([program], input=b"hi", capture_output=True, env=environment, check=True)
+
+    with Server(EMPTY, environment, folder) as empty, Server(OURS, environment, folder) as server:
+        noop, bare, ours = alternate(
+            lambda: empty.call("noop"), spawn, lambda: server.call("ask_llm", prompt="What is the capital of France?")
+        )
+    floor = statistics.median(noop) + statistics.median(bare)
+    extra = statistics.median(ours) - floor
+    return Row(
+        "one call, p50, store included",
+        ms(ours),
+        f"{floor * 1000:.2f} ms (no-op tool {ms(noop)} + bare spawn {ms(bare)})",
+        f"+ {extra * 1000:.2f} ms",
+        "≤ + 2 ms",
+    )
+
+
+def alternate(*actions: Callable[[], object]) -> list[list[float]]:
+    """The times of each action, run in turn so that what else the machine does falls on all alike."""
+    times: list[list[float]] = [[] for _ in actions]
+    for number in range(CALLS + 20):
+        for action, taken in zip(actions, times, strict=True):
+            before = time.perf_counter()
+            action()
+            if number >= 20:
+                taken.append(time.perf_counter() - before)
+    return times
+
+
+def memory_rows(environment: dict[str, str], folder: Path) -> Iterator[Row]:
+    """Resident memory of a server that nobody has asked anything, and after calls."""
+    with (
+        Server((*EMPTY, "--with-dependencies"), environment, folder) as empty,
+        Server(OURS, environment, folder) as server,
+    ):
+        for each in (empty, server):
+            each.request("tools/list", {})
+        floor, idle = empty.resident_kib(), server.resident_kib()
+        yield Row(
+            "memory before the first call",
+            mib(idle),
+            f"{mib(floor)} (empty server, our dependencies imported)",
+            f"{idle / floor:.2f} ×",
+            "≤ 1.15 ×",
+        )
+        for _ in range(50):
+            server.call("ask_llm", prompt="hi")
+        used = server.resident_kib()
+        yield Row("memory after 50 calls", mib(used), mib(floor), f"{used / floor:.2f} ×", "")
+
+
+def list_row(environment: dict[str, str], folder: Path) -> Row:
+    """What the tool list costs a client's context."""
+    with Server(OURS, environment, folder) as server:
+        result = server.request("tools/list", {})
+    asked = [tool["name"] for tool in result["tools"] if tool["name"].startswith("ask_")]
+    size = len(json.dumps(result, separators=(",", ":"), ensure_ascii=False).encode())
+    return Row(f"`tools/list`, {len(asked)} providers", f"{size} bytes", "", "", "≤ 6,144 bytes with four")
+
+
+def ndjson_row(folder: Path, line_bytes: int) -> Row:
+    """100 MB of an answer in lines of JSON, beside reading the same and parsing every line."""
+    line = stream_line(line_bytes)
+    source = folder / f"lines-{line_bytes}"
+    with source.open("wb") as file:
+        for _ in range(NDJSON_MB * 1_000_000 // len(line)):
+            file.write(line)
+        file.write(b'{"type":"result","subtype":"success","is_error":false,"result":"done"}\n')
+    program = folder / "bin" / f"spew-{line_bytes}"
+    executable(program, f'[ "$1" = --version ] && exec echo 2.1.329\nread prompt\ncat {source}\ncat >/dev/null')
+    size = source.stat().st_size / 1e6
+
+    before = time.perf_counter()
+    with subprocess.Popen(["/bin/cat", str(source)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for received in process.stdout:
+            json.loads(received)
+    floor = size / (time.perf_counter() - before)
+    peak_before = peak_mib()
+    ours = size / anyio.run(ask_seconds, program)
+    return Row(
+        f"{size:.0f} MB of NDJSON, lines of {line_bytes} bytes",
+        f"{ours:.0f} MB/s, peak memory + {peak_mib() - peak_before:.0f} MiB",
+        f"{floor:.0f} MB/s (read + `json.loads`)",
+        f"{ours / floor:.2f} ×",
+        "",
+    )
+
+
+def stream_line(line_bytes: int) -> bytes:
+    """A text delta in the protocol of claude."""
+    event = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": ""}}
+    empty = json.dumps({"type": "stream_event", "event": event})
+    event["delta"] = {"type": "text_delta", "text": "x" * (line_bytes - len(empty) - 1)}
+    return json.dumps({"type": "stream_event", "event": event}).encode() + b"\n"
+
+
+async def ask_seconds(program: Path) -> float:
+    """How long one call of the claude adapter takes with this program in claude's place."""
+    configuration = Configuration.model_validate(
+        {"limits": {"capture_bytes": 2**31}, "providers": {"claude": ProviderSettings(command=(str(program),))}}
+    )
+    async with Engine(
+        configuration, environ={"PATH": "/usr/bin:/bin"}, store_file=program.with_suffix(".db")
+    ) as engine:
+        before = time.perf_counter()
+        reply = await engine.submit(LLMRequest(prompt="hi", provider="claude")).outcome()
+        taken = time.perf_counter() - before
+    assert reply.status == "completed", reply.error
+    return taken
+
+
+def peak_mib() -> float:
+    """The highest resident memory of this process so far."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
+
+
+def ms(times: list[float]) -> str:
+    """The median, in milliseconds."""
+    return f"{statistics.median(times) * 1000:.2f} ms"
+
+
+def mib(kib: int) -> str:
+    """Kibibytes as mebibytes."""
+    return f"{kib / 1024:.1f} MiB"
+
+
+def render(rows: list[Row]) -> Iterator[str]:
+    """The rows as a Markdown table."""
+    yield "| what | Dragoman | floor | ratio | target |"
+    yield "|---|---|---|---|---|"
+    for row in rows:
+        yield f"| {row.what} | {row.ours} | {row.floor} | {row.verdict} | {row.target} |"
+
+
+def page(table: str) -> str:
+    """The page for the documentation."""
+    machine = f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    packages = ", ".join(f"{name} {version(name)}" for name in ("mcp", "pydantic", "anyio"))
+    return (
+        "# What it costs\n\n"
+        "Every figure stands beside its floor, measured in turn in one run, so that a busy machine slows both. Made by\n"
+        f"`python -m benchmarks --write` on {machine}; {packages}.\n\n{table}\n\n"
+        "The floor of a call is a tool that does nothing on an empty `MCPServer` plus a bare `subprocess.run` of the same\n"
+        "program. The NDJSON rows go through the whole engine with the adapter of claude.\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""The floor: an `MCPServer` with one tool that does nothing. With `--with-dependencies` it also imports what we need."""
+
+import sys
+
+if "--with-dependencies" in sys.argv:
+    import loguru
+    import platformdirs
+    import pydantic
+    import pydantic_settings
+    import tenacity
+    import typer
+
+    assert all((loguru, platformdirs, pydantic, pydantic_settings, tenacity, typer))
+
+from mcp.server import MCPServer
+
+server = MCPServer("empty", log_level="WARNING")
+
+
+@server.tool()
+async def noop() -> str:
+    """Do nothing."""
+    return "done"
+
+
+if __name__ == "__main__":
+    server.run("stdio")
