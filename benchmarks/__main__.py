@@ -248,10 +248,10 @@ def page(table: str) -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in ("mcp", "pydantic", "anyio"))
     return (
         "# What it costs\n\n"
-        "Every figure stands beside its floor, measured in turn in one run, so that a busy machine slows both. Made by\n"
-        f"`python -m benchmarks --write` on {machine}; {packages}.\n\n{table}\n\n"
-        "The floor of a call is a tool that does nothing on an empty `MCPServer` plus a bare `subprocess.run` of the same\n"
-        "program. The NDJSON rows go through the whole engine with the adapter of claude.\n"
+        "Every figure stands beside its floor, measured in turn in one run, so that a busy machine slows both.\n"
+        f"Made by `python -m benchmarks --write` on {machine}; {packages}.\n\n{table}\n\n"
+        "The floor of a call is a tool that does nothing on an empty `MCPServer` plus a bare `subprocess.run` of the\n"
+        "same program. The NDJSON rows go through the whole engine with the adapter of claude.\n"
     )
 
 

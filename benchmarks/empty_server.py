@@ -1,4 +1,4 @@
-"""The floor: an `MCPServer` with one tool that does nothing. With `--with-dependencies` it also imports what we need."""
+"""The floor: an `MCPServer` with one tool that does nothing; with `--with-dependencies` it imports what we need."""
 
 import sys
 
