@@ -170,19 +170,21 @@ _SHAPES = re.compile(
     r"|(?:gsk|hf|npm)_[A-Za-z0-9]{16,}|xai-[A-Za-z0-9]{16,}|pplx-[A-Za-z0-9]{16,}"
     r"|xox[a-z]-[A-Za-z0-9-]{10,}"
     r"|(?:AKIA|ASIA)[A-Z0-9]{16}"
-    r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*",
+    r"|eyJ[A-Za-z0-9_-]{17,}(?:\.[A-Za-z0-9_-]*)*",
     re.DOTALL,
 )
 _BEARER = re.compile(r"(?i)(bearer\s{1,4})[A-Za-z0-9._~+/=-]{8,}")
 _HEADER = re.compile(r"(?i)((?:authorization|cookie)\\?[\"']?\s{0,4}[=:]\s{0,4}\\?[\"']?)[^\r\n\"'\\]+")
 _LOGIN_IN_URL = re.compile(r"(://)[^\s/@\"']{1,512}@")
 # The stem is searched and the name's beginning looked up before it: matched from its start, a long word costs n².
+_QUOTED = r"(?:\\[\"'][^\"'\\\n]*(?:\\[\"'])?|\"(?:[^\"\\\n]|\\.)*\"?|'(?:[^'\\\n]|\\.)*'?)"
 _ASSIGNED = re.compile(
     r"(?i)(?P<rest>(?:key|token|secret|passw(?:or)?d|credential)[A-Za-z0-9_.-]{0,64})"
     r"(?P<sign>\\?[\"']?\s{0,8}[=:]\s{0,8})"
-    r"(?P<value>(?:\"(?:[^\"\\\n]|\\.)*\"?|'(?:[^'\\\n]|\\.)*'?|[^\s\"'])+)"
+    rf"(?P<value>{_QUOTED}(?:{_QUOTED}|[^\s\"',;}}\])])*|[^\s\"'](?:{_QUOTED}|[^\s\"'])*)"
 )
-_NAME_BEGINS = re.compile(r"[A-Za-z0-9_.-]*\Z")
+# The letter of an escape, as in a JSON string, is not of the name: "\npassword=".
+_NAME_BEGINS = re.compile(r"(?:\\[nrt])?([A-Za-z0-9_.-]*)\Z")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SECRET_WORDS = frozenset({"key", "apikey", "token", "tokens", "secret", "secrets", "password", "passwd", "credential"})
 
@@ -201,8 +203,8 @@ def redact(text: str) -> str:
 
 def _without_value(match: re.Match[str]) -> str:
     before = _NAME_BEGINS.search(match.string[max(0, match.start() - 64) : match.start()])
-    name = f"{before[0] if before else ''}{match['rest']}"
-    counted = name.lower().endswith("tokens") and match["value"].strip(",;}])\"'").isdigit()
+    name = f"{before[1] if before else ''}{match['rest']}"
+    counted = name.lower().endswith("tokens") and re.fullmatch(r"\d{1,12}", match["value"].strip(",;}])\"'"))
     prose = name.lower() == "key" and "=" not in match["sign"]
     if counted or prose or not _is_secret(name):
         return match[0]

@@ -165,7 +165,7 @@ class _Layers:
         """What an untrusted project file may say; the rest becomes warnings. All of it, when it is trusted."""
         lower = Configuration.model_validate(self.merged, context={"partial": True})
         refused = {key for key, value in flatten(data) if needs_trust(key, value, lower)}
-        if not refused or document.path is None or is_trusted(document.path, document.content, self.environ):
+        if not refused or document.path is None or is_trusted(document.path, document.content):
             return data
         command = f"dragoman trust {shlex.quote(shown(document.path))}"
         told = {_setting(key): document.where(_setting(key)) for key in sorted(refused, key=str)}

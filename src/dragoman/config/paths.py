@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 SUFFIXES = (".toml", ".yaml", ".yml", ".json")
@@ -17,7 +16,7 @@ def absolute(path: Path, base: Path | None = None) -> Path:
     return Path(os.path.normpath((base or Path.cwd()) / path.expanduser()))
 
 
-def state_folder(environ: Mapping[str, str] | None = None) -> Path:
+def state_folder() -> Path:
     """Where conversations, statistics and weights are kept: ``DRAGOMAN_HOME``, else the user data folder.
 
     It is made when missing, for the user alone.
@@ -25,7 +24,7 @@ def state_folder(environ: Mapping[str, str] | None = None) -> Path:
     Raises:
         OSError: it cannot be made.
     """
-    home = (os.environ if environ is None else environ).get("DRAGOMAN_HOME")
+    home = os.environ.get("DRAGOMAN_HOME")
     if home:
         folder = absolute(Path(home))
     else:

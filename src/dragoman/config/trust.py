@@ -48,7 +48,7 @@ def trust(path: Path) -> None:
         OSError: the list of trusted files cannot be written.
     """
     content = read_regular(path, follow=False)
-    _save({**_load(None), _name(path): _digest(content)})
+    _save({**_load(), _name(path): _digest(content)})
 
 
 def untrust(path: Path) -> bool:
@@ -57,14 +57,14 @@ def untrust(path: Path) -> bool:
     Raises:
         OSError: the list of trusted files cannot be written.
     """
-    trusted = _load(None)
+    trusted = _load()
     if trusted.pop(_name(path), None) is None:
         return False
     _save(trusted)
     return True
 
 
-def is_trusted(path: Path, content: bytes | None = None, environ: Mapping[str, str] | None = None) -> bool:
+def is_trusted(path: Path, content: bytes | None = None) -> bool:
     """Whether a file is trusted as it stands now, or with the `content` that was read from it.
 
     Raises:
@@ -72,7 +72,7 @@ def is_trusted(path: Path, content: bytes | None = None, environ: Mapping[str, s
     """
     if content is None:
         content = read_regular(path, follow=False)
-    return _load(environ).get(_name(path)) == _digest(content)
+    return _load().get(_name(path)) == _digest(content)
 
 
 def _name(path: Path) -> str:
@@ -84,10 +84,10 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _load(environ: Mapping[str, str] | None) -> dict[str, str]:
+def _load() -> dict[str, str]:
     """The trusted files and the hashes of their content. A list that cannot be read trusts nothing."""
     try:
-        found: object = json.loads((state_folder(environ) / _FILE).read_text(encoding="utf-8"))
+        found: object = json.loads((state_folder() / _FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     sha256 = cast("dict[str, object]", found).get("sha256") if isinstance(found, dict) else None
