@@ -87,6 +87,9 @@ def build_environment(profile: Profile, settings: ProviderSettings, environ: Map
     ]
     variables = {name: environ[name] for name in _matching(environ, patterns) if name not in metered}
     variables.setdefault("HOME", str(Path.home()))
+    if "DRAGOMAN_HOME" in variables:
+        # The child starts in another folder, where a relative one would be another one.
+        variables["DRAGOMAN_HOME"] = str(Path(variables["DRAGOMAN_HOME"]).expanduser().absolute())
     if any(variables.get(name) for name in _PROXIES):
         for name in ("NO_PROXY", "no_proxy"):
             # A proxy that also catches loopback would break every local model.
