@@ -72,7 +72,7 @@ class Call:
         return self._reply
 
     async def outcome(self) -> LLMResponse:
-        """Wait for the reply, which a failure is too: nothing is raised for it. Giving up the wait leaves the call be."""
+        """Wait for the reply. A failure is a reply too and raises nothing. Giving up the wait does not end the call."""
         await self._done.wait()
         assert self._reply is not None  # noqa: S101 - set before the event
         return self._reply

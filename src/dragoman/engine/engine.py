@@ -11,7 +11,6 @@ from typing import Self
 
 import anyio
 from anyio.abc import TaskGroup
-from loguru import logger
 
 from dragoman.adapters.base import Adapter, Failed, Outcome
 from dragoman.adapters.registry import load_adapters
@@ -25,6 +24,7 @@ from dragoman.engine.providers import Providers
 from dragoman.engine.record import Recorder
 from dragoman.engine.run import Runner
 from dragoman.engine.workspaces import default_workspaces
+from dragoman.log import logger
 from dragoman.processes import PrivateFolder
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, LLMRequest
 
@@ -117,6 +117,8 @@ class Engine:
         reply = context.reply(outcome)
         if context.route is not None and reply.error is not None and reply.error.code is ErrorCode.AUTH:
             self.providers.forget_login(context.route.name)
+        if self.configuration.log.content:
+            logger.bind(call=call.id, prompt=call.request.prompt, answer=reply.text).info("content of the call")
         self._recorder.ended(reply)
         call.finish(reply)
         self._calls.discard(call)

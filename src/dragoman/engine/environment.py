@@ -2,7 +2,8 @@
 
 Variables that only tell a program how to run here pass (`BASE`), then what the adapter names as configuration of its
 CLI, then what the user's configuration names. Keys that are billed per token are held back unless
-``credentials = "inherit"``. How deep one Dragoman runs inside another travels along, so that a chain of agents asking agents ends.
+``credentials = "inherit"``. How deep one Dragoman runs inside another travels along, so that a chain of agents that
+ask agents ends.
 """
 
 from __future__ import annotations

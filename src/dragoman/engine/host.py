@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import anyio
-from loguru import logger
 
 from dragoman.adapters.base import (
     Act,
@@ -34,6 +33,7 @@ from dragoman.adapters.base import (
     TurnId,
     Write,
 )
+from dragoman.log import logger
 from dragoman.processes import Child, LineFramer, Tail
 from dragoman.schemas import ErrorCode, ErrorInfo, Event, Notice, Retrying, Text
 

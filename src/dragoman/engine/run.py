@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from loguru import logger
-
 from dragoman.adapters.base import (
     Argument,
     Completed,
@@ -29,7 +27,7 @@ from dragoman.engine.environment import Environment, Lineage, build_environment
 from dragoman.engine.finding import Missing, Versions
 from dragoman.engine.host import DialogueHost
 from dragoman.engine.workspaces import check_folder
-from dragoman.log import redact
+from dragoman.log import logger, redact
 from dragoman.processes import Child, Command, PrivateFolder, SpawnError, spawn
 from dragoman.schemas import Attempt, Effects, ErrorCode, ErrorInfo, Event, Retrying, Started, error_from
 
@@ -117,13 +115,12 @@ class Runner:
                 folder.close()
             else:
                 host.stop(finished=outcome is not None)
-            logger.info(
-                "call {call} ran {shape} for {seconds:.3f} s: {ending}",
+            logger.bind(
                 call=context.call.id,
-                shape=shape,
-                seconds=time.monotonic() - before,
-                ending=_ending(outcome, clocks),
-            )
+                argv=shape,
+                seconds=round(time.monotonic() - before, 3),
+                ended=_ending(outcome, clocks),
+            ).info("{} ran", route.name)
         if outcome is None:
             outcome = Failed(self._overflow(context) if context.overflowed else listener.timeout())
         return _checked(outcome, context, host)
@@ -151,7 +148,8 @@ class Runner:
             )
         cwd = None
         if request.cwd is not None:
-            cwd = check_folder(request.cwd, route.settings.workspaces or self._workspaces)
+            own = route.settings.workspaces
+            cwd = check_folder(request.cwd, self._workspaces if own is None else own)
         return Turn(
             id=context.call.id,
             prompt=request.prompt,
@@ -259,7 +257,8 @@ def _checked(outcome: Outcome, context: Context, host: DialogueHost | None) -> O
             usage=outcome.usage,
         )
     error = outcome.error.with_effects(_effects(context))
-    tail = redact(host.stderr.text(STDERR_TAIL_BYTES)).strip() if host else ""
+    # Redacted before it is cut: half a key has no recognisable shape.
+    tail = redact(host.stderr.text(4 * STDERR_TAIL_BYTES)).strip()[-STDERR_TAIL_BYTES:] if host else ""
     if tail and not error.stderr_tail:
         error = error.model_copy(update={"stderr_tail": tail})
     return replace(outcome, error=error)
