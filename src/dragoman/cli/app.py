@@ -1,0 +1,209 @@
+"""Every command with its options and its help. What a command does is in the module it names."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dragoman import __version__
+from dragoman.cli.common import Common, Transport
+from dragoman.cli.exits import explain
+from dragoman.cli.guard import guarded
+from dragoman.cli.output import say, utf8
+
+PROGRAM = "dragoman"
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
+
+
+def run(words: Sequence[str]) -> int:
+    """Parse and run a command; its exit code."""
+    utf8()
+    try:
+        app(list(words), prog_name=PROGRAM)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
+    return 0
+
+
+def _examples(*lines: str) -> str:
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _exit_codes() -> str:
+    return "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in explain())
+
+
+def _provider_names(incomplete: str) -> list[str]:
+    from importlib.metadata import entry_points
+
+    return [point.name for point in entry_points(group="dragoman.adapters") if point.name.startswith(incomplete)]
+
+
+def _ended(command: Callable[[], int]) -> None:
+    raise typer.Exit(guarded(command))
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        say(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+# Boxes and colours are for people; help that is piped is plain.
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich" if sys.stdout.isatty() and sys.stderr.isatty() else None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+config_app = typer.Typer(no_args_is_help=True, help="Show the configuration and where it comes from.")
+app.add_typer(config_app, name="config")
+
+
+@app.callback(epilog=_exit_codes())
+def root(
+    context: typer.Context,
+    config: Annotated[
+        list[str] | None,
+        typer.Option("--config", metavar="FILE", help="Read this configuration file too; may be given again."),
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="What to log on stderr: debug, info, warning, error …")
+    ] = None,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object a line.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Ask the LLM command-line tools you already have, here or as tools of an MCP client."""
+    context.obj = Common(tuple(config or ()), log_level, log_json)
+
+
+@app.command(
+    epilog=_examples(
+        "dragoman ask 'What is a dragoman?'",
+        "dragoman ask claude 'What does this project do?' --cwd .",
+        "git diff | dragoman ask codex -",
+    )
+)
+def ask(
+    context: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PROVIDER] PROMPT", show_default=False, autocompletion=_provider_names),
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="The model, as the provider names it.")] = None,
+    system: Annotated[str | None, typer.Option("--system", "-s", help="Instructions above the prompt.")] = None,
+    cwd: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            resolve_path=True,
+            help="Let the provider look at this folder. Without it, it sees no files.",
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Give the call up after this long.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, also for a failure.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")] = False,
+) -> None:
+    """Ask one question and print the answer as it comes.
+
+    Without PROVIDER the first one that is ready answers. PROMPT - reads the prompt from stdin, and so does a
+    missing PROMPT when something is piped in. Put -- before a prompt that begins with a dash.
+    """
+    from dragoman.cli.ask import ask
+    from dragoman.cli.question import Question
+
+    question = Question(tuple(words or ()), model, system, cwd, timeout)
+    _ended(lambda: ask(context.obj, question, as_json=as_json, quiet=quiet))
+
+
+@app.command(epilog=_examples("dragoman providers", "dragoman providers --deep --json"))
+def providers(
+    context: typer.Context,
+    as_json: AsJson = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Run each one to learn its version and check its login.")] = False,
+) -> None:
+    """List every provider: whether it can answer, and what to do when it cannot."""
+    from dragoman.cli.providers import providers
+
+    _ended(lambda: providers(context.obj, as_json=as_json, deep=deep))
+
+
+@app.command(epilog=_examples("dragoman doctor", "dragoman doctor --deep"))
+def doctor(
+    context: typer.Context,
+    as_json: AsJson = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Ask each ready provider for one word as well. This uses tokens.")
+    ] = False,
+) -> None:
+    """Check every provider, the configuration and this machine. Exit code 0 when a provider can answer, else 1."""
+    from dragoman.cli.doctor import doctor
+
+    _ended(lambda: doctor(context.obj, as_json=as_json, deep=deep))
+
+
+@app.command(epilog=_examples("dragoman serve", "claude mcp add dragoman -- dragoman serve"))
+def serve(
+    context: typer.Context,
+    transport: Annotated[
+        str | None, typer.Option(metavar="stdio|sse|streamable-http", help="How clients connect; stdio is the default.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(metavar="HOST", help="The address to listen on.")] = None,
+    port: Annotated[str | None, typer.Option(metavar="PORT", help="The port to listen on.")] = None,
+) -> None:
+    """Run the MCP server. MCP clients start this by themselves; register it with them once."""
+    from dragoman.cli.serving import serve
+
+    _ended(lambda: serve(context.obj, Transport(transport, host, port)))
+
+
+@app.command(epilog=_examples("dragoman stats", "dragoman stats --since 7d --json"))
+def stats(
+    context: typer.Context,
+    as_json: AsJson = False,
+    since: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Only calls not older than this, such as 90m, 12h or 7d.")
+    ] = None,
+) -> None:
+    """Show calls, failures, times and tokens by provider."""
+    from dragoman.cli.stats import stats
+
+    _ended(lambda: stats(context.obj, as_json=as_json, since=since))
+
+
+@config_app.command("show", epilog=_examples("dragoman config show", "dragoman --config my.toml config show --json"))
+def config_show(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show every value in force and where it came from. Values that may be secrets are masked."""
+    from dragoman.cli.settings import show
+
+    _ended(lambda: show(context.obj, as_json=as_json))
+
+
+@config_app.command("path", epilog=_examples("$EDITOR \"$(dragoman config path)\""))
+def config_path() -> None:
+    """Print the path of your own configuration file, whether it exists or not."""
+    from dragoman.cli.settings import path
+
+    _ended(path)
+
+
+@app.command(epilog=_examples("dragoman trust dragoman.toml", "dragoman trust --remove dragoman.toml"))
+def trust(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A project's configuration file.")],
+    remove: Annotated[bool, typer.Option("--remove", help="Take the trust back.")] = False,
+) -> None:
+    """Let a project's file run programs and widen limits, as long as its content and its place stay the same."""
+    from dragoman.cli.settings import trust
+
+    _ended(lambda: trust(file, remove=remove))

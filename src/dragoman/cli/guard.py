@@ -1,0 +1,88 @@
+"""The frame around every command: failures as exit codes and sentences, never as tracebacks."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from dragoman.cli import output
+from dragoman.cli.exits import CANCELLED, CLOSED_PIPE, EXIT_CODES, FAILURE, USAGE
+
+if TYPE_CHECKING:
+    from dragoman.schemas import ErrorInfo
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Run a command; what it raises becomes a message on stderr and an exit code."""
+    try:
+        code = command()
+        output.flush()
+    except KeyboardInterrupt:
+        return CANCELLED
+    except BrokenPipeError:
+        output.abandon()
+        return CLOSED_PIPE
+    except Exception as error:  # noqa: BLE001 - the outermost frame: a traceback would tell a person nothing
+        return _explain(error)
+    return code
+
+
+def report(error: ErrorInfo) -> int:
+    """Tell a failure on stderr; its exit code."""
+    output.complain(error.message, kind=error.code.value)
+    if error.next_step:
+        output.suggest(error.next_step)
+    return EXIT_CODES[error.code]
+
+
+def run(main: Callable[[], Awaitable[int]]) -> int:
+    """Run an asynchronous command. A signal to stop cancels it, so that it can stop its children."""
+    import anyio
+
+    async def stoppable() -> int:
+        with anyio.CancelScope() as scope, on_stop(scope.cancel):
+            return await main()
+        return CANCELLED
+
+    return anyio.run(stoppable)
+
+
+@contextmanager
+def on_stop(act: Callable[[], None]) -> Iterator[None]:
+    """While inside, a signal that asks this process to stop calls `act` instead. Needs asyncio's event loop."""
+    loop = asyncio.get_running_loop()
+    for number in STOPPING:
+        loop.add_signal_handler(number, act)
+    try:
+        yield
+    finally:
+        for number in STOPPING:
+            loop.remove_signal_handler(number)
+
+
+def _explain(error: Exception) -> int:
+    from dragoman.config import ConfigurationError
+    from dragoman.schemas import LLMError
+
+    match error:
+        case ConfigurationError(problems=problems):
+            for problem in problems:
+                output.complain(problem)
+            return USAGE
+        case LLMError(info=info):
+            return report(info)
+        case OSError():
+            output.complain(str(error))
+            return FAILURE
+        case _:
+            from dragoman.log import logger
+
+            logger.opt(exception=error).debug("the command failed")
+            output.complain(repr(error), kind="internal")
+            output.suggest("run it again with --log-level debug, and report what it shows")
+            return FAILURE

@@ -1,0 +1,30 @@
+"""``dragoman serve``."""
+
+from __future__ import annotations
+
+import sys
+
+from dragoman.cli import output
+from dragoman.cli.common import Common, Transport
+from dragoman.cli.exits import OK, USAGE
+
+WAITING = (
+    "dragoman serves MCP over stdin and stdout and waits for a client. Register it with one instead, such as: "
+    "claude mcp add dragoman -- dragoman serve"
+)
+
+
+def serve(common: Common, transport: Transport) -> int:
+    """Serve until the client leaves."""
+    loaded = common.load(transport.overrides())
+    chosen = loaded.configuration.server.transport
+    if chosen != "stdio":
+        output.complain(f"the transport {chosen!r} is not available yet; use stdio")
+        return USAGE
+    common.warn(loaded)
+    if sys.stdin.isatty():
+        output.remark(WAITING)
+    from dragoman.server import run
+
+    run(loaded.configuration)
+    return OK
