@@ -79,8 +79,9 @@ class Dragoman:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return await self._engine.__aexit__(kind, error, trace) if self._own_engine else None
+    ) -> None:
+        if self._own_engine:
+            await self._engine.__aexit__(kind, error, trace)
 
     async def ask(self, provider: str | None, prompt: str, **options: Unpack[AskOptions]) -> LLMResponse:
         """Ask one question and wait for the reply. Cancelling the wait cancels the call.

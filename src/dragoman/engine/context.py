@@ -67,6 +67,8 @@ class Context:
 
     def take(self, event: Event) -> None:
         """Keep what the reply needs of an event, and log it for the followers."""
+        if self.overflowed:
+            return
         match event:
             case Text(text=text):
                 if self.first_output_s is None:

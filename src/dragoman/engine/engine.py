@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -71,12 +72,18 @@ class Engine:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
         tasks = self._running()
         with anyio.CancelScope(shield=True):
             await self._leave(FINISH_S if kind is None else 0)
             tasks.cancel_scope.cancel()
-        return await tasks.__aexit__(kind, error, trace)
+        # The group is not told of the error, which it would wrap in an ExceptionGroup: the caller gets it as it is.
+        try:
+            await tasks.__aexit__(None, None, None)
+        finally:
+            for host in self._hosts:
+                # Its task was cancelled before its first step, so nobody else reaps this child.
+                host.child.close()
 
     def submit(self, request: LLMRequest, *, face: str = "library") -> Call:
         """Start a call. It goes on until it ends or is cancelled, whoever waits for it."""
@@ -92,9 +99,9 @@ class Engine:
             yield call
 
     def kill(self) -> None:
-        """Kill every child at once, without waiting. For a process that is about to leave."""
+        """Kill every child, without waiting. For a process that is about to leave."""
         for host in list(self._hosts):
-            host.child.close()
+            host.child.signal(signal.SIGKILL)
 
     def terminate(self) -> None:
         """Tell every child to end, without waiting."""

@@ -177,10 +177,12 @@ class DialogueHost:
         while chunk := await read():
             if not is_stdout:
                 self.stderr.feed(chunk)
-            self._receive(stream, framer.feed(chunk) if framer else [chunk])
+            frames = framer.feed(chunk) if framer else [chunk]
             self._report_skipped(framer)
-        self._receive(stream, framer.finish() if framer else [])
+            self._receive(stream, frames)
+        frames = framer.finish() if framer else []
         self._report_skipped(framer)
+        self._receive(stream, frames)
         self._drained += 1
         if self._drained == len(Stream):
             self._all_drained.set()

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 READ_BYTES = 256 * 1024
@@ -99,6 +100,7 @@ class Child:
 
     async def _read_followed(self) -> bytes:
         while self._stdout is not None:
+            await anyio.lowlevel.checkpoint()
             ended = self._exit is not None
             if chunk := os.read(self._stdout, READ_BYTES):
                 return chunk
@@ -201,6 +203,8 @@ def spawn(command: Command) -> Child:
 
 async def _read(descriptor: int | None) -> bytes:
     while descriptor is not None:
+        # A child that always has more to say must not keep every other task, and a cancellation, waiting.
+        await anyio.lowlevel.checkpoint()
         try:
             return os.read(descriptor, READ_BYTES)
         except BlockingIOError:
