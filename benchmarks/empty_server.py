@@ -6,11 +6,10 @@ if "--with-dependencies" in sys.argv:
     import loguru
     import platformdirs
     import pydantic
-    import pydantic_settings
     import tenacity
     import typer
 
-    assert all((loguru, platformdirs, pydantic, pydantic_settings, tenacity, typer))
+    assert all((loguru, platformdirs, pydantic, tenacity, typer))
 
 from mcp.server import MCPServer
 
