@@ -76,7 +76,7 @@ def root(
         str | None, typer.Option(metavar="LEVEL", help="What to log on stderr: debug, info, warning, error …")
     ] = None,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object a line.")] = False,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback does the work
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
@@ -109,9 +109,7 @@ def ask(
             help="Let the provider look at this folder. Without it, it sees no files.",
         ),
     ] = None,
-    timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Give the call up after this long.")
-    ] = None,
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Give the call up after this long.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, also for a failure.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")] = False,
 ) -> None:
@@ -131,7 +129,9 @@ def ask(
 def providers(
     context: typer.Context,
     as_json: AsJson = False,
-    deep: Annotated[bool, typer.Option("--deep", help="Run each one to learn its version and check its login.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Run each one to learn its version and check its login.")
+    ] = False,
 ) -> None:
     """List every provider: whether it can answer, and what to do when it cannot."""
     from dragoman.cli.providers import providers
@@ -190,7 +190,7 @@ def config_show(context: typer.Context, as_json: AsJson = False) -> None:
     _ended(lambda: show(context.obj, as_json=as_json))
 
 
-@config_app.command("path", epilog=_examples("$EDITOR \"$(dragoman config path)\""))
+@config_app.command("path", epilog=_examples('$EDITOR "$(dragoman config path)"'))
 def config_path() -> None:
     """Print the path of your own configuration file, whether it exists or not."""
     from dragoman.cli.settings import path

@@ -52,7 +52,7 @@ async def examine(loaded: Loaded, *, deep: bool) -> Findings:
     async with Engine(loaded.configuration) as engine:
         providers = await engine.providers.statuses(deep=True)
         ready = [status.name for status in providers if status.state == "ready"]
-        replies = await _ask(engine, ready) if deep else {}
+        replies = await _ask(engine, ready if deep else ())
     return Findings(
         providers=providers,
         held_back=_held_back(engine, loaded.configuration),
@@ -101,8 +101,7 @@ def _configuration(loaded: Loaded) -> Facts:
     changed = sum(setting.source != "default" for setting in loaded.settings())
     return {
         "your file": str(own) if own.exists() else f"{own} (not there, none is needed)",
-        "files read": [str(path) for path in loaded.files] or "none",
-        "precedence": "of two files that say the same, the later one here wins" if len(loaded.files) > 1 else "",
+        "read, later wins": [str(path) for path in loaded.files] or "none",
         "values set": f"{changed}; `dragoman config show` tells where each comes from",
         "ignored": loaded.warnings or "nothing",
     }

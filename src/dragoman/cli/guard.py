@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,7 @@ def run(main: Callable[[], Awaitable[int]]) -> int:
 
 
 @contextmanager
-def on_stop(act: Callable[[], None]) -> Iterator[None]:
+def on_stop(act: Callable[[], None]) -> Generator[None]:
     """While inside, a signal that asks this process to stop calls `act` instead. Needs asyncio's event loop."""
     loop = asyncio.get_running_loop()
     for number in STOPPING:

@@ -79,9 +79,7 @@ def say_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows as lines of aligned text."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        _GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    return [_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def say_heading(text: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from dragoman.cli import output
 from dragoman.cli.common import Common
@@ -53,6 +52,6 @@ def trust(file: Path, *, remove: bool) -> int:
     return FAILURE
 
 
-def _spelled(value: Any) -> str:
+def _spelled(value: object) -> str:
     """A value on one line, as a configuration file spells it."""
     return "none" if value is None else json.dumps(value, ensure_ascii=False, default=str)
