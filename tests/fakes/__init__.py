@@ -1,0 +1,1 @@
+"""Stand-ins for what Dragoman reaches over the network."""

@@ -1,0 +1,246 @@
+"""How the three model APIs say the same thing: streams of events, whole answers, errors.
+
+Pure text: what is sent, and when, is decided by the server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from tests.fakes.http1 import Request
+from tests.fakes.scenario import Ending, Scenario
+
+Body = dict[str, Any]
+"""What is sent as JSON."""
+
+
+class Dialect(Protocol):
+    """One model API: the bytes of an answer, in the order they are sent."""
+
+    def opening(self, request: Request, scenario: Scenario) -> bytes:
+        """What comes before the text."""
+        ...
+
+    def chunk(self, text: str, scenario: Scenario) -> bytes:
+        """One piece of the text."""
+        ...
+
+    def closing(self, request: Request, scenario: Scenario) -> bytes:
+        """What ends a complete answer."""
+        ...
+
+    def whole(self, request: Request, scenario: Scenario) -> Body:
+        """The same answer to a client that did not ask for a stream."""
+        ...
+
+    def error(self, scenario: Scenario) -> Body:
+        """The body of a failure."""
+        ...
+
+
+class Messages:
+    """Anthropic, ``POST /v1/messages``."""
+
+    def opening(self, request: Request, scenario: Scenario) -> bytes:
+        message: Body = {
+            **self._message(request),
+            "content": [],
+            "usage": {"input_tokens": scenario.input_tokens, "output_tokens": 1},
+        }
+        block = {"type": "text", "text": ""}
+        return _typed({"type": "message_start", "message": message}) + _typed(
+            {"type": "content_block_start", "index": 0, "content_block": block}
+        )
+
+    def chunk(self, text: str, scenario: Scenario) -> bytes:
+        return _typed({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}})
+
+    def closing(self, request: Request, scenario: Scenario) -> bytes:
+        return b"".join(
+            map(
+                _typed,
+                (
+                    {"type": "content_block_stop", "index": 0},
+                    {
+                        "type": "message_delta",
+                        "delta": {"stop_reason": self._stop(scenario), "stop_sequence": None},
+                        "usage": {"output_tokens": scenario.output_tokens},
+                    },
+                    {"type": "message_stop"},
+                ),
+            )
+        )
+
+    def whole(self, request: Request, scenario: Scenario) -> Body:
+        return {
+            **self._message(request),
+            "content": [{"type": "text", "text": scenario.text}],
+            "stop_reason": self._stop(scenario),
+            "usage": {"input_tokens": scenario.input_tokens, "output_tokens": scenario.output_tokens},
+        }
+
+    def error(self, scenario: Scenario) -> Body:
+        kinds = {
+            400: "invalid_request_error",
+            401: "authentication_error",
+            403: "permission_error",
+            404: "not_found_error",
+            429: "rate_limit_error",
+            529: "overloaded_error",
+        }
+        kind = kinds.get(scenario.status, "api_error")
+        return {"type": "error", "error": {"type": kind, "message": scenario.message}}
+
+    @staticmethod
+    def _message(request: Request) -> Body:
+        return {
+            "id": "msg_fake",
+            "type": "message",
+            "role": "assistant",
+            "model": model_of(request),
+            "stop_reason": None,
+            "stop_sequence": None,
+        }
+
+    @staticmethod
+    def _stop(scenario: Scenario) -> str:
+        return {Ending.REFUSED: "refusal", Ending.TOO_LONG: "max_tokens"}.get(scenario.ending, "end_turn")
+
+
+class Responses:
+    """OpenAI, ``POST /v1/responses``."""
+
+    def opening(self, request: Request, scenario: Scenario) -> bytes:
+        item: Body = {"type": "message", "id": "msg_fake", "role": "assistant", "status": "in_progress", "content": []}
+        return _typed(
+            {"type": "response.created", "response": self._response(request, "in_progress", output=[])}
+        ) + _typed({"type": "response.output_item.added", "output_index": 0, "item": item})
+
+    def chunk(self, text: str, scenario: Scenario) -> bytes:
+        kind = "response.refusal.delta" if scenario.ending is Ending.REFUSED else "response.output_text.delta"
+        return _typed({"type": kind, "item_id": "msg_fake", "output_index": 0, "content_index": 0, "delta": text})
+
+    def closing(self, request: Request, scenario: Scenario) -> bytes:
+        done = {"type": "response.output_item.done", "output_index": 0, "item": self._item(scenario)}
+        whole = self.whole(request, scenario)
+        return _typed(done) + _typed({"type": f"response.{whole['status']}", "response": whole})
+
+    def whole(self, request: Request, scenario: Scenario) -> Body:
+        cut_off = scenario.ending is Ending.TOO_LONG
+        return self._response(
+            request,
+            "incomplete" if cut_off else "completed",
+            output=[self._item(scenario)],
+            incomplete_details={"reason": "max_output_tokens"} if cut_off else None,
+            usage={
+                "input_tokens": scenario.input_tokens,
+                "input_tokens_details": {"cached_tokens": 0},
+                "output_tokens": scenario.output_tokens,
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": scenario.input_tokens + scenario.output_tokens,
+            },
+        )
+
+    def error(self, scenario: Scenario) -> Body:
+        return _openai_error(scenario)
+
+    @staticmethod
+    def _item(scenario: Scenario) -> Body:
+        refused = scenario.ending is Ending.REFUSED
+        part: Body = (
+            {"type": "refusal", "refusal": scenario.text}
+            if refused
+            else {"type": "output_text", "text": scenario.text, "annotations": []}
+        )
+        return {"type": "message", "id": "msg_fake", "role": "assistant", "status": "completed", "content": [part]}
+
+    @staticmethod
+    def _response(request: Request, status: str, **more: object) -> Body:
+        head = {"id": "resp_fake", "object": "response", "created_at": 0, "model": model_of(request)}
+        return {**head, "status": status, "error": None, **more}
+
+
+class ChatCompletions:
+    """OpenAI, ``POST /v1/chat/completions``."""
+
+    def opening(self, request: Request, scenario: Scenario) -> bytes:
+        return self._event(request, {"role": "assistant", "content": ""})
+
+    def chunk(self, text: str, scenario: Scenario) -> bytes:
+        key = "refusal" if scenario.ending is Ending.REFUSED else "content"
+        return _data(self._chunk(None, {key: text}))
+
+    def closing(self, request: Request, scenario: Scenario) -> bytes:
+        usage: Body = {**self._chunk(request, {}), "choices": [], "usage": self._usage(scenario)}
+        return self._event(request, {}, self._finish(scenario)) + _data(usage) + b"data: [DONE]\n\n"
+
+    def whole(self, request: Request, scenario: Scenario) -> Body:
+        refused = scenario.ending is Ending.REFUSED
+        message = {
+            "role": "assistant",
+            "content": None if refused else scenario.text,
+            "refusal": scenario.text if refused else None,
+        }
+        choice = {"index": 0, "message": message, "finish_reason": self._finish(scenario)}
+        head = {"id": "chatcmpl-fake", "object": "chat.completion", "created": 0, "model": model_of(request)}
+        return {**head, "choices": [choice], "usage": self._usage(scenario)}
+
+    def error(self, scenario: Scenario) -> Body:
+        return _openai_error(scenario)
+
+    def _event(self, request: Request, delta: Mapping[str, Any], finish: str | None = None) -> bytes:
+        return _data(self._chunk(request, delta, finish))
+
+    @staticmethod
+    def _chunk(request: Request | None, delta: Mapping[str, Any], finish: str | None = None) -> Body:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        model = model_of(request) if request else "fake"
+        head = {"id": "chatcmpl-fake", "object": "chat.completion.chunk", "created": 0, "model": model}
+        return {**head, "choices": [choice]}
+
+    @staticmethod
+    def _finish(scenario: Scenario) -> str:
+        return {Ending.REFUSED: "content_filter", Ending.TOO_LONG: "length"}.get(scenario.ending, "stop")
+
+    @staticmethod
+    def _usage(scenario: Scenario) -> dict[str, int]:
+        return {
+            "prompt_tokens": scenario.input_tokens,
+            "completion_tokens": scenario.output_tokens,
+            "total_tokens": scenario.input_tokens + scenario.output_tokens,
+        }
+
+
+DIALECTS: Mapping[str, Dialect] = {
+    "/v1/messages": Messages(),
+    "/v1/responses": Responses(),
+    "/v1/chat/completions": ChatCompletions(),
+}
+
+
+def model_of(request: Request) -> str:
+    """The model that was asked for, as the client wrote it."""
+    return str((request.body or {}).get("model", "fake"))
+
+
+def _openai_error(scenario: Scenario) -> Body:
+    kinds = {
+        401: ("invalid_request_error", "invalid_api_key"),
+        404: ("invalid_request_error", "model_not_found"),
+        429: ("requests", "rate_limit_exceeded"),
+        503: ("server_error", "server_is_overloaded"),
+    }
+    server = "server_error" if scenario.status >= 500 else "invalid_request_error"
+    kind, code = kinds.get(scenario.status, (server, None))
+    return {"error": {"message": scenario.message, "type": kind, "param": None, "code": code}}
+
+
+def _typed(event: Mapping[str, Any]) -> bytes:
+    """A server-sent event that is named after its type."""
+    return f"event: {event['type']}\n".encode() + _data(event)
+
+
+def _data(event: Mapping[str, Any]) -> bytes:
+    return b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"

@@ -1,0 +1,1 @@
+"""Tests that start the real CLIs, each against the fake model API."""

@@ -1,0 +1,57 @@
+"""The real CLIs, the fake model API and a home that is nobody's.
+
+Where a CLI cannot be had, its tests are skipped with the reason; with ``CI=true`` they fail, so that CI cannot pass
+without having driven all of them.
+"""
+
+import os
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.model_api import ModelAPI
+from tests.fakes.model_api import model_api as serve_model_api
+from tests.real import toolchain
+
+
+@pytest.fixture(scope="session")
+def claude_cli() -> Path:
+    return _required(toolchain.claude)
+
+
+@pytest.fixture(scope="session")
+def codex_cli() -> Path:
+    return _required(toolchain.codex)
+
+
+@pytest.fixture(scope="session")
+def codex_native_cli() -> Path:
+    return _required(toolchain.codex_native)
+
+
+@pytest.fixture(scope="session")
+def llm_cli() -> Path:
+    return _required(toolchain.llm)
+
+
+@pytest.fixture
+def hermetic_home(tmp_path: Path) -> Path:
+    home = tmp_path / "home"
+    home.mkdir()
+    return home
+
+
+@pytest.fixture
+async def model_api() -> AsyncGenerator[ModelAPI]:
+    async with serve_model_api() as api:
+        yield api
+
+
+def _required(program: Callable[[], Path]) -> Path:
+    try:
+        return program()
+    except toolchain.UnavailableError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error))
+        pytest.skip(str(error))

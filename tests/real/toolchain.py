@@ -1,0 +1,191 @@
+"""The real CLIs at the versions of ``package.json``, installed once into ``.cache/real-clis`` of the repository.
+
+Install scripts are not left to npm, whose rules about them differ from version to version; the two that matter are run
+here: one puts the native claude in place, the other fetches Node. ``python -m tests.real.toolchain`` installs ahead.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+_PACKAGE = Path(__file__).with_name("package.json")
+_CACHE = Path(__file__).parents[2] / ".cache" / "real-clis"
+_NODE_NEEDED = (22, 19)
+_INSTALL_LIMIT = 900.0
+_VERSION_LIMIT = 60.0
+
+
+class UnavailableError(Exception):
+    """A real CLI cannot be had on this machine; the message says why and what to do."""
+
+
+def claude() -> Path:
+    """The pinned ``claude``, a native program.
+
+    Raises:
+        UnavailableError: it cannot be installed here.
+    """
+    return _installed() / "node_modules" / ".bin" / "claude"
+
+
+def codex() -> Path:
+    """The pinned ``codex`` as npm puts it on the path: a script that needs :func:`node` as ``node`` on the path.
+
+    Raises:
+        UnavailableError: it cannot be installed here.
+    """
+    return _installed() / "node_modules" / ".bin" / "codex"
+
+
+def codex_native() -> Path:
+    """The native program behind :func:`codex`.
+
+    Raises:
+        UnavailableError: it cannot be installed here.
+    """
+    return _native_codex(_installed())
+
+
+def node() -> Path:
+    """The machine's Node when it is new enough for both CLIs, else the pinned one.
+
+    Raises:
+        UnavailableError: it cannot be installed here.
+    """
+    found = shutil.which("node")
+    if found and _node_version(Path(found)) >= _NODE_NEEDED:
+        return Path(found)
+    return _pinned_node(_installed())
+
+
+def llm() -> Path:
+    """The ``llm`` of this Python.
+
+    Raises:
+        UnavailableError: it is not installed beside this Python.
+    """
+    found = Path(sys.executable).with_name("llm")
+    if not found.exists():
+        raise UnavailableError(f"no 'llm' beside {sys.executable!r}; install dragoman[dev] there")
+    return found
+
+
+def pinned(package: str) -> str:
+    """The version of an npm package that the tests are written for."""
+    return json.loads(_PACKAGE.read_text("utf-8"))["dependencies"][package]
+
+
+@cache
+def _installed() -> Path:
+    home = _CACHE / _fingerprint()
+    with _lock(home.with_suffix(".lock")):
+        if not home.exists():
+            _install(home)
+    return home
+
+
+def _fingerprint() -> str:
+    machine = f"{platform.system()} {platform.machine()} {platform.libc_ver()[0]}"
+    return hashlib.sha256(_PACKAGE.read_bytes() + machine.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _lock(path: Path) -> Generator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _install(home: Path) -> None:
+    """Install beside ``home``, check what came, and only then give it its name: a run that is killed leaves no half."""
+    npm, machine_node = shutil.which("npm"), shutil.which("node")
+    if npm is None or machine_node is None:
+        raise UnavailableError("the real claude and codex come from npm, which is not on the PATH; install Node.js")
+    partial = home.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    shutil.copy(_PACKAGE, partial)
+    modules = partial / "node_modules"
+    quiet = ("--ignore-scripts", "--include=optional", "--no-package-lock", "--no-audit", "--no-fund")
+    _run_installer([npm, "install", *quiet], partial)
+    _run_installer([machine_node, "install.cjs"], modules / "@anthropic-ai" / "claude-code")
+    _run_installer([machine_node, "installArchSpecificPackage.js"], modules / "node")
+    _check(partial)
+    partial.rename(home)
+
+
+def _run_installer(argv: list[str], folder: Path) -> None:
+    """Run with this process's environment, for npm's own settings; its output, which may tell of them, is not shown."""
+    try:
+        done = subprocess.run(
+            argv, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=_INSTALL_LIMIT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise UnavailableError(f"{argv[1]!r} in {str(folder)!r} did not end within {_INSTALL_LIMIT:.0f} s") from None
+    if done.returncode != 0:
+        code = re.search(rb"npm (?:error|ERR!) code (\w+)", done.stderr)
+        reason = f" ({code[1].decode()})" if code else ""
+        raise UnavailableError(
+            f"{argv[1]!r} exited with {done.returncode}{reason}; to see why, run {argv!r} in {str(folder)!r}"
+        )
+
+
+def _check(home: Path) -> None:
+    """Start each program.
+
+    Raises:
+        RuntimeError: one is not the version asked for.
+    """
+    expected = {
+        home / "node_modules" / ".bin" / "claude": pinned("@anthropic-ai/claude-code"),
+        _native_codex(home): pinned("@openai/codex"),
+        _pinned_node(home): pinned("node"),
+    }
+    for program, version in expected.items():
+        told = _version_text(program, home)
+        if version not in re.split(r"[\s v]+", told):
+            raise RuntimeError(f"{str(program)!r} says it is {told!r}, expected {version!r}; see {_PACKAGE.name!r}")
+
+
+def _native_codex(home: Path) -> Path:
+    [native] = (home / "node_modules" / "@openai").glob("codex-*/vendor/*/bin/codex")
+    return native
+
+
+def _pinned_node(home: Path) -> Path:
+    return home / "node_modules" / "node" / "bin" / "node"
+
+
+def _node_version(program: Path) -> tuple[int, ...]:
+    numbers = re.match(r"v(\d+)\.(\d+)", _version_text(program, _CACHE))
+    return tuple(map(int, numbers.groups())) if numbers else ()
+
+
+def _version_text(program: Path, home: Path) -> str:
+    done = subprocess.run(
+        [program, "--version"],
+        env={"HOME": str(home), "PATH": os.defpath},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_VERSION_LIMIT,
+        check=False,
+    )
+    return (done.stdout or done.stderr).decode(errors="replace").strip()
+
+
+if __name__ == "__main__":
+    for each in (claude, codex, codex_native, node, llm):
+        print(each())
