@@ -88,12 +88,9 @@ class Reply:
         await self._writer.drain()
 
     async def end(self) -> None:
+        """Say that this was all; without it the client sees a body that breaks off."""
         self._writer.write(b"0\r\n\r\n")
         await self._writer.drain()
-
-    def cut(self) -> None:
-        """Drop the connection; a client in the middle of a body sees that it is broken."""
-        self._writer.transport.abort()
 
 
 def _head(status: int, headers: Mapping[str, str]) -> bytes:

@@ -217,9 +217,7 @@ _BROKEN = (Ending.SILENCE, Ending.CUT, Ending.UNFINISHED)
 async def _break_off(ending: Ending, reply: Reply) -> None:
     if ending is Ending.SILENCE:
         await _silence()
-    elif ending is Ending.CUT:
-        reply.cut()
-    else:
+    if ending is Ending.UNFINISHED:
         await reply.end()
 
 

@@ -31,7 +31,7 @@ class Ending(Enum):
     SILENCE = "silence"
     """Nothing more is sent; the connection stays open until the client leaves."""
     CUT = "cut"
-    """The connection is reset in the middle of the body."""
+    """The connection closes in the middle of the body."""
     UNFINISHED = "unfinished"
     """The body ends properly, without the event that ends the answer."""
 
@@ -117,7 +117,7 @@ def stall_after(chunks: Sequence[str] = ()) -> Scenario:
 
 
 def cut_after(chunks: Sequence[str] = (), *, properly: bool = False) -> Scenario:
-    """Send these chunks, then reset the connection; ``properly``: end the body as if all had been said."""
+    """Send these chunks, then close in the middle of the body; ``properly``: end the body as if all had been said."""
     return Scenario(chunks=tuple(chunks), ending=Ending.UNFINISHED if properly else Ending.CUT)
 
 
