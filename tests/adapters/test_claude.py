@@ -147,6 +147,10 @@ def test_its_own_retry_is_told_with_the_cause() -> None:
         ({"terminal_reason": "blocking_limit", "result": "Prompt is too long"}, ErrorCode.CONTEXT_LENGTH),
         ({"api_error_status": 429, "result": "API Error: Request rejected (429)"}, ErrorCode.RATE_LIMITED),
         ({"api_error_status": 429, "result": "You've hit your usage limit, resets at 3am"}, ErrorCode.QUOTA),
+        (
+            {"api_error_status": 429, "result": "Server is temporarily limiting requests (not your usage limit)"},
+            ErrorCode.RATE_LIMITED,
+        ),
         ({"api_error_status": 529, "result": "API Error: Repeated 529 Overloaded errors."}, ErrorCode.OVERLOADED),
         ({"api_error_status": 500, "result": "API Error: 500 Internal server error."}, ErrorCode.OVERLOADED),
         ({"result": "API Error: Connection refused (ECONNREFUSED)"}, ErrorCode.NETWORK),

@@ -13,6 +13,7 @@ import pytest
 from tests.fakes.model_api import ModelAPI
 from tests.fakes.model_api import model_api as serve_model_api
 from tests.real import toolchain
+from tests.real.providers import Real, real
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +56,9 @@ def _required(program: Callable[[], Path]) -> Path:
         if os.environ.get("CI") == "true":
             pytest.fail(str(error))
         pytest.skip(str(error))
+
+
+@pytest.fixture(params=["claude", "codex", "llm"])
+def provider(request: pytest.FixtureRequest, hermetic_home: Path) -> Real:
+    """Each provider in turn."""
+    return real(request.param, hermetic_home, request.getfixturevalue(f"{request.param}_cli"))

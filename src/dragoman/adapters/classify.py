@@ -25,7 +25,7 @@ _BY_STATUS = {
 _BY_TEXT: Sequence[tuple[ErrorCode, re.Pattern[str]]] = tuple(
     (code, re.compile(pattern, re.IGNORECASE))
     for code, pattern in (
-        (ErrorCode.QUOTA, r"quota|usage limit|credit balance|out of credits|billing"),
+        (ErrorCode.QUOTA, r"quota|(?<!not your )usage limit|credit balance|out of credits|billing"),
         (ErrorCode.CONTEXT_LENGTH, r"context.{0,12}(length|window|size)|prompt is too long|too many tokens"),
         (ErrorCode.PROMPT_TOO_LARGE, r"exceeds the maximum length|request too large|stdin input exceeds"),
         (ErrorCode.RATE_LIMITED, r"rate.?limit|too many requests|\b429\b"),

@@ -74,18 +74,7 @@ _STOP = (StopStep("interrupt", 0.5), StopStep("term", 3.0), StopStep("kill", 1.0
 
 _NEXT_STEPS: Mapping[ErrorCode, str] = {
     ErrorCode.AUTH: "run `claude auth login`",
-    ErrorCode.QUOTA: "wait for the limit to reset, or ask another provider",
-    ErrorCode.RATE_LIMITED: "ask again later, or ask another provider",
-    ErrorCode.OVERLOADED: "ask again in a moment",
-    ErrorCode.NETWORK: "check the network, a proxy or a firewall, then ask again",
-    ErrorCode.CONTEXT_LENGTH: "shorten the prompt",
-    ErrorCode.PROMPT_TOO_LARGE: "shorten the prompt",
-    ErrorCode.REFUSED: "rephrase the question, or ask another provider",
-    ErrorCode.OUTPUT_LIMIT: "ask for a shorter answer",
-    ErrorCode.BAD_REQUEST: "check the `model`; without one the CLI chooses",
     ErrorCode.NOT_FOUND: PROFILE.install_hint,
-    ErrorCode.MALFORMED_OUTPUT: "ask again; if it stays so, run `dragoman doctor`",
-    ErrorCode.CRASHED: "run `dragoman doctor` to see whether claude works here",
 }
 _BY_TERMINAL_REASON: Mapping[str, ErrorCode] = {
     "prompt_too_long": ErrorCode.CONTEXT_LENGTH,

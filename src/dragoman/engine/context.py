@@ -10,6 +10,7 @@ import anyio
 
 from dragoman.adapters.base import Adapter, Completed, Failed, Outcome
 from dragoman.config import ProviderSettings
+from dragoman.engine.advice import advised
 from dragoman.engine.call import Call
 from dragoman.engine.finding import Program
 from dragoman.schemas import (
@@ -96,10 +97,11 @@ class Context:
                 text = outcome.text if outcome.text is not None else received
                 finish_reason = outcome.finish_reason
             case Failed():
-                status, text, error, finish_reason = "failed", received, outcome.error, outcome.finish_reason
+                status, text, finish_reason = "failed", received, outcome.finish_reason
+                error = advised(outcome.error)
             case None:
                 status, text, finish_reason = "cancelled", received, "cancelled"
-                error = ErrorInfo.of(ErrorCode.CANCELLED, "the call was cancelled")
+                error = advised(ErrorInfo.of(ErrorCode.CANCELLED, "the call was cancelled"))
         billing = self.route.adapter.profile.billing if self.route else "unknown"
         return LLMResponse(
             status=status,
