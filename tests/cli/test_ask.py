@@ -8,9 +8,9 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.cli.harness import DRAGOMAN, Shell
 
 from dragoman.testing import Liveness
-from tests.cli.harness import DRAGOMAN, Shell
 
 ANSWER = [{"read": "all"}, {"out": "forty-two"}]
 FAILURE_S = 20
@@ -139,7 +139,7 @@ def test_the_exit_code_tells_what_dragoman_itself_refused(
     shell: Shell, code: int, kind: str, variables: dict[str, str]
 ) -> None:
     shell.llm({"read": "all"}, {"out": "hello"}, {"pause": True})
-    ended = shell("ask", "llm", "hello", **variables)
+    ended = Shell(shell.folder, shell.variables | variables)("ask", "llm", "hello")
     assert ended.code == code
     assert f"dragoman: {kind}: " in ended.err
     assert "next step: " in ended.err
@@ -226,9 +226,7 @@ async def test_a_reader_that_goes_away_ends_the_call_without_a_word(shell: Shell
             shell.llm({"read": "all"}, live.connect(), {"wait": "gate"}, {"spew": 1_000_000}, {"pause": True})
             reader, writer = os.pipe()
             argv = [*DRAGOMAN, "ask", "llm", "hello"]
-            async with await anyio.open_process(
-                argv, cwd=shell.work, env=shell.variables, stdout=writer
-            ) as process:
+            async with await anyio.open_process(argv, cwd=shell.work, env=shell.variables, stdout=writer) as process:
                 os.close(writer)
                 assert process.stderr is not None
                 await live.connected()

@@ -68,6 +68,7 @@ def on_stop(act: Callable[[], None]) -> Generator[None]:
 def _explain(error: Exception) -> int:
     from dragoman.config import ConfigurationError
     from dragoman.schemas import LLMError
+    from dragoman.store import StoreError
 
     match error:
         case ConfigurationError(problems=problems):
@@ -76,6 +77,10 @@ def _explain(error: Exception) -> int:
             return USAGE
         case LLMError(info=info):
             return report(info)
+        case StoreError(cause=cause, path=path, next_step=step):
+            output.complain(f"{str(path)!r}: {cause}")
+            output.suggest(step)
+            return FAILURE
         case OSError():
             output.complain(str(error))
             return FAILURE

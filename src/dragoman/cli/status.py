@@ -36,7 +36,7 @@ class StatusLine:
                 redirect_stdout=False,
                 redirect_stderr=False,
             )
-            self._live.start()
+            self._live.start(refresh=True)
         return self
 
     def __exit__(

@@ -1,0 +1,81 @@
+"""What starts what: imports, help, versions, completion, `serve` before there is a server."""
+
+import subprocess
+import sys
+
+import pytest
+from tests.cli.harness import Shell
+
+import dragoman
+
+LOADED = """
+import sys
+from dragoman.cli import main
+code = main(sys.argv[1:])
+dear = {"mcp", "dragoman.engine", "dragoman.schemas", "rich", "typer"}
+print(code, *sorted(dear & sys.modules.keys()), file=sys.stderr)
+"""
+
+
+def loaded_by(shell: Shell, *words: str) -> list[str]:
+    done = subprocess.run(
+        (sys.executable, "-c", LOADED, *words), capture_output=True, cwd=shell.work, env=shell.variables, check=True
+    )
+    return done.stderr.decode().splitlines()[-1].split()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["ask", "--help"], ["--version"]], ids=" ".join)
+def test_help_loads_nothing_but_the_parser(shell: Shell, words: list[str]) -> None:
+    assert loaded_by(shell, *words) == ["0", "typer"]
+
+
+@pytest.mark.parametrize("words", [["providers"], ["doctor"], ["config", "show"], ["config", "path"]], ids=" ".join)
+def test_no_command_for_people_loads_the_server(shell: Shell, words: list[str]) -> None:
+    code, *modules = loaded_by(shell, *words)
+    assert code in ("0", "1")
+    assert "mcp" not in modules
+
+
+def test_serve_loads_no_parser(shell: Shell) -> None:
+    code, *modules = loaded_by(shell, "serve", "--transport", "sse")
+    assert code == "2"
+    assert {"typer", "rich", "mcp"}.isdisjoint(modules)
+
+
+@pytest.mark.parametrize("transport", ["sse", "streamable-http"])
+def test_a_transport_that_is_not_there_yet_is_refused(shell: Shell, transport: str) -> None:
+    ended = shell("serve", "--transport", transport)
+    assert (ended.code, ended.out) == (2, b"")
+    assert ended.err.startswith(f"dragoman: the transport {transport!r} is not available yet\nnext step: ")
+
+
+def test_a_wrong_option_of_serve_is_explained_by_the_configuration(shell: Shell) -> None:
+    ended = shell("serve", "--port", "many")
+    assert ended.code == 2
+    assert "'port' in [server] is 'many'" in ended.err
+
+
+def test_the_version_is_told(shell: Shell) -> None:
+    assert shell("--version").out.decode() == f"dragoman {dragoman.__version__}\n"
+
+
+def test_an_unknown_option_is_wrong_usage(shell: Shell) -> None:
+    ended = shell("ask", "--nope")
+    assert (ended.code, ended.out) == (2, b"")
+    assert "--nope" in ended.err
+
+
+def test_without_a_command_there_is_help(shell: Shell) -> None:
+    ended = shell()
+    assert ended.code == 2
+    assert "Usage: dragoman" in (ended.out.decode() + ended.err)
+
+
+def test_the_shell_completes_commands_and_providers(shell: Shell) -> None:
+    def complete(line: str) -> list[str]:
+        variables = {"_DRAGOMAN_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+        return Shell(shell.folder, shell.variables | variables)().out.decode().split()
+
+    assert {"ask", "doctor", "serve"} <= set(complete("dragoman "))
+    assert complete("dragoman ask cla") == ["claude"]
+    assert complete("dragoman ask --mod") == ["--model"]

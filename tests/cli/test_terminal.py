@@ -1,0 +1,82 @@
+"""What a person sees on a terminal: both streams on a pseudo-terminal."""
+
+import os
+import pty
+import re
+import subprocess
+
+import pytest
+from tests.cli.harness import DRAGOMAN, Shell
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def on_terminal(shell: Shell, *words: str, **variables: str) -> tuple[int, str]:
+    """Run it with a terminal for everything; its exit code and what the terminal got."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        (*DRAGOMAN, *words),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=shell.work,
+        env=shell.variables | {"TERM": "xterm-256color", "COLUMNS": "200", "LINES": "50"} | variables,
+    )
+    os.close(theirs)
+    seen = bytearray()
+    try:
+        while piece := os.read(ours, 65536):
+            seen += piece
+    except OSError:
+        pass  # Linux ends a terminal nobody holds any more with EIO
+    os.close(ours)
+    return process.wait(30), seen.decode()
+
+
+def test_the_wait_is_shown_and_the_answer_takes_its_place(shell: Shell) -> None:
+    shell.llm({"read": "all"}, {"out": "forty-two"})
+    code, seen = on_terminal(shell, "ask", "llm", "question")
+    assert code == 0
+    assert "asking llm… 0 s" in seen
+    assert seen.rstrip().endswith("forty-two")
+
+
+def test_control_codes_of_an_answer_do_not_drive_the_terminal(shell: Shell) -> None:
+    shell.llm({"read": "all"}, {"out": "\x1b]52;c;ZXZpbA==\x07"})
+    _, seen = on_terminal(shell, "ask", "llm", "question", "-q")
+    assert seen == "\\x1b]52;c;ZXZpbA==\\x07\r\n"
+
+
+def test_a_failure_stands_out_and_keeps_its_control_codes_to_itself(shell: Shell) -> None:
+    shell.llm({"read": "all"}, {"err": "Error: Error code: 429 - \x1b[2Jslow [bold]down[/bold]\n"}, {"exit": 1})
+    code, seen = on_terminal(shell, "ask", "llm", "question", "-q")
+    assert code == 5
+    assert COLOUR.search(seen)
+    assert "\\x1b[2Jslow [bold]down[/bold]" in COLOUR.sub("", seen)
+
+
+@pytest.mark.parametrize("words", [("providers",), ("--help",), ("ask", "llm", "question")])
+def test_no_color_is_heeded(shell: Shell, words: tuple[str, ...]) -> None:
+    shell.llm({"read": "all"}, {"err": "Error: Error code: 429 - slow down\n"}, {"exit": 1})
+    _, plain = on_terminal(shell, *words, NO_COLOR="1")
+    assert not re.search(r"\x1b\[(?:[0-9;]*;)?(?:3[0-7]|9[0-7]|38;[0-9;]+)m", plain)
+    assert "dragoman" in plain or "llm" in plain
+
+
+def test_a_terminal_that_can_only_print_lines_gets_plain_lines(shell: Shell) -> None:
+    shell.llm({"read": "all"}, {"out": "forty-two"})
+    assert on_terminal(shell, "ask", "llm", "question", TERM="dumb") == (0, "forty-two\r\n")
+
+
+def test_at_a_terminal_a_provider_without_a_prompt_is_explained(shell: Shell) -> None:
+    code, seen = on_terminal(shell, "ask", "llm")
+    assert code == 2
+    assert "'llm' is a provider, and there is no prompt for it" in seen
+
+
+def test_tables_are_for_people(shell: Shell) -> None:
+    shell.llm()
+    code, seen = on_terminal(shell, "providers")
+    assert code == 0
+    assert "──" in seen
+    assert "ready" in seen
