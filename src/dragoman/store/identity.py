@@ -1,0 +1,70 @@
+"""Telling processes apart for good: a pid is used again, a pid with its start time and the boot is not."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One process. What the system does not tell is None."""
+
+    pid: int
+    start_time: int | None
+    """Clock ticks from the boot to its start."""
+    boot_id: str | None
+    pid_namespace: str | None
+    """Where the pid is counted: containers that share a folder count their own."""
+
+    @classmethod
+    def own(cls) -> Identity:
+        """This process."""
+        pid = os.getpid()
+        return cls(pid, start_time(pid), _boot_id(), _namespace())
+
+    def is_gone(self) -> bool:
+        """Whether the process has certainly ended."""
+        if self.boot_id != _boot_id():
+            return True
+        if self.pid_namespace != _namespace():
+            return False
+        if self.start_time is not None:
+            return start_time(self.pid) != self.start_time
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
+
+
+def start_time(pid: int) -> int | None:
+    """When a process started, in clock ticks since the boot; None when it has ended or the system has no ``/proc``."""
+    try:
+        stat = (_PROC / str(pid) / "stat").read_bytes()
+    except OSError:
+        return None
+    # The name in parentheses may hold anything, also parentheses: fields are counted from the last one.
+    state, *fields = stat[stat.rindex(b")") + 2 :].split()
+    return None if state in (b"Z", b"X") else int(fields[18])
+
+
+@cache
+def _boot_id() -> str | None:
+    try:
+        return (_PROC / "sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return None
+
+
+def _namespace() -> str | None:
+    try:
+        return str((_PROC / "self/ns/pid").readlink())
+    except OSError:
+        return None

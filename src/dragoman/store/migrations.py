@@ -1,0 +1,99 @@
+"""The tables, as the steps that made them. A file's ``user_version`` says how many it has seen; steps never change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dragoman.store.errors import StoreError
+
+if TYPE_CHECKING:
+    import sqlite3
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE servers (
+            id INTEGER PRIMARY KEY,
+            pid INTEGER NOT NULL,
+            start_time INTEGER,
+            boot_id TEXT,
+            pid_namespace TEXT
+        )
+        """,
+        """
+        CREATE TABLE calls (
+            id TEXT PRIMARY KEY,
+            server_id INTEGER NOT NULL REFERENCES servers (id),
+            provider TEXT,
+            model TEXT,
+            face TEXT NOT NULL,
+            depth INTEGER NOT NULL,
+            status TEXT NOT NULL,
+            code TEXT,
+            started_at REAL NOT NULL,
+            duration_s REAL,
+            first_output_s REAL,
+            attempts INTEGER,
+            exit_code INTEGER,
+            argv_shape TEXT
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX calls_by_provider ON calls (provider, started_at)",
+        "CREATE INDEX calls_running ON calls (server_id) WHERE status = 'running'",
+        """
+        CREATE TABLE usage (
+            call_id TEXT PRIMARY KEY REFERENCES calls (id) ON DELETE CASCADE,
+            input_tokens INTEGER,
+            cached_input_tokens INTEGER,
+            output_tokens INTEGER,
+            cost_usd REAL,
+            billing TEXT NOT NULL
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE processes (
+            id INTEGER PRIMARY KEY,
+            pid INTEGER NOT NULL,
+            start_time INTEGER,
+            call_id TEXT NOT NULL REFERENCES calls (id) ON DELETE CASCADE,
+            server_id INTEGER NOT NULL REFERENCES servers (id),
+            started_at REAL NOT NULL,
+            ended_at REAL
+        )
+        """,
+        "CREATE INDEX processes_running ON processes (server_id, pid) WHERE ended_at IS NULL",
+    ),
+)
+
+
+def migrate(db: sqlite3.Connection, path: Path) -> None:
+    """Bring the file to the newest version, all or nothing.
+
+    Raises:
+        StoreError: a newer Dragoman wrote it; it is left as it is.
+    """
+    if _version(db, path) == len(MIGRATIONS):
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        # Asked again: another process may have done it while this one waited for the lock.
+        for number, statements in enumerate(MIGRATIONS[_version(db, path) :], _version(db, path) + 1):
+            for statement in statements:
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {number}")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def _version(db: sqlite3.Connection, path: Path) -> int:
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise StoreError(
+            path,
+            f"it was written by a newer Dragoman (version {version} of its tables, this one knows {len(MIGRATIONS)})",
+            "update Dragoman, or set DRAGOMAN_HOME to another folder",
+        )
+    return version

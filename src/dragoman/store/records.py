@@ -1,0 +1,124 @@
+"""What can be written down: one class per fact. Times are seconds since 1970, durations seconds."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from dragoman.schemas import Billing, ErrorCode, Status, Usage
+from dragoman.store.identity import start_time
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+class Record(Protocol):
+    """Something to write down."""
+
+    def apply(self, db: sqlite3.Connection, server_id: int) -> None:
+        """Write it. Runs in the writer's thread, within a transaction.
+
+        Raises:
+            LookupError: it speaks of something that is not there.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CallStarted:
+    """A call began. ``provider`` and ``model`` may still be open."""
+
+    id: str
+    face: str
+    provider: str | None = None
+    model: str | None = None
+    depth: int = 0
+    started_at: float = field(default_factory=time.time)
+
+    def apply(self, db: sqlite3.Connection, server_id: int) -> None:
+        """A new row, ``running`` until its `CallEnded` or the end of this server."""
+        db.execute(
+            "INSERT INTO calls (id, server_id, provider, model, face, depth, status, started_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, 'running', ?)",
+            (self.id, server_id, self.provider, self.model, self.face, self.depth, self.started_at),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """A call ended. ``provider`` and ``model`` None: as they were at its start."""
+
+    id: str
+    status: Status
+    code: ErrorCode | None = None
+    provider: str | None = None
+    model: str | None = None
+    duration_s: float | None = None
+    first_output_s: float | None = None
+    attempts: int = 0
+    exit_code: int | None = None
+    argv_shape: str | None = None
+    """The command line without anything a user wrote."""
+    usage: Usage | None = None
+    billing: Billing = "unknown"
+
+    def apply(self, db: sqlite3.Connection, server_id: int) -> None:  # noqa: ARG002 - a call id is unique
+        """How it went, and its tokens where they are known."""
+        changed = db.execute(
+            "UPDATE calls SET status = ?, code = ?, provider = coalesce(?, provider), model = coalesce(?, model),"
+            " duration_s = ?, first_output_s = ?, attempts = ?, exit_code = ?, argv_shape = ? WHERE id = ?",
+            (
+                *(self.status, self.code and self.code.value, self.provider, self.model, self.duration_s),
+                *(self.first_output_s, self.attempts, self.exit_code, self.argv_shape, self.id),
+            ),
+        )
+        if changed.rowcount == 0:
+            raise LookupError(f"call {self.id!r} has no start")
+        if (usage := self.usage) is not None:
+            db.execute(
+                "INSERT OR REPLACE INTO usage (call_id, input_tokens, cached_input_tokens, output_tokens, cost_usd,"
+                " billing) VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    *(self.id, usage.input_tokens, usage.cached_input_tokens, usage.output_tokens, usage.cost_usd),
+                    self.billing,
+                ),
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStarted:
+    """A child process of a call runs. Make it while the child is not reaped: its start time is looked up."""
+
+    pid: int
+    call_id: str
+    started_at: float = field(default_factory=time.time)
+    start_time: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.start_time is None:
+            object.__setattr__(self, "start_time", start_time(self.pid))
+
+    def apply(self, db: sqlite3.Connection, server_id: int) -> None:
+        """A new row, without an end."""
+        db.execute(
+            "INSERT INTO processes (pid, start_time, call_id, server_id, started_at) VALUES (?, ?, ?, ?, ?)",
+            (self.pid, self.start_time, self.call_id, server_id, self.started_at),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessEnded:
+    """A child process of this server is gone."""
+
+    pid: int
+    ended_at: float = field(default_factory=time.time)
+
+    def apply(self, db: sqlite3.Connection, server_id: int) -> None:
+        """The end of the one row of this server and pid that has none."""
+        changed = db.execute(
+            "UPDATE processes SET ended_at = ? WHERE server_id = ? AND pid = ? AND ended_at IS NULL",
+            (self.ended_at, server_id, self.pid),
+        )
+        if changed.rowcount == 0:
+            raise LookupError(f"process {self.pid} has no start")

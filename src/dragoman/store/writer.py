@@ -1,0 +1,206 @@
+"""The one connection that writes, in a thread of its own, so that no event loop ever waits for a disk.
+
+Records are queued. Whatever waits is written in one transaction; each record has its own savepoint, so one that does
+not fit takes no other with it. SQLite before 3.51.3 can damage a file when two connections of one process write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import astuple
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dragoman.store.errors import StoreError, explain
+from dragoman.store.identity import Identity
+from dragoman.store.migrations import migrate
+from dragoman.store.records import Record
+
+if TYPE_CHECKING:
+    import sqlite3
+
+BUSY_TIMEOUT_S = 5.0
+"""How long a transaction waits for another process's."""
+BATCH = 1000
+
+
+class Job:
+    """One record on its way. `done` is set after the commit, or after the failure in `error`."""
+
+    __slots__ = ("done", "error", "record", "waited")
+
+    def __init__(self, record: Record | None, *, waited: bool) -> None:
+        self.record = record
+        self.waited = waited
+        self.done = False
+        self.error: StoreError | None = None
+
+
+class Writer(threading.Thread):
+    """Opens the file when started: `opened` is done then. After `stop` it writes what is queued and ends.
+
+    A byte can be read from `news` after jobs that are waited for were done. `on_error` is called in this thread, with
+    the first error of a job that nobody waits for.
+    """
+
+    def __init__(self, path: Path, on_error: Callable[[StoreError], None]) -> None:
+        super().__init__(name="dragoman-store", daemon=True)
+        self.path = path
+        self.opened = Job(None, waited=True)
+        self.news, self._bell = socket.socketpair()
+        self.news.setblocking(False)
+        self._bell.setblocking(False)
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._on_error = on_error
+        self._reported = False
+        self._server_id: int | None = None
+
+    def put(self, record: Record, *, waited: bool) -> Job:
+        """Queue a record."""
+        job = Job(record, waited=waited)
+        self._queue.put(job)
+        return job
+
+    def stop(self) -> None:
+        """Queue the end."""
+        self._queue.put(None)
+
+    def run(self) -> None:
+        """The thread."""
+        db = self._try_open()
+        self._answer([self.opened])
+        if db is not None:
+            with contextlib.closing(db):
+                self._serve(db)
+        self._bell.close()
+
+    def _try_open(self) -> sqlite3.Connection | None:
+        try:
+            return self._open()
+        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
+            self.opened.error = explain(self.path, error)
+            return None
+
+    def _open(self) -> sqlite3.Connection:
+        import sqlite3
+
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            # By its path: closing a descriptor of the file would drop the locks other connections of ours have on it.
+            if self.path.stat().st_mode & 0o077:
+                self.path.chmod(0o600)
+        db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        try:
+            migrate(db, self.path)
+            _switch_to_wal(db)
+            db.execute("PRAGMA synchronous = NORMAL")
+            db.execute("PRAGMA foreign_keys = ON")
+            _interrupt_calls_of_the_dead(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _serve(self, db: sqlite3.Connection) -> None:
+        open_ended = True
+        while open_ended:
+            job = self._queue.get()
+            batch: list[Job] = []
+            while job is not None:
+                batch.append(job)
+                if len(batch) == BATCH:
+                    break
+                try:
+                    job = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            open_ended = job is not None
+            if batch:
+                self._commit(db, batch)
+                self._answer(batch)
+        if self._server_id is not None:
+            with contextlib.suppress(Exception):  # what is left running is put right by the next one who opens the file
+                db.execute(_INTERRUPT, (self._server_id,))
+
+    def _commit(self, db: sqlite3.Connection, batch: Sequence[Job]) -> None:
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            server_id = self._server_id or _register(db)
+            for job in batch:
+                self._apply(db, job, server_id)
+            db.execute("COMMIT")
+            self._server_id = server_id
+        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
+            with contextlib.suppress(Exception):  # SQLite may have rolled back by itself
+                db.execute("ROLLBACK")
+            for job in batch:
+                job.error = job.error or explain(self.path, error)
+
+    def _apply(self, db: sqlite3.Connection, job: Job, server_id: int) -> None:
+        assert job.record is not None  # noqa: S101 - only `opened` has none, and it is never queued
+        db.execute("SAVEPOINT record")
+        try:
+            job.record.apply(db, server_id)
+        except Exception as error:
+            # A full disk or a damaged file ends the whole transaction, and every record of it fails.
+            if not db.in_transaction:
+                raise
+            db.execute("ROLLBACK TO record")
+            job.error = StoreError(self.path, f"{job.record!r} was not kept: {error}", "please report this as a fault")
+        db.execute("RELEASE record")
+
+    def _answer(self, batch: Sequence[Job]) -> None:
+        for job in batch:
+            job.done = True
+            if job.error is not None and not job.waited and not self._reported:
+                self._reported = True
+                with contextlib.suppress(Exception):  # a caller's fault must not end this thread
+                    self._on_error(job.error)
+        if any(job.waited for job in batch):
+            with contextlib.suppress(OSError):  # full: there is something to read already; closed: nobody reads
+                self._bell.send(b".")
+
+
+def _switch_to_wal(db: sqlite3.Connection) -> None:
+    """Two processes that open a new file at once: SQLite refuses this one switch at once instead of waiting."""
+    import sqlite3
+
+    give_up = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > give_up:
+                raise
+            time.sleep(0.005)
+        else:
+            return
+
+
+_INTERRUPT = "UPDATE calls SET status = 'interrupted' WHERE server_id = ? AND status = 'running'"
+
+
+def _interrupt_calls_of_the_dead(db: sqlite3.Connection) -> None:
+    servers = db.execute(
+        "SELECT id, pid, start_time, boot_id, pid_namespace FROM servers"
+        " WHERE id IN (SELECT server_id FROM calls WHERE status = 'running')"
+    )
+    for server_id, *identity in servers.fetchall():
+        if Identity(*identity).is_gone():
+            db.execute(_INTERRUPT, (server_id,))
+
+
+def _register(db: sqlite3.Connection) -> int:
+    row = db.execute(
+        "INSERT INTO servers (pid, start_time, boot_id, pid_namespace) VALUES (?, ?, ?, ?)", astuple(Identity.own())
+    )
+    assert row.lastrowid is not None  # noqa: S101 - an insert has one
+    return row.lastrowid
