@@ -52,6 +52,8 @@ class Context:
     """On the event loop's clock; set by the layer that routes, since the clocks are the provider's."""
     attempts: list[Attempt] = field(default_factory=list[Attempt])
     texts: list[str] = field(default_factory=list[str])
+    argv_shape: str | None = None
+    """The command line that was run, without anything a user wrote."""
     notices: list[str] = field(default_factory=list[str])
     kept_bytes: int = 0
     acted: bool = False

@@ -15,9 +15,10 @@ from anyio.abc import TaskGroup
 
 from dragoman.adapters.base import Adapter, Failed, Outcome
 from dragoman.adapters.registry import load_adapters
-from dragoman.config import Configuration, state_folder
+from dragoman.config import Configuration
 from dragoman.engine.call import Call
 from dragoman.engine.context import Context
+from dragoman.engine.environment import Lineage
 from dragoman.engine.finding import Versions
 from dragoman.engine.host import DialogueHost
 from dragoman.engine.limit import Limiter
@@ -57,7 +58,7 @@ class Engine:
         versions = Versions()
         workspaces = configuration.workspaces or default_workspaces(folder or Path.cwd())
         self.providers = Providers(configuration, found, broken, environ, versions)
-        self._recorder = Recorder(store_file or state_folder() / "dragoman.sqlite3")
+        self._recorder = Recorder(store_file, Lineage.told(environ))
         runner = Runner(configuration, environ, workspaces, versions, self._serve)
         self._way = self._recorder.around(
             self.providers.route_layer(Limiter(configuration).around(runner.run)),
@@ -126,7 +127,7 @@ class Engine:
             self.providers.forget_login(context.route.name)
         if self.configuration.log.content:
             logger.bind(call=call.id, prompt=call.request.prompt, answer=reply.text).info("content of the call")
-        self._recorder.ended(reply)
+        self._recorder.ended(context, reply)
         call.finish(reply)
         self._calls.discard(call)
 

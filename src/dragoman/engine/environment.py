@@ -65,6 +65,12 @@ class Lineage:
             )
         return cls(depth, tuple(filter(None, environ.get(LINEAGE, "").split(","))))
 
+    @staticmethod
+    def told(environ: Mapping[str, str]) -> int:
+        """The depth that the environment tells of, 0 when it is garbled; for the record only."""
+        text = environ.get(DEPTH, "0")
+        return int(text) if text.isascii() and text.isdigit() else 0
+
     def child(self, call_id: str) -> Mapping[str, str]:
         """The variables that tell a child of this call where it stands."""
         return {DEPTH: str(self.depth + 1), LINEAGE: ",".join((*self.calls, call_id))}

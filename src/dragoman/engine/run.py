@@ -86,7 +86,7 @@ class Runner:
             return Failed(refused.error)
         launch = plan.channel
         folder = PrivateFolder()
-        shape = argument_shape(route.program.argv, launch.argv)
+        context.argv_shape = argument_shape(route.program.argv, launch.argv)
         clocks = Clocks(route.timeouts, route.adapter.profile, context.deadline)
         listener = _Listener(context, clocks)
         host: DialogueHost | None = None
@@ -117,7 +117,7 @@ class Runner:
                 host.stop(finished=outcome is not None)
             logger.bind(
                 call=context.call.id,
-                argv=shape,
+                argv=context.argv_shape,
                 seconds=round(time.monotonic() - before, 3),
                 ended=_ending(outcome, clocks),
             ).info("{} ran", route.name)

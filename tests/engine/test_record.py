@@ -1,0 +1,58 @@
+"""What is kept of a call, and that keeping it never costs an answer."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from dragoman.config import Configuration
+from dragoman.engine import Engine
+from dragoman.schemas import LLMRequest
+from dragoman.store import open_store
+from dragoman.testing import FakeAdapter, FakeCli
+
+pytestmark = pytest.mark.anyio
+
+
+def engine(cli: FakeCli, store_file: Path, environ: dict[str, str] | None = None) -> Engine:
+    return Engine(
+        Configuration.model_validate({"providers": {"fake": {"command": [str(cli.path)]}}}),
+        adapters={"fake": FakeAdapter()},
+        environ={"PATH": "/usr/bin:/bin", "HOME": str(cli.path.parent), **(environ or {})},
+        folder=cli.path.parent,
+        store_file=store_file,
+    )
+
+
+async def test_calls_tokens_and_processes_are_kept_and_nothing_that_was_said(cli: FakeCli, tmp_path: Path) -> None:
+    file = tmp_path / "store.sqlite3"
+    usage = {"line": {"usage": {"input_tokens": 3, "output_tokens": 4}}}
+    cli.scripts([usage, {"line": {"text": "ANSWER"}}, {"line": {"done": {}}}], [{"exit": 3}])
+    async with engine(cli, file, {"DRAGOMAN_DEPTH": "1"}) as running:
+        request = LLMRequest(prompt="PROMPT", provider="fake", model="MODEL", system_prompt="SYSTEM")
+        for _ in range(2):
+            await running.submit(request, face="test").outcome()
+    async with open_store(file) as store:
+        (stats,) = await store.stats()
+    assert (stats.provider, stats.calls, stats.failures) == ("fake", 2, {"crashed": 1})
+    assert (stats.input_tokens, stats.output_tokens) == (3, 4)
+    with sqlite3.connect(file) as db:
+        calls = db.execute("SELECT status, face, depth, argv_shape FROM calls ORDER BY started_at").fetchall()
+        processes = db.execute("SELECT pid, ended_at FROM processes").fetchall()
+    db.close()
+    assert calls == [
+        ("completed", "test", 1, "dragoman-fake --model=…"),
+        ("failed", "test", 1, "dragoman-fake --model=…"),
+    ]
+    assert len(processes) == 2
+    assert all(ended for _, ended in processes)
+    for said in (b"PROMPT", b"ANSWER", b"SYSTEM"):
+        assert not any(said in part.read_bytes() for part in tmp_path.glob("store.sqlite3*"))
+
+
+async def test_a_store_that_cannot_be_opened_costs_no_answer(cli: FakeCli) -> None:
+    cli.script({"line": {"text": "ok"}}, {"line": {"done": {}}})
+    async with engine(cli, Path("/dev/null/store.sqlite3")) as running:
+        for _ in range(2):
+            reply = await running.submit(LLMRequest(prompt="hi", provider="fake")).outcome()
+            assert reply.text == "ok"
