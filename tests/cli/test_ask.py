@@ -205,6 +205,21 @@ async def test_a_signal_to_stop_ends_the_call_and_its_child(shell: Shell, number
 
 
 @pytest.mark.anyio
+async def test_a_hangup_that_is_ignored_from_outside_stays_ignored(shell: Shell) -> None:
+    with anyio.fail_after(FAILURE_S):
+        async with Liveness() as live:
+            shell.llm({"read": "all"}, live.connect(), {"wait": "gate"}, {"out": "forty-two"})
+            argv = ["/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh", *DRAGOMAN, "ask", "llm", "hello"]
+            async with await anyio.open_process(argv, cwd=shell.work, env=shell.variables) as process:
+                assert process.stdout is not None
+                await live.connected()
+                process.send_signal(signal.SIGHUP)
+                await live.release()
+                assert b"".join([piece async for piece in process.stdout]) == b"forty-two\n"
+                assert await process.wait() == 0
+
+
+@pytest.mark.anyio
 async def test_a_cancelled_call_is_one_object_for_a_program(shell: Shell) -> None:
     with anyio.fail_after(FAILURE_S):
         async with Liveness() as live:

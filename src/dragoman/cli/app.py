@@ -84,21 +84,33 @@ def root(
     context.obj = Common(tuple(config or ()), log_level, log_json)
 
 
+# Further words are taken too, to say that quotes are missing.
 @app.command(
+    context_settings={"allow_extra_args": True},
     epilog=_examples(
         "dragoman ask 'What is a dragoman?'",
         "dragoman ask claude 'What does this project do?' --cwd .",
         "git diff | dragoman ask codex -",
-    )
+    ),
 )
 def ask(
     context: typer.Context,
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[PROVIDER] PROMPT", show_default=False, autocompletion=_provider_names),
+    provider: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PROVIDER", autocompletion=_provider_names, help="Who is asked; without it, the first one ready."
+        ),
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="The model, as the provider names it.")] = None,
-    system: Annotated[str | None, typer.Option("--system", "-s", help="Instructions above the prompt.")] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Argument(metavar="PROMPT", help="The question, in quotes; - reads it from stdin."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="MODEL", help="The model, as the provider names it.")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option("--system", "-s", metavar="TEXT", help="Instructions above the prompt.")
+    ] = None,
     cwd: Annotated[
         Path | None,
         typer.Option(
@@ -115,13 +127,13 @@ def ask(
 ) -> None:
     """Ask one question and print the answer as it comes.
 
-    Without PROVIDER the first one that is ready answers. PROMPT - reads the prompt from stdin, and so does a
-    missing PROMPT when something is piped in. Put -- before a prompt that begins with a dash.
+    A missing PROMPT is read from stdin too when something is piped in. Put -- before a prompt that begins with a dash.
     """
     from dragoman.cli.ask import ask
     from dragoman.cli.question import Question
 
-    question = Question(tuple(words or ()), model, system, cwd, timeout)
+    words = (word for word in (provider, prompt, *context.args) if word is not None)
+    question = Question(tuple(words), model, system, cwd, timeout)
     _ended(lambda: ask(context.obj, question, as_json=as_json, quiet=quiet))
 
 

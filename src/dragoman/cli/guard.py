@@ -56,12 +56,14 @@ def run(main: Callable[[], Awaitable[int]]) -> int:
 def on_stop(act: Callable[[], None]) -> Generator[None]:
     """While inside, a signal that asks this process to stop calls `act` instead. Needs asyncio's event loop."""
     loop = asyncio.get_running_loop()
-    for number in STOPPING:
+    # Who started us may have them ignored, as nohup does.
+    heard = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in heard:
         loop.add_signal_handler(number, act)
     try:
         yield
     finally:
-        for number in STOPPING:
+        for number in heard:
             loop.remove_signal_handler(number)
 
 
