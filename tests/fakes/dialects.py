@@ -23,7 +23,7 @@ class Dialect(Protocol):
         """What comes before the text."""
         ...
 
-    def chunk(self, text: str, scenario: Scenario) -> bytes:
+    def chunk(self, request: Request, text: str, scenario: Scenario) -> bytes:
         """One piece of the text."""
         ...
 
@@ -54,7 +54,7 @@ class Messages:
             {"type": "content_block_start", "index": 0, "content_block": block}
         )
 
-    def chunk(self, text: str, scenario: Scenario) -> bytes:
+    def chunk(self, request: Request, text: str, scenario: Scenario) -> bytes:
         return _typed({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}})
 
     def closing(self, request: Request, scenario: Scenario) -> bytes:
@@ -118,7 +118,7 @@ class Responses:
             {"type": "response.created", "response": self._response(request, "in_progress", output=[])}
         ) + _typed({"type": "response.output_item.added", "output_index": 0, "item": item})
 
-    def chunk(self, text: str, scenario: Scenario) -> bytes:
+    def chunk(self, request: Request, text: str, scenario: Scenario) -> bytes:
         kind = "response.refusal.delta" if scenario.ending is Ending.REFUSED else "response.output_text.delta"
         return _typed({"type": kind, "item_id": "msg_fake", "output_index": 0, "content_index": 0, "delta": text})
 
@@ -168,9 +168,9 @@ class ChatCompletions:
     def opening(self, request: Request, scenario: Scenario) -> bytes:
         return self._event(request, {"role": "assistant", "content": ""})
 
-    def chunk(self, text: str, scenario: Scenario) -> bytes:
+    def chunk(self, request: Request, text: str, scenario: Scenario) -> bytes:
         key = "refusal" if scenario.ending is Ending.REFUSED else "content"
-        return _data(self._chunk(None, {key: text}))
+        return _data(self._chunk(request, {key: text}))
 
     def closing(self, request: Request, scenario: Scenario) -> bytes:
         usage: Body = {**self._chunk(request, {}), "choices": [], "usage": self._usage(scenario)}
@@ -194,10 +194,9 @@ class ChatCompletions:
         return _data(self._chunk(request, delta, finish))
 
     @staticmethod
-    def _chunk(request: Request | None, delta: Mapping[str, Any], finish: str | None = None) -> Body:
+    def _chunk(request: Request, delta: Mapping[str, Any], finish: str | None = None) -> Body:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
-        model = model_of(request) if request else "fake"
-        head = {"id": "chatcmpl-fake", "object": "chat.completion.chunk", "created": 0, "model": model}
+        head = {"id": "chatcmpl-fake", "object": "chat.completion.chunk", "created": 0, "model": model_of(request)}
         return {**head, "choices": [choice]}
 
     @staticmethod

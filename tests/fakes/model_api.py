@@ -203,7 +203,7 @@ async def _send_stream(request: Request, dialect: Dialect, scenario: Scenario, r
     await reply.send(dialect.opening(request, scenario))
     for text in scenario.chunks:
         await scenario.pass_gate()
-        await reply.send(dialect.chunk(text, scenario))
+        await reply.send(dialect.chunk(request, text, scenario))
     if scenario.ending in _BROKEN:
         await _break_off(scenario.ending, reply)
     else:

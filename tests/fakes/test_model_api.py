@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
+import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.abc
 import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
 
 from tests.fakes.model_api import ModelAPI, model_api, refused_url
 from tests.fakes.scenario import (
@@ -41,14 +45,14 @@ async def api() -> AsyncGenerator[ModelAPI]:
 @pytest.fixture
 async def caller(api: ModelAPI) -> AsyncGenerator[Caller]:
     async with AsyncExitStack() as stack:
-        yield Caller(api, stack)
+        yield Caller(api.url, stack)
 
 
 class Caller:
     """Sends requests to one API, each on a connection of its own; closes them all."""
 
-    def __init__(self, api: ModelAPI, stack: AsyncExitStack) -> None:
-        self._port = int(api.url.rsplit(":", 1)[1])
+    def __init__(self, url: str, stack: AsyncExitStack) -> None:
+        self._port = int(url.rsplit(":", 1)[1])
         self._stack = stack
 
     async def connect(self) -> Client:
@@ -306,7 +310,7 @@ async def test_the_end_of_the_server_ends_open_connections() -> None:
     with anyio.fail_after(20):
         async with AsyncExitStack() as stack:
             async with model_api(hang()) as api:
-                client = await Caller(api, stack).send(PATHS[0], question())
+                client = await Caller(api.url, stack).send(PATHS[0], question())
                 await api.wait_questions()
             with pytest.raises((anyio.BrokenResourceError, anyio.EndOfStream)):
                 await client.stream.receive()
@@ -315,7 +319,7 @@ async def test_the_end_of_the_server_ends_open_connections() -> None:
 async def test_a_client_that_never_reads_does_not_hold_up_the_end_of_the_server() -> None:
     with anyio.fail_after(20):
         async with AsyncExitStack() as stack, model_api(big(32 * 1024 * 1024)) as api:
-            await Caller(api, stack).send(PATHS[0], question())
+            await Caller(api.url, stack).send(PATHS[0], question())
             await api.wait_questions()
 
 
@@ -323,6 +327,21 @@ async def test_waiting_for_what_does_not_come_is_bounded(api: ModelAPI, monkeypa
     monkeypatch.setattr("tests.fakes.model_api._PATIENCE", 0.01)
     with pytest.raises(TimeoutError):
         await api.wait_questions()
+
+
+async def test_it_serves_by_hand_until_interrupted() -> None:
+    argv = [sys.executable, "-m", "tests.fakes.model_api", "--answer", "It is Paris."]
+    with anyio.fail_after(20):
+        async with await anyio.open_process(argv, cwd=Path(__file__).parents[2], stderr=None) as served:
+            assert served.stdout is not None
+            printed = BufferedByteReceiveStream(served.stdout)
+            url = await printed.receive_until(b"\n", 200)
+            async with AsyncExitStack() as stack:
+                answered = await Caller(url.decode(), stack).answer(PATHS[0], question())
+            assert text_of(PATHS[0], answered.events) == "It is Paris."
+            assert (await printed.receive_until(b"\n", 200)).startswith(b"POST /v1/messages")
+            served.send_signal(signal.SIGINT)
+            assert await served.wait() == 0
 
 
 async def test_nobody_listens_on_a_refused_address() -> None:

@@ -4,8 +4,7 @@ Where a CLI cannot be had, its tests are skipped with the reason; with ``CI=true
 without having driven all of them.
 """
 
-import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -14,26 +13,27 @@ from tests.fakes.model_api import ModelAPI
 from tests.fakes.model_api import model_api as serve_model_api
 from tests.real import toolchain
 from tests.real.providers import Real, real
+from tests.real.required import required
 
 
 @pytest.fixture(scope="session")
 def claude_cli() -> Path:
-    return _required(toolchain.claude)
+    return required(toolchain.claude)
 
 
 @pytest.fixture(scope="session")
 def codex_cli() -> Path:
-    return _required(toolchain.codex)
+    return required(toolchain.codex)
 
 
 @pytest.fixture(scope="session")
 def codex_native_cli() -> Path:
-    return _required(toolchain.codex_native)
+    return required(toolchain.codex_native)
 
 
 @pytest.fixture(scope="session")
 def llm_cli() -> Path:
-    return _required(toolchain.llm)
+    return required(toolchain.llm)
 
 
 @pytest.fixture
@@ -47,15 +47,6 @@ def hermetic_home(tmp_path: Path) -> Path:
 async def model_api() -> AsyncGenerator[ModelAPI]:
     async with serve_model_api() as api:
         yield api
-
-
-def _required(program: Callable[[], Path]) -> Path:
-    try:
-        return program()
-    except toolchain.UnavailableError as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(error))
-        pytest.skip(str(error))
 
 
 @pytest.fixture(params=["claude", "codex", "llm"])

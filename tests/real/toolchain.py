@@ -87,6 +87,11 @@ def pinned(package: str) -> str:
     return json.loads(_PACKAGE.read_text("utf-8"))["dependencies"][package]
 
 
+def forget() -> None:
+    """Look into the cache again at the next call."""
+    _installed.cache_clear()
+
+
 @cache
 def _installed() -> Path:
     home = _CACHE / _fingerprint()
