@@ -57,7 +57,7 @@ JUNK = (
 """What a child may say that no adapter may choke on."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
-_REPLACEMENTS: Sequence[object] = (None, True, -1, 1e308, "zq", [], {}, [None], {"zq": 1})
+_REPLACEMENTS: Sequence[object] = (None, True, -1, 1e308, "zq", "\ud83d", [], {}, [None], {"zq": 1})
 
 
 class ConformanceError(AssertionError):
