@@ -2,16 +2,23 @@
 
 import json
 import time
+from pathlib import Path
 
 import anyio
 import pytest
 from tests.cli.harness import Shell
 
-from dragoman.cli.stats import STORE_NAME, seconds
+from dragoman.cli.stats import seconds
+from dragoman.engine.record import store_file
 from dragoman.schemas import ErrorCode, Usage
 from dragoman.store import CallEnded, CallStarted, open_store
 
 DAY_S = 86400
+
+
+def kept(shell: Shell) -> Path:
+    """The store's file."""
+    return shell.folder / "state" / store_file().name
 
 
 @pytest.mark.parametrize(
@@ -31,7 +38,7 @@ def test_without_a_call_nothing_is_shown_and_nothing_is_made(shell: Shell) -> No
     ended = shell("stats")
     assert (ended.code, ended.out, ended.err) == (0, b"", "no calls yet\n")
     assert json.loads(shell("stats", "--json").out) == []
-    assert not (shell.folder / "state" / STORE_NAME).exists()
+    assert not kept(shell).exists()
 
 
 def keep_some(shell: Shell) -> None:
@@ -41,7 +48,7 @@ def keep_some(shell: Shell) -> None:
         folder = shell.folder / "state"
         folder.mkdir(exist_ok=True)
         now = time.time()
-        async with open_store(folder / STORE_NAME) as store:
+        async with open_store(kept(shell)) as store:
             for name, age_s in (("old", 30 * DAY_S), ("failed", 60), ("new", 5)):
                 await store.write(CallStarted(id=name, face="cli", provider="llm", started_at=now - age_s))
             await store.write(CallEnded(id="old", status="completed", duration_s=9.0))
@@ -76,7 +83,7 @@ def test_an_age_that_is_none_is_wrong_usage(shell: Shell) -> None:
 def test_a_file_that_is_no_store_is_told_with_a_way_out(shell: Shell) -> None:
     folder = shell.folder / "state"
     folder.mkdir()
-    (folder / STORE_NAME).write_bytes(b"no database" * 1000)
+    (kept(shell)).write_bytes(b"no database" * 1000)
     ended = shell("stats")
     assert ended.code == 1
     assert "next step: move the file away" in ended.err

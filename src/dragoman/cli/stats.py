@@ -11,11 +11,9 @@ from dragoman.cli import output
 from dragoman.cli.common import Common
 from dragoman.cli.exits import OK, USAGE
 from dragoman.cli.guard import run
-from dragoman.config import state_folder
+from dragoman.engine.record import store_file
 from dragoman.store import ProviderStats, open_store
 
-STORE_NAME = "dragoman.sqlite3"
-"""The engine's file in the state folder."""
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 HEADERS = (
     *("provider", "calls", "completed", "failed", "cancelled", "p50 s", "p95 s", "first p50 s", "first p95 s"),
@@ -31,7 +29,7 @@ def stats(common: Common, *, as_json: bool, since: str | None) -> int:
         output.complain(f"--since: {since!r} is no age; write a number and a unit, such as 90m, 12h or 7d")
         return USAGE
 
-    file = state_folder() / STORE_NAME
+    file = store_file()
     is_there = file.exists()
 
     async def tell() -> int:
