@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dragoman.schemas.text import Writable
+
 if TYPE_CHECKING:
     from dragoman.schemas.replies import LLMResponse
 
@@ -103,7 +105,7 @@ class ErrorInfo(BaseModel):
 
     code: ErrorCode
     category: ErrorCategory
-    message: str
+    message: Writable
     next_step: str | None = None
     retryable: bool = False
     retry_after_s: float | None = Field(default=None, ge=0)

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dragoman.schemas.text import Writable
+
 
 class _Event(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -31,14 +33,14 @@ class Text(_Event):
     """A piece of the answer, in order."""
 
     type: Literal["text"] = "text"
-    text: str
+    text: Writable
 
 
 class Thought(_Event):
     """A piece of the model's reasoning, where the provider shows it."""
 
     type: Literal["thought"] = "thought"
-    text: str
+    text: Writable
 
 
 class Tool(_Event):
@@ -46,7 +48,7 @@ class Tool(_Event):
 
     type: Literal["tool"] = "tool"
     name: str
-    detail: str = ""
+    detail: Writable = ""
     reads_only: bool = False
     """Whether this use can have changed nothing. False when unsure."""
 
@@ -56,7 +58,7 @@ class Retrying(_Event):
 
     type: Literal["retrying"] = "retrying"
     attempt: int
-    cause: str
+    cause: Writable
     delay_s: float | None = None
 
 
@@ -74,7 +76,7 @@ class Notice(_Event):
     """Something a person may want to know that is not part of the answer."""
 
     type: Literal["notice"] = "notice"
-    message: str
+    message: Writable
 
 
 Event = Annotated[Started | Bound | Text | Thought | Tool | Retrying | Usage | Notice, Field(discriminator="type")]

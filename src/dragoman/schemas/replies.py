@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dragoman.schemas.errors import ErrorInfo
 from dragoman.schemas.events import Usage
 from dragoman.schemas.requests import LLMRequest
+from dragoman.schemas.text import Writable
 
 Status = Literal["completed", "running", "failed", "cancelled", "interrupted"]
 Billing = Literal["subscription", "metered", "local", "unknown"]
@@ -36,7 +37,7 @@ class LLMResponse(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     status: Status
-    text: str = ""
+    text: Writable = ""
     conversation_id: str | None = None
     provider: str | None = None
     model: str | None = None
