@@ -1,12 +1,16 @@
 """``doctor`` and ``providers`` from outside."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
-from tests.cli.harness import Shell
+import anyio
+import pytest
+from tests.cli.harness import DRAGOMAN, Shell
 
 from dragoman.adapters.registry import load_adapters
+from dragoman.testing import FakeCli, Liveness
 
 
 def status_of(name: str, statuses: list[dict[str, Any]]) -> dict[str, Any]:
@@ -113,3 +117,19 @@ def test_providers_are_a_table_for_people(shell: Shell) -> None:
     lines = shell("providers", "--deep").out.decode().splitlines()
     assert lines[0].split() == ["name", "state", "version", "login", "path", "next", "step"]
     assert next(line.split() for line in lines if line.startswith("llm"))[:4] == ["llm", "ready", "0.36", "yes"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("words", [("providers",), ("doctor",), ("ask", "hello")], ids=" ".join)
+async def test_ctrl_c_stops_a_check_that_hangs(shell: Shell, words: tuple[str, ...]) -> None:
+    with anyio.fail_after(20):
+        async with Liveness() as live:
+            FakeCli(shell.folder / "bin", "llm", version="0.36").script(live.connect(), {"pause": True})
+            argv = [*DRAGOMAN, *words]
+            async with await anyio.open_process(argv, cwd=shell.work, env=shell.variables) as process:
+                assert process.stderr is not None
+                await live.connected()
+                process.send_signal(signal.SIGINT)
+                assert [piece async for piece in process.stderr] == []
+                assert await process.wait() == 130
+                await live.all_gone()

@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import subprocess
+from collections.abc import Sequence
 
 import pytest
 from tests.cli.harness import DRAGOMAN, Shell
@@ -11,11 +12,11 @@ from tests.cli.harness import DRAGOMAN, Shell
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def on_terminal(shell: Shell, *words: str, **variables: str) -> tuple[int, str]:
+def on_terminal(shell: Shell, *words: str, program: Sequence[str] = DRAGOMAN[1:], **variables: str) -> tuple[int, str]:
     """Run it with a terminal for everything; its exit code and what the terminal got."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        (*DRAGOMAN, *words),
+        (DRAGOMAN[0], *program, *words),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -39,6 +40,20 @@ def test_the_wait_is_shown_and_the_answer_takes_its_place(shell: Shell) -> None:
     assert code == 0
     assert "asking llm… 0 s" in seen
     assert seen.rstrip().endswith("forty-two")
+
+
+def test_what_is_said_meanwhile_does_not_run_into_the_answer(shell: Shell) -> None:
+    program = (
+        "import anyio; from dragoman.cli.answer import Answer; from dragoman.cli.status import StatusLine\n"
+        "from dragoman.schemas import Notice\n"
+        "async def main():\n"
+        "    answer, status = Answer(), StatusLine('llm', quiet=False)\n"
+        "    await answer.write('one'); status.show(Notice(message='well'), answer.make_room)\n"
+        "    await answer.write('two'); await answer.end()\n"
+        "anyio.run(main)"
+    )
+    _, seen = on_terminal(shell, program=("-c", program))
+    assert COLOUR.sub("", seen) == "one\r\nnotice: well\r\ntwo\r\n"
 
 
 def test_control_codes_of_an_answer_do_not_drive_the_terminal(shell: Shell) -> None:
