@@ -124,8 +124,9 @@ def _install(home: Path) -> None:
     partial.mkdir(parents=True)
     shutil.copy(_PACKAGE, partial)
     modules = partial / "node_modules"
-    quiet = ("--ignore-scripts", "--include=optional", "--no-package-lock", "--no-audit", "--no-fund")
-    _run_installer([npm, "install", *quiet], partial)
+    lenient = ("--ignore-scripts", "--include=optional", "--engine-strict=false")  # against a user's npm settings
+    quiet = ("--no-package-lock", "--no-audit", "--no-fund")
+    _run_installer([npm, "install", *lenient, *quiet], partial)
     _run_installer([machine_node, "install.cjs"], modules / "@anthropic-ai" / "claude-code")
     _run_installer([machine_node, "installArchSpecificPackage.js"], modules / "node")
     _check(partial)
