@@ -79,3 +79,33 @@ def test_the_shell_completes_commands_and_providers(shell: Shell) -> None:
     assert {"ask", "doctor", "serve"} <= set(complete("dragoman "))
     assert complete("dragoman ask cla") == ["claude"]
     assert complete("dragoman ask --mod") == ["--model"]
+
+
+SERVING = """
+import gc, sys
+import dragoman.server
+from dragoman.cli import main
+dragoman.server.run = lambda configuration: print(configuration.server.port, gc.isenabled())
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("more", [[], ["--host=localhost"]], ids=["plain", "with another option"])
+def test_serve_hands_the_configuration_to_the_server(shell: Shell, more: list[str]) -> None:
+    done = subprocess.run(
+        (sys.executable, "-c", SERVING, "--log-level", "error", "serve", "--port", "7", *more),
+        capture_output=True,
+        cwd=shell.work,
+        env=shell.variables,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"7 True\n", b"")
+
+
+def test_a_project_file_that_is_not_trusted_is_told_before_serving(shell: Shell) -> None:
+    (shell.work / "dragoman.toml").write_text('[server]\nhost = "0.0.0.0"\n')
+    done = subprocess.run(
+        (sys.executable, "-c", SERVING, "serve"), capture_output=True, cwd=shell.work, env=shell.variables, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, b"8765 True\n")
+    assert "'server.host' is ignored" in done.stderr.decode()

@@ -95,3 +95,15 @@ def test_tables_are_for_people(shell: Shell) -> None:
     assert code == 0
     assert "──" in seen
     assert "ready" in seen
+
+
+def test_a_person_who_starts_the_server_is_told_what_it_waits_for(shell: Shell) -> None:
+    program = (
+        "import sys, dragoman.server; from dragoman.cli import main\n"
+        "dragoman.server.run = lambda configuration: None\n"
+        "sys.exit(main(['serve']))"
+    )
+    code, seen = on_terminal(shell, program=("-c", program))
+    assert code == 0
+    assert "waits for a client" in seen
+    assert "claude mcp add dragoman -- " in seen
