@@ -1,5 +1,6 @@
 """What starts what: imports, help, versions, completion, `serve` before there is a server."""
 
+import json
 import subprocess
 import sys
 
@@ -109,3 +110,17 @@ def test_a_project_file_that_is_not_trusted_is_told_before_serving(shell: Shell)
     )
     assert (done.returncode, done.stdout) == (0, b"8765 True\n")
     assert "'server.host' is ignored" in done.stderr.decode()
+
+
+HELLO = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
+}
+
+
+def test_serve_answers_a_client_and_ends_with_it(shell: Shell) -> None:
+    ended = shell("serve", stdin=json.dumps(HELLO).encode() + b"\n")
+    assert (ended.code, ended.err) == (0, "")
+    assert json.loads(ended.out)["result"]["serverInfo"]["version"] == dragoman.__version__
