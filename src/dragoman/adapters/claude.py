@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from dragoman.adapters.base import (
     Act,
@@ -37,6 +37,7 @@ from dragoman.adapters.base import (
     Write,
 )
 from dragoman.adapters.classify import code_from_status, code_from_text
+from dragoman.adapters.json_lines import items, mapping, parse, text, whole
 from dragoman.schemas import Billing, ErrorCode, ErrorInfo, FinishReason, Retrying, Text, Thought, Tool, Usage
 
 DEFAULT_SYSTEM_PROMPT = "Answer the question directly and completely."
@@ -112,8 +113,8 @@ class ClaudeAdapter:
 
     def logged_in(self, code: int, stdout: str, stderr: str) -> bool | None:
         """From ``claude auth status``, which prints JSON."""
-        status = _parse(stdout.encode())
-        return bool(status["loggedIn"]) if status and "loggedIn" in status else None
+        status = parse(stdout.encode())
+        return bool(status["loggedIn"]) if "loggedIn" in status else None
 
     def _tools(self, turn: Turn, found: Installed) -> Sequence[str]:
         if turn.cwd is None:
@@ -157,8 +158,8 @@ class ClaudeDialogue:
         for frame in frames:
             if stream is Stream.STDERR:
                 self._stderr = [*self._stderr[-9:], frame.decode("utf-8", "replace")]
-            elif self._turn is not None and (line := _parse(frame)) is not None:
-                yield from self._line(self._turn, line)
+            elif self._turn is not None:
+                yield from self._line(self._turn, parse(frame))
 
     def interrupt(self, turn: TurnId) -> Iterable[Act] | None:
         """Ends the turn and its tools in about 0.1 s, and the token flow with it."""
@@ -185,11 +186,11 @@ class ClaudeDialogue:
             return
         match line.get("type"), line.get("subtype"):
             case "stream_event", _:
-                yield from self._stream_event(turn, _mapping(line.get("event")))
+                yield from self._stream_event(turn, mapping(line.get("event")))
             case "assistant", _:
-                yield from self._assistant(turn, _mapping(line.get("message")))
+                yield from self._assistant(turn, mapping(line.get("message")))
             case "system", "init":
-                self._model = _text(line.get("model")) or None
+                self._model = text(line.get("model")) or None
                 key = line.get("apiKeySource")
                 self._billing = "subscription" if key in ("none", None) else "metered"
             case "system", "api_retry":
@@ -198,8 +199,8 @@ class ClaudeDialogue:
                 yield Emit(
                     turn,
                     Retrying(
-                        attempt=_whole(line.get("attempt")) or 1,
-                        cause=f"{_text(line.get('error')) or 'unknown'}" + (f" (HTTP {status})" if status else ""),
+                        attempt=whole(line.get("attempt")) or 1,
+                        cause=f"{text(line.get('error')) or 'unknown'}" + (f" (HTTP {status})" if status else ""),
                         delay_s=delay / 1000 if isinstance(delay, int | float) else None,
                     ),
                 )
@@ -211,43 +212,42 @@ class ClaudeDialogue:
     def _stream_event(self, turn: TurnId, event: Mapping[str, Any]) -> Iterator[Act]:
         match event.get("type"):
             case "message_start":
-                self._message = _text(_mapping(event.get("message")).get("id"))
+                self._message = text(mapping(event.get("message")).get("id"))
             case "content_block_start":
-                if _mapping(event.get("content_block")).get("type") == "text" and self._wrote_text:
+                if mapping(event.get("content_block")).get("type") == "text" and self._wrote_text:
                     yield Emit(turn, Text(text="\n\n"))
             case "content_block_delta":
-                delta = _mapping(event.get("delta"))
-                if text := _text(delta.get("text")):
+                delta = mapping(event.get("delta"))
+                if written := text(delta.get("text")):
                     self._wrote_text = True
                     self._streamed.add(self._message or "")
-                    yield Emit(turn, Text(text=text))
-                elif thought := _text(delta.get("thinking")):
+                    yield Emit(turn, Text(text=written))
+                elif thought := text(delta.get("thinking")):
                     yield Emit(turn, Thought(text=thought))
             case _:
                 pass
 
     def _assistant(self, turn: TurnId, message: Mapping[str, Any]) -> Iterator[Act]:
-        content = message.get("content")
-        for block in map(_mapping, cast("list[Any]", content) if isinstance(content, list) else []):
-            text = _text(block.get("text"))
+        for block in map(mapping, items(message.get("content"))):
+            written = text(block.get("text"))
             # "<synthetic>" marks the CLI's own error texts: the result line has them as the failure they are.
-            if text and message.get("model") != "<synthetic>" and _text(message.get("id")) not in self._streamed:
-                yield Emit(turn, Text(text=f"\n\n{text}" if self._wrote_text else text))
+            if written and message.get("model") != "<synthetic>" and text(message.get("id")) not in self._streamed:
+                yield Emit(turn, Text(text=f"\n\n{written}" if self._wrote_text else written))
                 self._wrote_text = True
             elif block.get("type") == "tool_use":
-                name = _text(block.get("name")) or "tool"
-                values = _mapping(block.get("input")).values()
+                name = text(block.get("name")) or "tool"
+                values = mapping(block.get("input")).values()
                 detail = next((value for value in values if isinstance(value, str)), "")
                 yield Emit(turn, Tool(name=name, detail=detail[:200], reads_only=name in READING_TOOLS))
 
     def _result(self, turn: TurnId, line: Mapping[str, Any]) -> Iterator[Act]:
         usage = _usage(line)
-        text = _text(line.get("result"))
+        answer = text(line.get("result"))
         if not line.get("is_error") and line.get("subtype") == "success":
             yield Done(
                 turn,
                 Completed(
-                    text=text or None,
+                    text=answer or None,
                     finish_reason=_finish_reason(line.get("stop_reason")),
                     model=self._model,
                     usage=usage,
@@ -255,9 +255,12 @@ class ClaudeDialogue:
                 ),
             )
         else:
-            listed = line.get("errors")
-            errors = [str(item) for item in cast("list[Any]", listed)] if isinstance(listed, list) else []
-            words = "; ".join(errors) or text or _text(line.get("subtype")) or "claude failed without saying why"
+            words = (
+                "; ".join(map(str, items(line.get("errors"))))
+                or answer
+                or text(line.get("subtype"))
+                or "claude failed without saying why"
+            )
             yield self._failed(_code(line, words), words, usage)
         self._turn = None
         yield Close()
@@ -272,7 +275,7 @@ class ClaudeDialogue:
 
 
 def _code(line: Mapping[str, Any], words: str) -> ErrorCode:
-    reason = _text(line.get("terminal_reason"))
+    reason = text(line.get("terminal_reason"))
     if reason in _BY_TERMINAL_REASON:
         return _BY_TERMINAL_REASON[reason]
     status = line.get("api_error_status")
@@ -288,16 +291,16 @@ def _code(line: Mapping[str, Any], words: str) -> ErrorCode:
 
 
 def _usage(line: Mapping[str, Any]) -> Usage:
-    usage = _mapping(line.get("usage"))
-    cached = _whole(usage.get("cache_read_input_tokens")) or 0
-    written = _whole(usage.get("cache_creation_input_tokens")) or 0
-    fresh = _whole(usage.get("input_tokens"))
+    usage = mapping(line.get("usage"))
+    cached = whole(usage.get("cache_read_input_tokens")) or 0
+    written = whole(usage.get("cache_creation_input_tokens")) or 0
+    fresh = whole(usage.get("input_tokens"))
     cost = line.get("total_cost_usd")
     return Usage(
         # The API counts cached tokens apart; here, as with every provider, they are part of the input.
         input_tokens=None if fresh is None else fresh + cached + written,
         cached_input_tokens=cached,
-        output_tokens=_whole(usage.get("output_tokens")),
+        output_tokens=whole(usage.get("output_tokens")),
         cost_usd=float(cost) if isinstance(cost, int | float) else None,
     )
 
@@ -310,26 +313,6 @@ def _finish_reason(stop_reason: object) -> FinishReason:
             return "refused"
         case _:
             return "stop"
-
-
-def _parse(frame: bytes) -> Mapping[str, Any] | None:
-    try:
-        line = json.loads(frame)
-    except (ValueError, RecursionError):
-        return None
-    return cast("Mapping[str, Any]", line) if isinstance(line, dict) else None
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 adapter = ClaudeAdapter()

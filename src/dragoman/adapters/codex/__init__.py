@@ -1,0 +1,75 @@
+"""Codex (``codex``): its app-server, spoken to in JSON-RPC; ``codex exec`` where that does not do.
+
+Facts measured with 0.169.0: the app-server ignores a key in the environment; a user's MCP servers start unless each is
+switched off by name; the built-in provider's retries cannot be configured, so the dialogue gives up when it has seen
+enough of them.
+"""
+
+from __future__ import annotations
+
+from dragoman.adapters.base import Dialogue, Installed, Launch, Login, Plan, Profile, Refused, StopStep, Turn
+from dragoman.adapters.codex.app_server import AppServerDialogue
+from dragoman.adapters.codex.exec import ExecDialogue, exec_arguments
+from dragoman.adapters.codex.lean import overrides
+from dragoman.schemas import ErrorCode
+
+APP_SERVER_SINCE = (0, 151)
+KEY = "CODEX_API_KEY"
+PROMPT_CHARACTERS = 1_048_576
+"""codex refuses more, but only after it has started."""
+
+PROFILE = Profile(
+    name="codex",
+    title="Codex",
+    description="OpenAI's models through the Codex CLI: strong at code, debugging and reviewing changes.",
+    executables=("codex",),
+    install_hint="npm install -g @openai/codex, then run `codex login`",
+    order=20,
+    plan_needs_version=True,
+    login=Login(("login", "status"), "run `codex login`"),
+    pass_env=("CODEX_HOME", "CODEX_CA_CERTIFICATE"),
+    metered_env=(KEY, "OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "OPENROUTER_API_KEY"),
+    own_retries="limited",
+    strength={"read-only": "enforced"},
+)
+
+# At the end of its input the app-server ends at once and takes what its model started with it.
+_STOP = (StopStep("eof", 1.0), StopStep("term", 2.0), StopStep("kill", 1.0))
+
+
+class CodexAdapter:
+    """See the module."""
+
+    profile = PROFILE
+
+    def plan(self, turn: Turn, found: Installed) -> Plan:
+        """The app-server; ``exec`` for versions without it and for a key in the environment."""
+        if len(turn.prompt) > PROMPT_CHARACTERS:
+            raise Refused(
+                ErrorCode.PROMPT_TOO_LARGE,
+                f"the prompt has {len(turn.prompt)} characters, codex takes {PROMPT_CHARACTERS}",
+                "shorten the prompt, or ask another provider",
+            )
+        looks = turn.cwd is not None
+        if KEY in found.environment or (found.version is not None and not found.at_least(*APP_SERVER_SINCE)):
+            return Plan(Launch(exec_arguments(turn)), host_key=f"codex exec {turn.id}")
+        arguments = ("app-server", *overrides(looks=looks))
+        # A command that codex runs outlives the end of its turn, so only turns without a shell share a process.
+        return Plan(
+            Launch(arguments, stop=_STOP),
+            host_key=f"codex {turn.id}" if looks else "codex",
+            capacity=1 if looks else None,
+        )
+
+    def dialogue(self, plan: Plan) -> Dialogue:
+        """A new dialogue."""
+        return AppServerDialogue() if "app-server" in plan.channel.argv else ExecDialogue()
+
+    def logged_in(self, code: int, stdout: str, stderr: str) -> bool | None:
+        """From ``codex login status``, which exits with 1 when nobody is."""
+        if code == 0:
+            return True
+        return False if "not logged in" in f"{stdout}{stderr}".lower() else None
+
+
+adapter = CodexAdapter()
