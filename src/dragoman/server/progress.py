@@ -1,0 +1,100 @@
+"""What a call does, told to the client in short lines while it waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+
+import anyio
+
+from dragoman.engine.call import Call, EventLog
+from dragoman.schemas import Event, Notice, Retrying, Started, Text, Thought, Tool
+
+GAP_S = 0.2
+"""The least time between two lines; what happens meanwhile is told in one."""
+SILENCE_S = 12.0
+"""After so long without an event the client is told that the call lives. Some give a request up that says nothing."""
+LINE_CHARS = 200
+"""Claude Code shows so many."""
+
+Tell = Callable[[float, None, str], Awaitable[None]]
+"""Takes a number that rises with every line, no total, and the line."""
+
+
+async def narrate(call: Call, tell: Tell, *, gap_s: float = GAP_S, silence_s: float = SILENCE_S) -> None:
+    """Tell what happens until the call ends. The numbers are the seconds since it began."""
+    story = _Story(call.request.provider or "the provider")
+    seen = 0
+    while True:
+        events: Sequence[Event] | None = None
+        with anyio.move_on_after(silence_s) as silence:
+            events = await _next_events(call.log, seen)
+            if events is None:
+                return
+        elapsed = time.monotonic() - call.created
+        if silence.cancelled_caught:
+            line = story.still_working(elapsed)
+        else:
+            seen += len(events or ())
+            line = story.hear(events or (), elapsed)
+        if line:
+            await tell(round(elapsed, 3), None, line)
+            await anyio.sleep(gap_s)
+
+
+class _Story:
+    """What is known of the call so far."""
+
+    def __init__(self, provider: str) -> None:
+        self._provider = provider
+        self._started = False
+        self._characters = 0
+
+    def hear(self, events: Sequence[Event], elapsed: float) -> str | None:
+        """A line for these events; None: nothing worth one."""
+        doing: list[str] = []
+        writing = False
+        for event in events:
+            match event:
+                case Started():
+                    self._started = True
+                    doing.append("started")
+                case Text(text=text):
+                    self._characters += len(text)
+                    writing = True
+                case Thought():
+                    if doing[-1:] != ["thinking"]:
+                        doing.append("thinking")
+                case Tool():
+                    doing.append(f"using {event.name} {event.detail}".rstrip())
+                case Retrying():
+                    pause = "" if event.delay_s is None else f", next in {event.delay_s:g} s"
+                    doing.append(f"retrying: {event.cause} (attempt {event.attempt}{pause})")
+                case Notice():
+                    doing.append(event.message)
+                case _:
+                    pass
+        if writing:
+            doing.append(f"writing, {self._characters} characters")
+        return _short(f"{self._provider}: {elapsed:.1f} s, {'; '.join(doing[-3:])}") if doing else None
+
+    def still_working(self, elapsed: float) -> str:
+        """A line for a silence."""
+        if not self._started:
+            return f"waiting for {self._provider} for {elapsed:.0f} s"
+        so_far = f", {self._characters} characters so far" if self._characters else ""
+        return f"{self._provider} has been working for {elapsed:.0f} s{so_far}"
+
+
+async def _next_events(log: EventLog, start: int) -> Sequence[Event] | None:
+    """What came after number `start`; None when nothing more comes."""
+    async with aclosing(log.batches(start)) as batches:
+        async for batch in batches:
+            return batch
+    return None
+
+
+def _short(line: str) -> str:
+    line = " ".join(line.split())
+    return line if len(line) <= LINE_CHARS else f"{line[: LINE_CHARS - 1]}…"

@@ -1,0 +1,86 @@
+"""Replies as tool results. Some clients show the model only the structured part, others only the text: each has it all.
+
+There is no output schema: clients hide it from the model, and it would double the tool list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mcp_types import CallToolResult, TextContent
+
+from dragoman.schemas import ErrorInfo, LLMResponse, ProviderStatus
+
+
+def reply_result(reply: LLMResponse) -> CallToolResult:
+    """A call's reply. The first text block of an answer is the answer and nothing else."""
+    match reply.status:
+        case "completed":
+            texts = [reply.text, *_remarks(reply)]
+        case "running":
+            texts = list(reply.notices)
+        case _:
+            texts = [_failure(reply)]
+            if reply.text:
+                texts.append(f"Received before that:\n{reply.text}")
+    return _result(texts, reply.public(), is_error=reply.status not in ("completed", "running", "cancelled"))
+
+
+def error_result(error: ErrorInfo) -> CallToolResult:
+    """A call that came to nothing before it began."""
+    return reply_result(LLMResponse(status="failed", finish_reason="error", error=error))
+
+
+def providers_result(statuses: Sequence[ProviderStatus]) -> CallToolResult:
+    """Who can be asked, a line for each."""
+    found = [status.model_dump(mode="json", exclude_none=True) for status in statuses]
+    return _result(["\n".join(map(_provider_line, statuses)) or "There are no providers."], {"providers": found})
+
+
+def jobs_result(jobs: Sequence[dict[str, Any]]) -> CallToolResult:
+    """The jobs, a line for each."""
+    lines = [
+        f"{job['job_id']}  {job['status']}  {job['provider']}  {job['age_s']:.0f} s ago  {job['prompt']}"
+        for job in jobs
+    ]
+    return _result(["\n".join(lines) or "There are no jobs."], {"jobs": list(jobs)})
+
+
+def _result(texts: Sequence[str], structured: dict[str, Any], *, is_error: bool = False) -> CallToolResult:
+    return CallToolResult(
+        content=[TextContent(type="text", text=text) for text in texts],
+        structured_content=structured,
+        is_error=is_error,
+    )
+
+
+def _remarks(reply: LLMResponse) -> list[str]:
+    """What a reader of the text alone must be told beside the answer."""
+    remarks = list(reply.notices)
+    if reply.finish_reason == "max_tokens":
+        remarks.append("the answer was cut at the provider's limit of tokens")
+    return ["\n".join(f"Note: {remark}" for remark in remarks)] if remarks else []
+
+
+def _failure(reply: LLMResponse) -> str:
+    error = reply.error
+    if error is None:
+        return reply.status
+    whose = f"{reply.provider} " if reply.provider else ""
+    lines = [f"{whose}{reply.status}: {error.code.value}: {error.message}"]
+    if error.next_step:
+        lines.append(f"Next step: {error.next_step}")
+    if error.retry_after_s is not None:
+        lines.append(f"Try again in {error.retry_after_s:g} s.")
+    return "\n".join(lines)
+
+
+def _provider_line(status: ProviderStatus) -> str:
+    facts = (
+        status.version,
+        {True: "logged in", False: "not logged in", None: None}[status.logged_in],
+        status.reason,
+        f"next step: {status.next_step}" if status.next_step else None,
+    )
+    return "; ".join((f"{status.name}: {status.state}", *filter(None, facts)))

@@ -1,0 +1,110 @@
+"""Answers that are not ready in time."""
+
+import anyio
+import pytest
+
+from dragoman.testing import FakeCli, Liveness
+from tests.server.conftest import Connect
+from tests.server.results import DONE, failure, structured, texts
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_answer_not_ready_in_time_becomes_a_job_that_wait_and_result_collect(
+    connect: Connect, cli: FakeCli
+) -> None:
+    async with Liveness() as live, connect() as client:
+        cli.script(live.connect(), {"wait": "gate"}, {"line": {"text": "Paris"}}, DONE)
+        running = await client.call_tool("ask_fake", {"prompt": "hi", "max_wait_s": 0.05})
+        assert not running.is_error
+        reply = structured(running)
+        assert reply["status"] == "running"
+        job_id = reply["job_id"]
+        assert texts(running) == reply["notices"]
+        assert f'"wait" and job_id "{job_id}"' in texts(running)[0]
+
+        again = await client.call_tool("job", {"action": "result", "job_id": job_id})
+        assert structured(again)["status"] == "running"
+        waited = await client.call_tool("job", {"action": "wait", "job_id": job_id, "max_wait_s": 0})
+        assert structured(waited)["status"] == "running"
+
+        await live.connected()
+        await live.release()
+        answer = await client.call_tool("job", {"action": "wait", "job_id": job_id})
+        assert texts(answer) == ["Paris"]
+        assert (structured(answer)["status"], structured(answer)["job_id"]) == ("completed", job_id)
+        assert (await client.call_tool("job", {"action": "result", "job_id": job_id})).content == answer.content
+        assert cli.starts == 1
+
+
+async def test_the_configured_wait_is_the_default_and_none_waits_to_the_end(connect: Connect, cli: FakeCli) -> None:
+    cli.script({"read": "all"}, {"line": {"text": "Paris"}}, DONE)
+    async with connect(server={"max_wait_s": 0}) as client:
+        assert structured(await client.call_tool("ask_fake", {"prompt": "hi"}))["status"] == "running"
+    async with connect(server={"max_wait_s": "none"}) as client:
+        assert texts(await client.call_tool("ask_fake", {"prompt": "hi"})) == ["Paris"]
+
+
+async def test_cancel_ends_the_job_and_keeps_what_it_had(connect: Connect, cli: FakeCli) -> None:
+    async with Liveness() as live, connect() as client:
+        cli.script({"line": {"text": "Par"}}, live.connect(), {"pause": True})
+        running = structured(await client.call_tool("ask_fake", {"prompt": "hi", "max_wait_s": 0}))
+        await live.connected()
+        cancelled = await client.call_tool("job", {"action": "cancel", "job_id": running["job_id"]})
+        assert not cancelled.is_error
+        assert (structured(cancelled)["status"], structured(cancelled)["text"]) == ("cancelled", "Par")
+        assert texts(cancelled)[0].startswith("fake cancelled: ")
+        await live.all_gone()
+
+
+async def test_a_client_that_gives_up_waiting_for_a_job_does_not_end_it(connect: Connect, cli: FakeCli) -> None:
+    async with Liveness() as live, connect() as client:
+        cli.script(live.connect(), {"wait": "gate"}, {"line": {"text": "Paris"}}, DONE)
+        running = structured(await client.call_tool("ask_fake", {"prompt": "hi", "max_wait_s": 0}))
+        waiting = {"action": "wait", "job_id": running["job_id"]}
+        told = anyio.Event()
+
+        async def tell(progress: float, total: float | None, message: str | None) -> None:
+            told.set()
+
+        async def wait() -> None:
+            await client.call_tool("job", waiting, progress_callback=tell)
+
+        async with anyio.create_task_group() as asking:
+            asking.start_soon(wait)
+            await live.connected()
+            await told.wait()
+            asking.cancel_scope.cancel()
+        await live.release()
+        assert texts(await client.call_tool("job", waiting)) == ["Paris"]
+
+
+async def test_a_failed_job_is_a_failure_when_it_is_collected(connect: Connect, cli: FakeCli) -> None:
+    cli.script({"line": {"error": {"code": "quota", "message": "used up"}}})
+    async with connect() as client:
+        running = structured(await client.call_tool("ask_fake", {"prompt": "hi", "max_wait_s": 0}))
+        error = failure(await client.call_tool("job", {"action": "wait", "job_id": running["job_id"]}))
+    assert error["code"] == "quota"
+
+
+async def test_list_shows_every_job_with_its_state_and_the_start_of_its_prompt(connect: Connect, cli: FakeCli) -> None:
+    async with Liveness() as live, connect() as client:
+        assert texts(await client.call_tool("job", {"action": "list"})) == ["There are no jobs."]
+        cli.script(live.connect(), {"pause": True})
+        for prompt in ("first\nline", "x" * 100):
+            await client.call_tool("ask_fake", {"prompt": prompt, "max_wait_s": 0})
+        listed = await client.call_tool("job", {"action": "list"})
+    first, second = structured(listed)["jobs"]
+    assert (first["status"], first["provider"], first["prompt"]) == ("running", "fake", "first line")
+    assert second["prompt"] == "x" * 80 + "…"
+    assert [line.split()[0] for line in texts(listed)[0].splitlines()] == [first["job_id"], second["job_id"]]
+
+
+async def test_an_unknown_job_or_action_says_what_to_do(connect: Connect) -> None:
+    async with connect() as client:
+        unknown = failure(await client.call_tool("job", {"action": "wait", "job_id": "nope"}))
+        assert (unknown["code"], "'nope'" in unknown["message"]) == ("not_found", True)
+        missing = failure(await client.call_tool("job", {"action": "wait"}))
+        assert "needs the argument 'job_id'" in missing["message"]
+        action = failure(await client.call_tool("job", {"action": "stop", "job_id": "nope"}))
+        assert "one of: wait, result, cancel, list" in action["message"]
