@@ -173,3 +173,17 @@ async def test_a_message_that_is_no_json_ends_nothing(wire: Wire, cli: FakeCli) 
     assert wire.process.stdin is not None
     await wire.process.stdin.send(b"what is this?\n\xff\xfe\n")
     assert (await wire.call("ask_llm", prompt="hi"))["structuredContent"]["status"] == "completed"
+
+
+async def test_a_client_that_leaves_without_reading_its_answer_keeps_nothing_alive(wire: Wire, cli: FakeCli) -> None:
+    async with Liveness() as live:
+        job, answer = live.connect("job"), live.connect("answer")
+        cli.scripts([job, {"pause": True}], [answer, {"out": "x" * 4_000_000}])
+        await wire.call("ask_llm", prompt="a job", max_wait_s=0)
+        await live.connected()
+        await wire.start("ask_llm", prompt="much")
+        _, answered = await live.connected(2)
+        await answered.gone.wait()
+        await wire.close_stdin()
+        await live.all_gone()
+        assert await wire.process.wait() == 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager, redirect_stdout
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, redirect_stdout
 from difflib import get_close_matches
 from typing import Any
 
@@ -30,10 +30,11 @@ PROMPT_SHOWN = 80
 class DragomanServer(MCPServer[None]):
     """Tools are told and called here and not through the SDK's registry, which drops unknown arguments silently.
 
-    The engine is the caller's: open it around the server, since a lifespan ends with its connection on stdio.
+    The engine is the caller's: open it around the server, since a lifespan ends with its connection on stdio. When one
+    ends, `disconnected` is called.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, disconnected: Callable[[], None] | None = None) -> None:
         # No subscriptions: the list of tools is looked up whenever a client asks, and no change of it is announced.
         super().__init__(
             "dragoman",
@@ -42,7 +43,7 @@ class DragomanServer(MCPServer[None]):
             instructions=INSTRUCTIONS,
             log_level="WARNING",
             subscriptions=False,
-            lifespan=_prints_kept_off_the_wire,
+            lifespan=_connection(disconnected),
         )
         self._engine = engine
         self._max_wait_s = engine.configuration.server.max_wait_s
@@ -176,8 +177,18 @@ def _listed(call: Call) -> dict[str, Any]:
     }
 
 
-@asynccontextmanager
-async def _prints_kept_off_the_wire(_: MCPServer[None]) -> AsyncGenerator[None]:
-    # The SDK points fd 1 at stderr while it serves, but what print() leaves in a buffer would reach the wire at exit.
-    with redirect_stdout(sys.stderr):
-        yield
+def _connection(
+    disconnected: Callable[[], None] | None,
+) -> Callable[[MCPServer[None]], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_: MCPServer[None]) -> AsyncGenerator[None]:
+        try:
+            # The SDK points fd 1 at stderr while it serves, but what print() leaves in a buffer would reach the wire
+            # when the process ends.
+            with redirect_stdout(sys.stderr):
+                yield
+        finally:
+            if disconnected is not None:
+                disconnected()
+
+    return lifespan

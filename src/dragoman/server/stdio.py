@@ -20,11 +20,13 @@ import anyio
 from dragoman.adapters.base import Adapter
 from dragoman.config import Configuration
 from dragoman.engine import Engine
-from dragoman.log import setup_logging
+from dragoman.log import logger, setup_logging
 from dragoman.server.server import DragomanServer
 
 LEAVE_S = 0.25
 """After so long the process ends whatever is left to do. Claude Code kills a server 0.3 s after it told it to stop."""
+FLUSH_S = 2.0
+"""How long a client that closed stdin may take to read what it was sent before."""
 
 
 def run(configuration: Configuration, transport: Literal["stdio"] = "stdio") -> None:
@@ -56,11 +58,11 @@ async def serve_stdio(
         async with anyio.create_task_group() as tasks:
             with suppress(_ClientGone):
                 async with engine:
-                    tasks.start_soon(stop.after, DragomanServer(engine))
+                    tasks.start_soon(stop.after, DragomanServer(engine, disconnected=stop.wanted.set))
                     await stop.wanted.wait()
                     # Nobody waits for an answer any more: left with an error, the engine is patient with no child.
                     raise _ClientGone
-            stop.leave()
+            await stop.leave()
 
 
 class _ClientGone(Exception):  # noqa: N818 - not a fault
@@ -74,18 +76,26 @@ class _Stop:
         self.wanted = anyio.Event()
         self._engine = engine
         self._serving = anyio.CancelScope()
+        self._served = anyio.Event()
         self._signal: int | None = None
 
     async def after(self, server: DragomanServer) -> None:
         """Serve; when that ends, it is time to stop."""
-        with self._serving:
-            await server.run_stdio_async()
+        try:
+            with self._serving:
+                await server.run_stdio_async()
+        except* BrokenPipeError:
+            logger.debug("the client went away while it was told something")
         self.wanted.set()
+        self._served.set()
 
-    def leave(self) -> None:
-        """End the process if a signal asked for it."""
-        if self._signal is not None:
-            os._exit(128 + self._signal)
+    async def leave(self) -> None:
+        """Return when stdin and stdout are let go of; end the process when they are not, or a signal asked for it."""
+        if self._signal is None:
+            with anyio.move_on_after(FLUSH_S):
+                await self._served.wait()
+                return
+        os._exit(0 if self._signal is None else 128 + self._signal)
 
     @contextmanager
     def on_signals(self) -> Generator[None]:
@@ -110,10 +120,10 @@ class _Stop:
         self._engine.terminate()
         self._serving.cancel()
         self.wanted.set()
-        last = threading.Timer(LEAVE_S, self._end)
+        last = threading.Timer(LEAVE_S, self._end, (number,))
         last.daemon = True
         last.start()
 
-    def _end(self) -> None:
+    def _end(self, number: int) -> None:
         self._engine.kill()
-        self.leave()
+        os._exit(128 + number)
