@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.adapters.oneshot import NOWHERE, replay, run
 
 from dragoman.adapters.base import Adapter, Completed, Exit, Failed, Framing, PrivateFile, Stream, Turn, Value
 from dragoman.adapters.llm import LlmDialogue, adapter
 from dragoman.schemas import ErrorCode, Usage
+from tests.adapters.oneshot import NOWHERE, replay, run
 
 TURN = Turn(id="t1", prompt="Why?", model="gpt-9")
 NO_KEY = "Error: No key found - add one using 'llm keys set openai' or set the OPENAI_API_KEY environment variable"

@@ -7,7 +7,6 @@ import signal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.adapters.oneshot import NOWHERE, replay
 
 from dragoman.adapters import local
 from dragoman.adapters.base import Adapter, Completed, Exit, Failed, PrivateFile, Stream, Turn
@@ -15,6 +14,7 @@ from dragoman.adapters.local import LocalDialogue, adapter
 from dragoman.local import __main__ as child
 from dragoman.local import llm_plugin
 from dragoman.schemas import ErrorCode, Usage
+from tests.adapters.oneshot import NOWHERE, replay
 
 TURN = Turn(id="t1", prompt="Capital of France?")
 

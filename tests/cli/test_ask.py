@@ -8,9 +8,9 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.cli.harness import DRAGOMAN, Shell
 
 from dragoman.testing import Liveness
+from tests.cli.harness import DRAGOMAN, Shell
 
 ANSWER = [{"read": "all"}, {"out": "forty-two"}]
 FAILURE_S = 20

@@ -7,10 +7,10 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.cli.harness import DRAGOMAN, Shell
 
 from dragoman.adapters.registry import load_adapters
 from dragoman.testing import FakeCli, Liveness
+from tests.cli.harness import DRAGOMAN, Shell
 
 
 def status_of(name: str, statuses: list[dict[str, Any]]) -> dict[str, Any]:

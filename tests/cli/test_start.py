@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from tests.cli.harness import Shell
 
 import dragoman
+from tests.cli.harness import Shell
 
 LOADED = """
 import sys

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import anyio
 import pytest
-from tests.cli.harness import Shell
 
 from dragoman.cli.stats import seconds
 from dragoman.engine.record import store_file
 from dragoman.schemas import ErrorCode, Usage
 from dragoman.store import CallEnded, CallStarted, open_store
+from tests.cli.harness import Shell
 
 DAY_S = 86400
 

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Sequence
 
 import pytest
+
 from tests.cli.harness import DRAGOMAN, Shell
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")

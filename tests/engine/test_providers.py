@@ -121,6 +121,16 @@ async def test_more_access_than_can_be_held_or_is_configured_is_refused(
     assert cli.starts == 0
 
 
+async def test_what_a_provider_has_no_use_for_is_refused_and_not_dropped(make_engine: MakeEngine, cli: FakeCli) -> None:
+    cli.script(*ANSWER)
+    adapter = FakeAdapter(takes_model=False, takes_system_prompt=False, reads_folder=False)
+    async with make_engine(adapter) as engine:
+        for name in ("model", "system_prompt", "cwd"):
+            error = await failure(engine, provider="fake", **{name: "x"})
+            assert (error.code, error.next_step) == (ErrorCode.BAD_REQUEST, f"leave out `{name}`")
+    assert cli.starts == 0
+
+
 async def test_a_folder_outside_the_workspaces_starts_nothing(make_engine: MakeEngine, cli: FakeCli) -> None:
     cli.script(*ANSWER)
     async with make_engine() as engine:

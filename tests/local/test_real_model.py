@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from tests.adapters.oneshot import run
 
 from dragoman.adapters import local
 from dragoman.adapters.base import Completed, Turn
+from tests.adapters.oneshot import run
 
 CACHE = Path(__file__).parents[2] / ".cache" / "weights"
 CHILD = (sys.executable, "-m", "dragoman.local")

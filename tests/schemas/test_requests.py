@@ -27,6 +27,13 @@ def test_overrides_change_only_what_they_name() -> None:
     assert TimeoutOverrides(idle=7).over(TimeoutConfig()) == TimeoutConfig(idle=7)
 
 
+def test_a_longer_call_is_not_cut_by_its_only_attempt() -> None:
+    clocks = TimeoutOverrides(call=3600).over(TimeoutConfig())
+    assert (clocks.call, clocks.attempt) == (3600, 3600)
+    assert TimeoutOverrides(call=60).over(TimeoutConfig()).attempt == TimeoutConfig().attempt
+    assert TimeoutOverrides(call=3600, attempt=5).over(TimeoutConfig()).attempt == 5
+
+
 def test_the_interactive_preset_has_short_clocks() -> None:
     clocks = TimeoutConfig.interactive()
     assert (clocks.spawn, clocks.startup, clocks.idle, clocks.call, clocks.grace) == (5, 10, 5, 60, 5)

@@ -32,6 +32,7 @@ from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, LLMRequest
 
 FINISH_S = 2.0
 """How long children that gave their answer may take to end, when the engine is left in the ordinary way."""
+CLEAN_UP_AFTER_S = 0.01
 STOP_S = 0.15
 """How long children get between SIGTERM and SIGKILL when the engine must go. Claude Code kills a server 0.3 s after
 it told it to stop."""
@@ -85,6 +86,8 @@ class Engine:
             for host in self._hosts:
                 # Its task was cancelled before its first step, so nobody else reaps this child.
                 host.child.close()
+            with anyio.CancelScope(shield=True):
+                await self._recorder.close()
 
     def submit(self, request: LLMRequest, *, face: str = "library") -> Call:
         """Start a call. It goes on until it ends or is cancelled, whoever waits for it."""
@@ -139,10 +142,14 @@ class Engine:
 
     async def _keep(self, host: DialogueHost, folder: PrivateFolder) -> None:
         try:
-            await host.serve()
+            try:
+                await host.serve()
+            finally:
+                self._hosts.discard(host)
+                self._recorder.process_ended(host.child)
+            # Removing a folder takes as long as other steps of a call together, so the reply goes out first.
+            await anyio.sleep(CLEAN_UP_AFTER_S)
         finally:
-            self._hosts.discard(host)
-            self._recorder.process_ended(host.child)
             folder.close()
 
     async def _leave(self, patience_s: float) -> None:
@@ -160,7 +167,6 @@ class Engine:
             for host in list(self._hosts):
                 await host.gone.wait()
         self.kill()
-        await self._recorder.close()
 
     def _running(self) -> TaskGroup:
         if self._tasks is None:

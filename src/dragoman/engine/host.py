@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import anyio
+from anyio.abc import TaskGroup
 
 from dragoman.adapters.base import (
     Act,
@@ -76,7 +77,8 @@ class DialogueHost:
         self._line_bytes = line_bytes
         self._turns: dict[TurnId, _Open] = {}
         self._ready = anyio.Event()
-        self._stopping = anyio.Event()
+        self._is_stopping = False
+        self._tasks: TaskGroup | None = None
         self._finished = False
         self._drained = 0
         self._all_drained = anyio.Event()
@@ -85,7 +87,7 @@ class DialogueHost:
     @property
     def finishing(self) -> bool:
         """Whether the child gave its answer and may end by itself."""
-        return self._finished and self._stopping.is_set()
+        return self._finished and self._is_stopping
 
     async def serve(self) -> None:
         """Run the channel until the child is gone. Cancelled, it kills the child at once."""
@@ -94,20 +96,21 @@ class DialogueHost:
                 tasks.start_soon(self._write)
                 tasks.start_soon(self._read, Stream.STDOUT)
                 tasks.start_soon(self._read, Stream.STDERR)
-                tasks.start_soon(self._stop_when_asked)
+                self._tasks = tasks
+                if self._is_stopping:
+                    tasks.start_soon(self._stop_steps)
                 self._perform(self._dialogue.start)
-                await self.child.wait()
+                code = await self.child.wait()
                 with anyio.move_on_after(DRAIN_S):
                     await self._all_drained.wait()
+                self._end_all(code)
                 tasks.cancel_scope.cancel()
         finally:
+            self._tasks = None
             self.child.close()
             self._outbox_send.close()
             self._outbox.close()
-            code = self.child.exit_code
-            self._perform(lambda: self._dialogue.closed(Exit(0 if code is None else code)))
-            for open_turn in list(self._turns.values()):
-                self._end(open_turn.turn.id, _crashed("the adapter left the turn open"))
+            self._end_all(self.child.exit_code or 0)
             self.gone.set()
             self._ready.set()
 
@@ -127,15 +130,17 @@ class DialogueHost:
 
     def stop(self, *, finished: bool) -> None:
         """Stop the child in the background; `gone` tells when it is. `finished`: it may end by itself for a moment."""
+        already = self._is_stopping
         self._finished = finished
-        self._stopping.set()
+        self._is_stopping = True
+        if self._tasks is not None and not already:
+            self._tasks.start_soon(self._stop_steps)
 
     def terminate(self) -> None:
         """Tell the whole group to end, now."""
         self.child.signal(signal.SIGTERM)
 
-    async def _stop_when_asked(self) -> None:
-        await self._stopping.wait()
+    async def _stop_steps(self) -> None:
         if self._finished:
             self._post(None)
             if await self._exits_within(FINISH_S):
@@ -231,6 +236,13 @@ class DialogueHost:
             for open_turn in self._turns.values():
                 if open_turn.listener is not None:
                     open_turn.listener.alive()
+
+    def _end_all(self, code: int) -> None:
+        """The child is gone: whatever turn is open ends, with what the dialogue makes of it."""
+        if self._turns:
+            self._perform(lambda: self._dialogue.closed(Exit(code)))
+        for turn_id in list(self._turns):
+            self._end(turn_id, _crashed("the adapter left the turn open"))
 
     def _emit(self, turn_id: TurnId, event: Event) -> None:
         open_turn = self._turns.get(turn_id)

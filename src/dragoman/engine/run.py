@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from dragoman.adapters.base import (
     Turn,
     Value,
 )
-from dragoman.config import Configuration
+from dragoman.config import Configuration, state_folder
 from dragoman.engine.clocks import Clocks
 from dragoman.engine.context import Context, Route
 from dragoman.engine.environment import Environment, Lineage, build_environment
@@ -28,7 +29,7 @@ from dragoman.engine.finding import Missing, Versions
 from dragoman.engine.host import DialogueHost
 from dragoman.engine.workspaces import check_folder
 from dragoman.log import logger, redact
-from dragoman.processes import Child, Command, PrivateFolder, SpawnError, spawn
+from dragoman.processes import Child, Command, PrivateFolder, SpawnError, empty_folder, spawn
 from dragoman.schemas import Attempt, Effects, ErrorCode, ErrorInfo, Event, Retrying, Started, error_from
 
 ARGUMENT_BYTES = 100 * 1024
@@ -138,8 +139,13 @@ class Runner:
                 f"access {request.access!r} is more than the configured {settings_access!r}",
                 f"set `access` under [providers.{route.name}] in your own configuration file",
             )
-        if request.model is not None and not profile.takes_model:
-            raise _refusal(f"{route.name} takes no model from a caller", "leave out `model`", ErrorCode.BAD_REQUEST)
+        for name, given, taken in (
+            ("model", request.model, profile.takes_model),
+            ("system_prompt", request.system_prompt, profile.takes_system_prompt),
+            ("cwd", request.cwd, profile.reads_folder),
+        ):
+            if given is not None and not taken:
+                raise _refusal(f"{route.name} has no use for `{name}`", f"leave out `{name}`", ErrorCode.BAD_REQUEST)
         if len(request.prompt.encode()) > self._configuration.limits.prompt_bytes:
             raise _refusal(
                 f"the prompt is over {self._configuration.limits.prompt_bytes} bytes",
@@ -156,7 +162,7 @@ class Runner:
             system=request.system_prompt,
             model=request.model or route.settings.model,
             access=request.access,
-            cwd=cwd if profile.reads_folder else None,
+            cwd=cwd,
         )
 
     async def _installed(self, route: Route, environment: Environment) -> Installed:
@@ -176,7 +182,14 @@ class Runner:
             if len(argument.encode()) > ARGUMENT_BYTES:
                 raise _refusal(f"an argument is over {ARGUMENT_BYTES} bytes", "shorten it", ErrorCode.PROMPT_TOO_LARGE)
         stdout_file = folder.path / "stdout" if launch.stdout.value == "file" else None
-        return spawn(Command(argv, variables, cwd or folder.scratch(), stdout_file))
+        return spawn(Command(argv, variables, cwd or self._empty(folder), stdout_file))
+
+    def _empty(self, folder: PrivateFolder) -> Path:
+        """Where a child runs that is to see no files."""
+        with suppress(OSError):
+            if (empty := empty_folder(state_folder() / "empty")) is not None:
+                return empty
+        return folder.empty()
 
     def _overflow(self, context: Context) -> ErrorInfo:
         return ErrorInfo.of(

@@ -3,7 +3,7 @@
 from dragoman.processes.capture import Captured, capture
 from dragoman.processes.child import Child, Command, SpawnError, spawn
 from dragoman.processes.framing import LineFramer, Tail
-from dragoman.processes.private import PrivateFolder
+from dragoman.processes.private import PrivateFolder, empty_folder
 
 __all__ = [
     "Captured",
@@ -14,5 +14,6 @@ __all__ = [
     "SpawnError",
     "Tail",
     "capture",
+    "empty_folder",
     "spawn",
 ]

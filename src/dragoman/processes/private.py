@@ -1,7 +1,8 @@
-"""A folder for one call that nobody else can read: prompts and settings on their way to a child, its scratch folder."""
+"""Folders for children: one for a call's private files, and one that is empty and stays so."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -28,8 +29,8 @@ class PrivateFolder:
         file.write_bytes(content)
         return file
 
-    def scratch(self) -> Path:
-        """An empty folder in it, for a child that needs no files of the user's."""
+    def empty(self) -> Path:
+        """An empty folder in it."""
         folder = self.path / "empty"
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
@@ -39,3 +40,16 @@ class PrivateFolder:
         if self._path is not None:
             shutil.rmtree(self._path, ignore_errors=True)
             self._path = None
+
+
+def empty_folder(path: Path) -> Path | None:
+    """The folder at `path`, made when missing, if it is empty; None: it is not, or cannot be had.
+
+    Nobody may write in it. Its name stays the same, since some CLIs remember every folder they were ever started in.
+    """
+    try:
+        path.mkdir(mode=0o500, exist_ok=True)
+        with os.scandir(path) as entries:
+            return None if any(entries) else path
+    except OSError:
+        return None

@@ -56,8 +56,11 @@ class TimeoutOverrides(BaseModel):
     grace: Seconds | None = None
 
     def over(self, base: TimeoutConfig) -> TimeoutConfig:
-        """`base` with these clocks in place of its own."""
-        return base.model_copy(update=self.model_dump(exclude_none=True))
+        """`base` with these clocks in place of its own. A longer ``call`` alone lengthens ``attempt`` with it."""
+        changed = self.model_dump(exclude_none=True)
+        if self.call is not None and self.attempt is None:
+            changed["attempt"] = max(base.attempt, self.call)
+        return base.model_copy(update=changed)
 
 
 class Message(BaseModel):

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT_S = 5.0
 """How long a transaction waits for another process's."""
 BATCH = 1000
+GATHER_S = 0.02
+"""How long records that nobody waits for are gathered. Waking this thread for each would cost the caller more than the
+record is worth: the two take the interpreter from each other."""
 
 
 class Job:
@@ -57,6 +60,7 @@ class Writer(threading.Thread):
         self.news.setblocking(False)
         self._bell.setblocking(False)
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._urgent = threading.Event()
         self._on_error = on_error
         self._reported = False
         self._server_id: int | None = None
@@ -65,11 +69,14 @@ class Writer(threading.Thread):
         """Queue a record."""
         job = Job(record, waited=waited)
         self._queue.put(job)
+        if waited:
+            self._urgent.set()
         return job
 
     def stop(self) -> None:
         """Queue the end."""
         self._queue.put(None)
+        self._urgent.set()
 
     def run(self) -> None:
         """The thread."""
@@ -126,6 +133,9 @@ class Writer(threading.Thread):
             if batch:
                 self._commit(db, batch)
                 self._answer(batch)
+                if open_ended:
+                    self._urgent.wait(GATHER_S)
+                    self._urgent.clear()
         if self._server_id is not None:
             with contextlib.suppress(Exception):  # what is left running is put right by the next one who opens the file
                 db.execute(_INTERRUPT, (self._server_id,))
