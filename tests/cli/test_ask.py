@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from dragoman.testing import Liveness
+from dragoman.testing import FakeCli, Liveness
 from tests.cli.harness import DRAGOMAN, Shell
 
 ANSWER = [{"read": "all"}, {"out": "forty-two"}]
@@ -154,11 +154,14 @@ def test_the_timeout_is_the_clock_of_the_call(shell: Shell) -> None:
 
 
 def test_a_folder_that_is_typed_is_one_the_provider_may_look_at(shell: Shell) -> None:
-    shell.llm(*ANSWER)
+    result = {"type": "result", "subtype": "success", "is_error": False, "result": "seen"}
+    FakeCli(shell.folder / "bin", "claude", version="2.1.329").script(
+        {"read": "line"}, {"cwd": True, "as": "notice"}, {"line": result}
+    )
     elsewhere = shell.folder / "elsewhere"
     elsewhere.mkdir()
-    assert shell("ask", "llm", "hello", "--cwd", str(elsewhere)).code == 0
-    ended = shell("ask", "llm", "hello", "--cwd", str(elsewhere / "nowhere"))
+    assert shell("ask", "claude", "hello", "--cwd", str(elsewhere)).code == 0
+    ended = shell("ask", "claude", "hello", "--cwd", str(elsewhere / "nowhere"))
     assert ended.code == 2
     assert "--cwd" in ended.err
 
