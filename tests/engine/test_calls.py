@@ -1,14 +1,31 @@
 """One call through the engine, from the question to the end of its child."""
 
+import errno
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import cast
 
 import anyio
 import pytest
 
-from dragoman.adapters.base import Act, Dialogue, Plan, Stdout, StopStep, Stream
+from dragoman.adapters.base import (
+    Act,
+    Completed,
+    Dialogue,
+    Exit,
+    Installed,
+    Launch,
+    Plan,
+    PrivateFile,
+    Stdout,
+    StopStep,
+    Stream,
+    Turn,
+)
 from dragoman.engine import Engine
+from dragoman.processes import PrivateFolder
 from dragoman.schemas import (
     ErrorCode,
     Event,
@@ -322,6 +339,40 @@ async def test_an_adapter_that_raises_is_a_reply_and_its_child_goes(make_engine:
         reply = await ask(engine)
         assert error_code(reply) is ErrorCode.INTERNAL
         await live.all_gone()
+
+
+async def test_an_outcome_that_fits_into_no_reply_is_still_an_end(make_engine: MakeEngine, cli: FakeCli) -> None:
+    class StrangeDialogue(LineDialogue):
+        def closed(self, end: Exit) -> Iterable[Act]:
+            return self._end(Completed(text="x", model=cast("str", 42)))
+
+    class Strange(FakeAdapter):
+        def dialogue(self, plan: Plan) -> Dialogue:
+            return StrangeDialogue()
+
+    cli.script()
+    async with make_engine(Strange()) as engine:
+        assert error_code(await ask(engine)) is ErrorCode.INTERNAL
+
+
+async def test_a_disk_that_is_full_is_told_as_what_it_is(
+    make_engine: MakeEngine, cli: FakeCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: PrivateFolder, name: str, content: bytes) -> Path:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{name} {len(content)}")
+
+    class WithFile(FakeAdapter):
+        def plan(self, turn: Turn, found: Installed) -> Plan:
+            return Plan(Launch((PrivateFile("", "system.txt", b"x"),)), host_key=turn.id)
+
+    cli.script()
+    monkeypatch.setattr(PrivateFolder, "write", full)
+    async with make_engine(WithFile()) as engine:
+        reply = await ask(engine)
+    assert reply.error is not None
+    assert reply.error.code is ErrorCode.INTERNAL
+    assert "No space left" in reply.error.message
+    assert cli.starts == 0
 
 
 async def test_retry_events_are_in_the_log(make_engine: MakeEngine, cli: FakeCli) -> None:

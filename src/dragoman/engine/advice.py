@@ -25,7 +25,7 @@ ADVICE: Mapping[ErrorCode, str] = {
     ErrorCode.OUTPUT_LIMIT: "ask for a shorter answer",
     ErrorCode.CRASHED: "ask again; if it stays so, run `dragoman doctor`",
     ErrorCode.CANCELLED: "ask again if the answer is still wanted",
-    ErrorCode.INTERNAL: "please report this, with what `dragoman --log-level DEBUG` shows",
+    ErrorCode.INTERNAL: "if this is a fault in Dragoman, please report it with what `--log-level DEBUG` shows",
 }
 
 

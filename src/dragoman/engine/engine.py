@@ -33,6 +33,7 @@ from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, LLMRequest
 FINISH_S = 2.0
 """How long children that gave their answer may take to end, when the engine is left in the ordinary way."""
 CLEAN_UP_AFTER_S = 0.01
+"""How long after a child's end its private folder is removed: the reply goes out first."""
 STOP_S = 0.15
 """How long children get between SIGTERM and SIGKILL when the engine must go. Claude Code kills a server 0.3 s after
 it told it to stop."""
@@ -121,11 +122,11 @@ class Engine:
             except LLMError as error:
                 outcome = Failed(error.info)
             except Exception as error:  # noqa: BLE001 - a fault of ours must end as a reply, not as a hang
-                logger.opt(exception=error).error("call {} failed inside Dragoman", call.id)
-                outcome = Failed(
-                    ErrorInfo.of(ErrorCode.INTERNAL, f"a fault in Dragoman: {error!r}", effects="possible")
-                )
-        reply = context.reply(outcome)
+                outcome = _fault(call, error)
+        try:
+            reply = context.reply(outcome)
+        except Exception as error:  # noqa: BLE001 - such as a strange adapter's outcome, which fits into no reply
+            reply = Context(call, 0).reply(_fault(call, error))
         if context.route is not None and reply.error is not None and reply.error.code is ErrorCode.AUTH:
             self.providers.forget_login(context.route.name)
         if self.configuration.log.content:
@@ -144,10 +145,11 @@ class Engine:
         try:
             try:
                 await host.serve()
+            except Exception as error:  # noqa: BLE001 - one channel's fault must not end the others' calls
+                logger.opt(exception=error).error("a channel failed inside Dragoman")
             finally:
                 self._hosts.discard(host)
                 self._recorder.process_ended(host.child)
-            # Removing a folder takes as long as other steps of a call together, so the reply goes out first.
             await anyio.sleep(CLEAN_UP_AFTER_S)
         finally:
             folder.close()
@@ -172,3 +174,8 @@ class Engine:
         if self._tasks is None:
             raise RuntimeError("the engine is not open: use `async with Engine(…)`")
         return self._tasks
+
+
+def _fault(call: Call, error: Exception) -> Failed:
+    logger.opt(exception=error).error("call {} failed inside Dragoman", call.id)
+    return Failed(ErrorInfo.of(ErrorCode.INTERNAL, f"a fault in Dragoman: {error!r}", effects="possible"))

@@ -64,7 +64,10 @@ class Versions:
 
     async def ask(self, profile: Profile, program: Program, environ: Mapping[str, str]) -> Installed | Missing:
         """What `program` says of itself; `Missing` when it does not work, such as a package's stub."""
-        stat = program.path.stat()
+        try:
+            stat = program.path.stat()
+        except OSError as error:
+            return Missing(f"{program.path}: {error.strerror}", profile.install_hint)
         key = (" ".join(program.argv), stat.st_mtime_ns, stat.st_size)
         if key not in self._known:
             self._known[key] = await _probe(profile, program, environ)

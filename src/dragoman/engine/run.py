@@ -111,6 +111,9 @@ class Runner:
                 outcome = await host.turn(turn, listener)
         except SpawnError as error:
             return Failed(_spawn_failure(error))
+        except OSError as error:
+            # A private file could not be written, or no pipe made: the disk is full, or there are too many files open.
+            return Failed(ErrorInfo.of(ErrorCode.INTERNAL, f"the call could not be set up: {error}"))
         finally:
             if host is None:
                 folder.close()
