@@ -98,7 +98,7 @@ def test_an_empty_answer_is_a_failure(stdout: list[bytes]) -> None:
         (1, "Error: Error code: 401 - bad key", ErrorCode.AUTH, "llm keys set"),
         (1, "Error: Error code: 400 - no such thing", ErrorCode.BAD_REQUEST, None),
         (1, "Error: Error code: 400 - maximum context length is 8192 tokens", ErrorCode.CONTEXT_LENGTH, None),
-        (1, "Error: Error code: 429 - slow down", ErrorCode.RATE_LIMITED, "Wait"),
+        (1, "Error: Error code: 429 - slow down", ErrorCode.RATE_LIMITED, "wait a little"),
         (1, "Error: Error code: 429 - You exceeded your current quota", ErrorCode.QUOTA, "billing"),
         (1, "Error: Error code: 500 - oops", ErrorCode.OVERLOADED, None),
         (1, "Error: Error code: 503 - busy", ErrorCode.OVERLOADED, None),

@@ -9,7 +9,7 @@ from dragoman.schemas import LLMRequest, LLMResponse, TimeoutConfig, TimeoutOver
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"prompt": ""}, "at least 1 character"),
+        ({"prompt": ""}, "is empty"),
         ({"prompt": " \n"}, "is empty"),
         ({"prompt": "a\0b"}, "NUL"),
         ({"prompt": "hi", "model": "--yolo"}, "begin with a dash"),

@@ -68,12 +68,12 @@ PROFILE = Profile(
     description="The `llm` command: whichever model its user has set up, hosted or local. It answers from the prompt "
     "alone: it reads no files and has no tools.",
     executables=("llm",),
-    install_hint="Install it with `pipx install llm` or `uv tool install llm`, then `llm keys set openai`.",
+    install_hint="run `pipx install llm` or `uv tool install llm`, then `llm keys set openai`",
     order=40,
     minimum_version=(0, 26),
     login=Login(
         argv=("prompt", "--database=:memory:", f"--functions={_LOGIN_CHECK}"),
-        hint="Store a key with `llm keys set openai`, or choose a model that needs none with `llm models default`.",
+        hint="store a key with `llm keys set openai`, or choose a model that needs none with `llm models default`",
     ),
     pass_env=("LLM_USER_PATH", "LLM_MODEL", "LLM_LOAD_PLUGINS", "OLLAMA_HOST"),
     metered_env=(
@@ -163,7 +163,7 @@ class LlmDialogue:
             return Failed(self._explain(end.code, tuple(self._stderr)), model=turn.model, usage=self._usage)
         if not self._answered:
             empty = "llm ended well but answered nothing"
-            error = ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, empty, next_step="Ask again, or name another `model`.")
+            error = ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, empty, next_step="ask again, or name another `model`")
             return Failed(error, model=turn.model, usage=self._usage)
         return Completed(model=turn.model, usage=self._usage)
 
@@ -227,17 +227,17 @@ def _classify(exit_code: int, cause: str, *, crashed: bool) -> tuple[ErrorCode, 
     if cause.startswith("No key found"):
         name = _KEY_NAME.search(cause)
         command = f"llm keys set {name[1] if name else 'openai'}"
-        return ErrorCode.AUTH, f"Run `{command}`, or name a `model` that needs no key."
+        return ErrorCode.AUTH, f"run `{command}`, or name a `model` that needs no key"
     if "Unknown model" in cause:
-        return ErrorCode.BAD_REQUEST, "Run `llm models` to see the models there are, or `llm install` one's plugin."
+        return ErrorCode.BAD_REQUEST, "run `llm models` to see the models there are, or `llm install` one's plugin"
     if status := _STATUS.match(cause):
         return _of_status(int(status[1]), cause)
     if "database is locked" in cause or "_llm_migrations" in cause:
-        return ErrorCode.CRASHED, "Another `llm` holds its database; ask again."
+        return ErrorCode.CRASHED, "another `llm` holds its database; ask again"
     if exit_code == 2:
-        return ErrorCode.BAD_REQUEST, "This `llm` does not know these options: update it, or correct its `args`."
+        return ErrorCode.BAD_REQUEST, "this `llm` does not know these options: update it, or correct its `args`"
     if crashed:
-        return ErrorCode.CRASHED, "Run `llm plugins`: if it fails too, a plugin or a file of `llm` is broken."
+        return ErrorCode.CRASHED, "run `llm plugins`: if it fails too, a plugin or a file of `llm` is broken"
     kind = code_from_text(cause, ErrorCode.BAD_REQUEST)
     return kind, "Is the network up, and the model's server running?" if kind is ErrorCode.NETWORK else None
 
@@ -247,9 +247,9 @@ def _of_status(status: int, cause: str) -> tuple[ErrorCode, str | None]:
     if (by_text := code_from_text(cause, kind)) in _MORE_PRECISE:
         kind = by_text
     steps = {
-        ErrorCode.AUTH: "The stored key is not accepted: run `llm keys set` for this model's provider again.",
-        ErrorCode.RATE_LIMITED: "Wait a little and ask again, or ask another provider.",
-        ErrorCode.QUOTA: "Look at the account's plan and billing, or ask another provider.",
+        ErrorCode.AUTH: "the stored key is not accepted: run `llm keys set` for this model's provider again",
+        ErrorCode.RATE_LIMITED: "wait a little and ask again, or ask another provider",
+        ErrorCode.QUOTA: "look at the account's plan and billing, or ask another provider",
     }
     return kind, steps.get(kind)
 

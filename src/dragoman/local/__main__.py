@@ -53,7 +53,7 @@ def _check_machine() -> None:
     if missing := missing_features():
         raise WeightsError(
             f"the local model cannot run on this processor, which lacks {', '.join(sorted(missing))}",
-            "Connect another provider; `dragoman doctor` lists them.",
+            "connect another provider; `dragoman doctor` lists them",
         )
 
 

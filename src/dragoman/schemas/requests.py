@@ -83,7 +83,7 @@ class LLMRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    prompt: str = Field(min_length=1)
+    prompt: str
     provider: str | None = Field(default=None, description="Which provider to ask; None: the first that is ready")
     model: str | None = Field(default=None, min_length=1, max_length=200)
     system_prompt: str | None = None
