@@ -19,6 +19,7 @@ from dragoman.adapters.base import (
     Exit,
     Failed,
     Installed,
+    Poison,
     PrivateFile,
     Ready,
     Refused,
@@ -29,7 +30,7 @@ from dragoman.adapters.base import (
 )
 from dragoman.adapters.codex import adapter
 from dragoman.adapters.codex.app_server import AppServerDialogue
-from dragoman.adapters.codex.errors import FALLBACK_RETRIES, error_code, tolerated_retries
+from dragoman.adapters.codex.errors import error_code, error_info
 from dragoman.adapters.codex.exec import ExecDialogue
 from dragoman.schemas import ErrorCode, Retrying, Text, Thought, Tool, Usage
 
@@ -115,11 +116,16 @@ def test_a_question_is_streamed_and_ends_with_its_tokens() -> None:
 def test_the_turn_is_held_to_reading_and_starts_none_of_the_users_servers() -> None:
     thread, turn = Server().begin(Turn("t", "hi", system="Be brief.", model="gpt"), ["a", "odd.name x"])
     assert (thread["sandbox"], thread["approvalPolicy"], thread["ephemeral"]) == ("read-only", "never", True)
-    assert thread["config"] == {"mcp_servers": {"a": {"enabled": False}, "odd.name x": {"enabled": False}}}
+    assert thread["config"] == {
+        "mcp_servers": {"a": {"enabled": False}, "odd.name x": {"enabled": False}},
+        "projects": {},
+    }
     assert (thread["baseInstructions"], thread["model"]) == ("Be brief.", "gpt")
     assert turn["input"] == [{"type": "text", "text": "hi"}]
     looking, _ = Server().begin(Turn("t", "hi", system="Be brief.", cwd=Path("/p")))
     assert (looking["cwd"], looking["developerInstructions"]) == ("/p", "Be brief.")
+    untrusted = {"trust_level": "untrusted"}
+    assert looking["config"]["projects"] == {"/p": untrusted, "/": untrusted}
     assert "baseInstructions" not in looking
 
 
@@ -214,45 +220,161 @@ def test_each_failure_gets_its_code(info: object, words: str, code: ErrorCode) -
     assert failed(say(begun(), note("turn/completed", turn={"status": "failed", "error": error}))) is code
 
 
-def retry(number: int, status: int | None, details: str) -> dict[str, Any]:
+def retry(number: int, status: int | None, cause: str) -> dict[str, Any]:
     info = {"responseStreamDisconnected": {"httpStatusCode": status}}
-    error = {"message": f"Reconnecting... {number}/5", "codexErrorInfo": info, "additionalDetails": details}
+    error = {"message": f"Reconnecting... {number}/5", "codexErrorInfo": info, "additionalDetails": cause}
     return note("error", error=error, willRetry=True)
 
 
+def broken_off(acts: Iterable[Act]) -> int:
+    """How many retries were sat through before the turn was given up, and codex told so."""
+    acts = list(acts)
+    (stop,) = sent(acts)
+    assert stop["method"] == "turn/interrupt"
+    assert stop["params"] == {"threadId": "th-t", "turnId": "tu-t"}
+    return len([event for event in events(acts) if isinstance(event, Retrying)])
+
+
+REFUSED = "stream disconnected before completion: Connection refused (os error 111)"
+BUSY = "We're currently experiencing high demand, which may cause temporary errors."
+
+
+@pytest.mark.parametrize("first", [1, 2], ids=["over HTTPS", "over a WebSocket"])
 @pytest.mark.parametrize(
-    ("status", "details", "code", "sat_through"),
+    ("status", "cause", "code", "sat_through"),
     [
-        (401, "unexpected status 401 Unauthorized", ErrorCode.AUTH, 0),
-        (None, "We're currently experiencing high demand", ErrorCode.OVERLOADED, 0),
-        (None, "stream disconnected before completion: Connection refused", ErrorCode.NETWORK, 1),
-        (None, "stream disconnected before completion: reset", ErrorCode.NETWORK, FALLBACK_RETRIES),
+        (401, "unexpected status 401 Unauthorized: x, url: ws", ErrorCode.AUTH, 0),
+        (429, "exceeded retry limit, last status: 429 Too Many Requests", ErrorCode.RATE_LIMITED, 0),
+        (None, REFUSED, ErrorCode.NETWORK, 1),
+        (None, "stream disconnected before completion: failed to lookup address", ErrorCode.NETWORK, 1),
     ],
 )
-def test_its_own_retries_are_sat_through_only_as_far_as_they_can_help(
-    status: int | None, details: str, code: ErrorCode, sat_through: int
+def test_what_another_try_cannot_cure_is_told_at_once(
+    first: int, status: int | None, cause: str, code: ErrorCode, sat_through: int
 ) -> None:
-    assert tolerated_retries(code, details) == sat_through
-    acts = say(begun(), *(retry(number, status, details) for number in range(1, sat_through + 2)))
-    assert events(acts) == [Retrying(attempt=number, cause=details) for number in range(1, sat_through + 1)]
+    acts = say(begun(), *(retry(number, status, cause) for number in range(first, first + sat_through + 1)))
     assert failed(acts) is code
+    assert broken_off(acts) == sat_through
+
+
+@pytest.mark.parametrize(
+    ("status", "cause", "code"),
+    [
+        (None, BUSY, ErrorCode.OVERLOADED),
+        (502, "unexpected status 502 Bad Gateway: x, url: http://h/v1/responses", ErrorCode.OVERLOADED),
+        (403, "unexpected status 403 Forbidden: x, url: http://h/v1/responses", ErrorCode.AUTH),
+        (None, "Connection failed: error sending request", ErrorCode.NETWORK),
+    ],
+)
+def test_over_https_a_failed_request_is_told_at_its_first_retry(
+    status: int | None, cause: str, code: ErrorCode
+) -> None:
+    acts = say(begun(), retry(1, status, cause))
+    assert failed(acts) is code
+    assert broken_off(acts) == 0
+
+
+@pytest.mark.parametrize("status", [403, 404, 407, 500, 502, 503, None])
+def test_a_blocked_websocket_is_sat_through_and_what_https_says_counts(status: int | None) -> None:
+    cause = f"unexpected status {status} Blocked, url: ws://h/v1/responses" if status else BUSY
+    warning = note("warning", message=f"Falling back from WebSockets to HTTPS transport. {cause}")
+    dialogue = begun()
+    waiting = say(dialogue, *(retry(number, status, cause) for number in range(2, 6)), warning)
+    assert not [act for act in waiting if isinstance(act, Done)]
+    answered = say(dialogue, note("item/completed", item=MESSAGE), COMPLETED)
+    assert isinstance(outcome(answered), Completed)
+    other = begun()
+    assert (
+        broken_off([*say(other, *(retry(n, status, cause) for n in range(2, 6)), warning, retry(1, None, BUSY))]) == 4
+    )
+
+
+def test_a_message_that_breaks_off_begins_anew_in_its_own_paragraph() -> None:
+    broken = retry(1, None, "stream disconnected before completion: stream closed before response.completed")
+    piece = note("item/agentMessage/delta", itemId="m1", delta="The cap")
+    acts = say(begun(), piece, broken, piece, note("item/completed", item=MESSAGE), COMPLETED)
+    assert [event.text for event in events(acts) if isinstance(event, Text)] == ["The cap", "\n\nThe cap"]
+    end = outcome(acts)
+    assert isinstance(end, Completed)
+    assert end.text == "The capital is Paris."
+
+
+def test_the_body_of_a_refused_request_is_told_by_its_message() -> None:
+    body = json.dumps({"error": {"message": "the request is not valid", "code": None}})
+    assert error_code("other", body) is ErrorCode.BAD_REQUEST
+    assert error_info(ErrorCode.BAD_REQUEST, body).message == "the request is not valid"
 
 
 def test_an_end_in_mid_turn_says_why_and_an_empty_turn_is_no_answer() -> None:
     dialogue = begun()
-    list(dialogue.receive(Stream.STDERR, [b"\x1b[31mError\x1b[0m: no space left"]))
+    noise = b"\x1b[2m2026-11-21T06:23:11Z\x1b[0m \x1b[31mERROR\x1b[0m codex_app_server: no bubblewrap on PATH"
+    list(dialogue.receive(Stream.STDERR, [b"\x1b[31mError\x1b[0m: no space left", noise]))
     end = outcome(dialogue.closed(Exit(1)))
     assert isinstance(end, Failed)
-    assert (end.error.code, end.error.message) == (ErrorCode.CRASHED, "Error: no space left")
-    assert failed(say(begun(), COMPLETED)) is ErrorCode.MALFORMED_OUTPUT
+    assert end.error.code is ErrorCode.CRASHED
+    assert end.error.message == "codex ended in mid-turn (exit 1): Error: no space left"
+    blank = note("item/completed", item={**MESSAGE, "text": " "})
+    for nothing in ([COMPLETED], [blank, COMPLETED]):
+        assert failed(say(begun(), *nothing)) is ErrorCode.MALFORMED_OUTPUT
 
 
-def test_an_interrupt_names_the_turn_and_before_it_has_a_name_there_is_none() -> None:
-    server = Server()
-    list(server.dialogue.begin(TURN))
-    assert server.dialogue.interrupt("t") is None
-    (interrupt,) = sent(begun().interrupt("t") or ())
+def test_an_interrupt_names_the_turn_and_one_that_is_over_needs_none() -> None:
+    dialogue = begun()
+    (interrupt,) = sent(dialogue.interrupt("t") or ())
     assert interrupt["params"] == {"threadId": "th-t", "turnId": "tu-t"}
+    assert failed(say(dialogue, note("turn/completed", turn={"status": "interrupted"}))) is ErrorCode.CANCELLED
+    assert dialogue.interrupt("t") == ()
+
+
+def test_an_interrupt_before_the_thread_has_a_name_starts_nothing_more() -> None:
+    server = Server()
+    (config,) = sent(server.dialogue.begin(TURN))
+    assert server.dialogue.interrupt("t") == ()
+    acts = say(server.dialogue, {"id": config["id"], "result": {"config": {}}})
+    assert failed(acts) is ErrorCode.CANCELLED
+    assert sent(acts) == []
+
+
+def test_an_interrupt_before_the_turn_has_a_name_waits_for_it() -> None:
+    server = Server()
+    (config,) = sent(server.dialogue.begin(TURN))
+    (thread,) = sent(say(server.dialogue, {"id": config["id"], "result": {"config": {}}}))
+    (start,) = sent(say(server.dialogue, {"id": thread["id"], "result": {"thread": {"id": "th-t"}}}))
+    assert server.dialogue.interrupt("t") == ()
+    (interrupt,) = sent(say(server.dialogue, {"id": start["id"], "result": {"turn": {"id": "tu-t"}}}))
+    assert interrupt["params"] == {"threadId": "th-t", "turnId": "tu-t"}
+
+
+def test_a_late_refusal_of_a_turn_that_is_over_ends_no_other() -> None:
+    server = Server()
+    server.begin(Turn("u", "other"))
+    (config,) = sent(server.dialogue.begin(TURN))
+    (thread,) = sent(say(server.dialogue, {"id": config["id"], "result": {"config": {}}}))
+    (start,) = sent(say(server.dialogue, {"id": thread["id"], "result": {"thread": {"id": "th-t"}}}))
+    error = {"message": "x", "codexErrorInfo": "serverOverloaded"}
+    assert failed(say(server.dialogue, note("error", error=error, willRetry=False))) is ErrorCode.OVERLOADED
+    assert say(server.dialogue, {"id": start["id"], "error": {"message": "late"}}) == []
+    assert [act.turn for act in server.dialogue.closed(Exit(0)) if isinstance(act, Done)] == ["u"]
+
+
+def test_a_handshake_that_is_refused_fails_the_turn_and_does_not_let_it_wait() -> None:
+    dialogue = AppServerDialogue()
+    (initialize,) = sent(dialogue.start())
+    acts = say(dialogue, {"id": initialize["id"], "error": {"code": -32600, "message": "no such client"}})
+    assert [type(act) for act in acts] == [Poison, Ready]
+    end = outcome(dialogue.begin(TURN))
+    assert isinstance(end, Failed)
+    assert "no such client" in end.error.message
+
+
+def test_the_model_that_codex_chose_is_told() -> None:
+    server = Server()
+    (config,) = sent(server.dialogue.begin(TURN))
+    (thread,) = sent(say(server.dialogue, {"id": config["id"], "result": {"config": {}}}))
+    say(server.dialogue, {"id": thread["id"], "result": {"thread": {"id": "th-t"}, "model": "gpt-x"}})
+    end = outcome(say(server.dialogue, note("item/completed", item=MESSAGE), COMPLETED))
+    assert isinstance(end, Completed)
+    assert end.model == "gpt-x"
 
 
 def words_of(turn: Turn, found: Installed) -> list[str]:
@@ -335,6 +457,18 @@ def test_exec_failures_get_their_code(message: dict[str, Any], code: ErrorCode) 
     dialogue = ExecDialogue()
     list(dialogue.begin(TURN))
     assert failed(say(dialogue, message)) is code
+
+
+def test_exec_sits_through_a_blocked_websocket_too() -> None:
+    dialogue = ExecDialogue()
+    list(dialogue.begin(TURN))
+    blocked = "unexpected status 403 Forbidden: x, url: ws://h/v1/responses"
+    retries = [{"type": "error", "message": f"Reconnecting... {number}/5 ({blocked})"} for number in range(2, 6)]
+    fallen = {"type": "error", "message": f"Falling back from WebSockets to HTTPS transport. {blocked}"}
+    waiting = say(dialogue, *retries, {"type": "item.completed", "item": fallen})
+    assert events(waiting) == [Retrying(attempt=number, cause=blocked) for number in range(1, 5)]
+    over_https = "unexpected status 403 Forbidden: x, url: http://h/v1/responses"
+    assert failed(say(dialogue, {"type": "error", "message": f"Reconnecting... 1/5 ({over_https})"})) is ErrorCode.AUTH
 
 
 def test_exec_that_ends_without_an_event_is_told_by_its_stderr() -> None:

@@ -13,6 +13,7 @@ _BY_STATUS = {
     402: ErrorCode.QUOTA,
     403: ErrorCode.AUTH,
     404: ErrorCode.BAD_REQUEST,
+    407: ErrorCode.NETWORK,
     408: ErrorCode.NETWORK,
     413: ErrorCode.PROMPT_TOO_LARGE,
     422: ErrorCode.BAD_REQUEST,

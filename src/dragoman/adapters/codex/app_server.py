@@ -3,9 +3,12 @@
 Each of our turns gets a thread of its own, which is not kept::
 
     initialize, account/read   ->  Ready
-    config/read                ->  which MCP servers there are
-    thread/start               ->  with all of them switched off
+    config/read                ->  which MCP servers the user has
+    thread/start               ->  with all of them switched off, and the folder's own configuration left out
     turn/start                 ->  deltas, items, usage … turn/completed
+
+The answer is the last message; what a model says before it (such as "I will look at the files") is streamed too, each
+message as a paragraph of its own. After a broken stream codex asks again: the message begins anew in a new paragraph.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from dragoman.adapters.base import (
@@ -30,13 +34,15 @@ from dragoman.adapters.base import (
     TurnId,
     Write,
 )
-from dragoman.adapters.codex.errors import error_code, error_info, tolerated_retries
+from dragoman.adapters.codex.errors import Retries, error_code, error_info
 from dragoman.adapters.codex.lean import DEFAULT_INSTRUCTIONS
 from dragoman.adapters.json_lines import mapping, parse, text, whole
 from dragoman.schemas import Billing, ErrorCode, Event, FinishReason, Retrying, Text, Thought, Tool, Usage
 
 Step = Literal["initialize", "account", "config", "thread", "turn", "interrupt"]
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_LAST_WORDS = re.compile(r"error\b|fatal\b|thread '", re.IGNORECASE)
+_FALLBACK = "Falling back from WebSockets"
 
 
 @dataclass(slots=True)
@@ -47,10 +53,13 @@ class _Lane:
     thread: str | None = None
     codex_turn: str | None = None
     message: str | None = None
-    """The item whose text was written last."""
-    answer: str | None = None
+    """The item whose text was written last; empty when its stream broke, None before the first text."""
+    answer: str = ""
+    model: str | None = None
     usage: Usage | None = None
-    retries: int = 0
+    retries: Retries = field(default_factory=Retries)
+    unwanted: bool = False
+    """It was interrupted before codex had told the turn's name."""
 
 
 class AppServerDialogue:
@@ -60,7 +69,7 @@ class AppServerDialogue:
         self._number = 0
         self._asked: dict[int, tuple[Step, TurnId]] = {}
         self._lanes: dict[TurnId, _Lane] = {}
-        self._logged_in = True
+        self._unusable: tuple[ErrorCode, str] | None = None
         self._billing: Billing | None = None
         self._stderr = ""
 
@@ -71,18 +80,20 @@ class AppServerDialogue:
 
     def begin(self, turn: Turn) -> Iterable[Act]:
         """First the names of the MCP servers that are to stay off."""
-        self._lanes[turn.id] = _Lane(turn)
-        if not self._logged_in:
-            yield self._fail(self._lanes[turn.id], ErrorCode.AUTH, "nobody is logged in to codex")
-            return
-        folder = {"cwd": str(turn.cwd)} if turn.cwd else {}
-        yield self._ask("config", turn.id, "config/read", folder)
+        lane = self._lanes[turn.id] = _Lane(turn, model=turn.model)
+        if self._unusable is not None:
+            yield self._fail(lane, *self._unusable)
+        else:
+            # Without a folder: that would add the servers of a project, which cannot be named once it is not trusted.
+            yield self._ask("config", turn.id, "config/read", {})
 
     def receive(self, stream: Stream, frames: Sequence[bytes]) -> Iterable[Act]:
         """Replies, notifications, and requests of codex's own, which are all refused."""
         for frame in frames:
             if stream is Stream.STDERR:
-                self._stderr = _ANSI.sub("", frame.decode("utf-8", "replace"))[:500]
+                line = _ANSI.sub("", frame.decode("utf-8", "replace"))
+                # Its log lines begin with the time; they are noise also when all goes well.
+                self._stderr = line[:500] if _LAST_WORDS.match(line) else self._stderr
                 continue
             message = parse(frame)
             method, params = message.get("method"), mapping(message.get("params"))
@@ -99,20 +110,27 @@ class AppServerDialogue:
     def interrupt(self, turn: TurnId) -> Iterable[Act] | None:
         """Ends the turn in milliseconds; the channel can go on."""
         lane = self._lanes.get(turn)
-        if lane is None or lane.codex_turn is None:
-            return None
-        where = {"threadId": lane.thread, "turnId": lane.codex_turn}
-        return (self._ask("interrupt", turn, "turn/interrupt", where),)
+        if lane is None:
+            return ()
+        if lane.codex_turn is not None:
+            return (self._stop(lane),)
+        lane.unwanted = True
+        return ()
 
     def closed(self, end: Exit) -> Iterable[Act]:
         """It ended; what is open ends with it."""
+        words = f"codex ended in mid-turn (exit {end.code})" + (f": {self._stderr}" if self._stderr else "")
         for lane in list(self._lanes.values()):
-            yield self._fail(lane, ErrorCode.CRASHED, self._stderr or f"codex ended in mid-turn (exit {end.code})")
+            yield self._fail(lane, ErrorCode.CRASHED, words)
 
     def _ask(self, step: Step, turn: TurnId, method: str, params: Mapping[str, Any]) -> Act:
         self._number += 1
         self._asked[self._number] = (step, turn)
         return _line({"id": self._number, "method": method, "params": params})
+
+    def _stop(self, lane: _Lane) -> Act:
+        where = {"threadId": lane.thread, "turnId": lane.codex_turn}
+        return self._ask("interrupt", lane.turn.id, "turn/interrupt", where)
 
     def _reply(self, message: Mapping[str, Any]) -> Iterator[Act]:
         number = message.get("id")
@@ -121,8 +139,11 @@ class AppServerDialogue:
             return
         lane = self._lanes.get(turn_id)
         result = mapping(message.get("result"))
-        if "error" in message and step != "interrupt":
+        if "error" in message:
             yield from self._refused(step, lane, mapping(message["error"]))
+            return
+        if lane is not None and lane.unwanted and step in ("config", "thread"):
+            yield self._fail(lane, ErrorCode.CANCELLED, "the turn was interrupted")
             return
         match step:
             case "initialize":
@@ -135,16 +156,20 @@ class AppServerDialogue:
                 yield self._ask("thread", lane.turn.id, "thread/start", _thread(lane.turn, servers))
             case "thread" if lane:
                 lane.thread = text(mapping(result.get("thread")).get("id"))
+                lane.model = text(result.get("model")) or lane.model
                 question = {"threadId": lane.thread, "input": [{"type": "text", "text": lane.turn.prompt}]}
                 yield self._ask("turn", lane.turn.id, "turn/start", question)
             case "turn" if lane:
                 lane.codex_turn = text(mapping(result.get("turn")).get("id"))
+                if lane.unwanted:
+                    yield self._stop(lane)
             case _:
                 pass
 
     def _account(self, result: Mapping[str, Any]) -> Iterator[Act]:
         account = mapping(result.get("account"))
-        self._logged_in = bool(account) or not result.get("requiresOpenaiAuth")
+        if not account and result.get("requiresOpenaiAuth"):
+            self._unusable = ErrorCode.AUTH, "nobody is logged in to codex"
         match account.get("type"):
             case "chatgpt":
                 self._billing = "subscription"
@@ -159,13 +184,18 @@ class AppServerDialogue:
         if step == "account":
             # An older codex may not know the question; the model's answer will tell.
             yield Ready()
-        elif lane is None:
-            yield Poison(f"{step} was refused: {words}")
+        elif step == "initialize":
+            self._unusable = ErrorCode.CRASHED, f"codex did not start: {words}"
+            yield Poison(self._unusable[1])
+            yield Ready()
+        elif lane is None or step == "interrupt":
+            # The turn ended meanwhile.
+            return
         elif step == "config":
             # Unknown which servers there are: without their names they cannot be kept from starting.
             yield self._fail(lane, ErrorCode.POLICY, f"codex does not tell its configuration: {words}")
         else:
-            yield self._fail(lane, error_code(None, f"invalid: {words}"), words)
+            yield self._fail(lane, error_code("badRequest", words), words)
 
     def _lane_of(self, params: Mapping[str, Any]) -> _Lane | None:
         thread = params.get("threadId")
@@ -183,14 +213,14 @@ class AppServerDialogue:
                 if (tool := _tool(item)) is not None:
                     yield Emit(lane.turn.id, tool)
             case "item/completed" if item.get("type") == "agentMessage":
-                lane.answer = text(item.get("text"))
-                if lane.message != item.get("id"):
-                    yield from self._delta(lane, text(item.get("id")), lane.answer)
+                yield from self._message(lane, text(item.get("id")), text(item.get("text")))
             case "thread/tokenUsage/updated":
                 lane.usage = _usage(mapping(mapping(params.get("tokenUsage")).get("total")))
                 yield Emit(lane.turn.id, lane.usage)
             case "error":
                 yield from self._error(lane, params)
+            case "warning" if text(params.get("message")).startswith(_FALLBACK):
+                lane.retries.fell_back()
             case "turn/completed":
                 yield from self._completed(lane, mapping(params.get("turn")))
             case _:
@@ -202,6 +232,12 @@ class AppServerDialogue:
             lane.message = item
             yield Emit(lane.turn.id, Text(text=paragraph + delta))
 
+    def _message(self, lane: _Lane, item: str, whole_text: str) -> Iterator[Act]:
+        lane.answer = whole_text if whole_text.strip() else lane.answer
+        if lane.message != item:
+            # It came whole, without deltas.
+            yield from self._delta(lane, item, whole_text)
+
     def _error(self, lane: _Lane, params: Mapping[str, Any]) -> Iterator[Act]:
         """An error that codex retries is a sign; one too many of them, or one that it does not retry, is the end."""
         error = mapping(params.get("error"))
@@ -210,20 +246,19 @@ class AppServerDialogue:
         code = error_code(error.get("codexErrorInfo"), words)
         if not params.get("willRetry"):
             yield self._fail(lane, code, words)
-            return
-        lane.retries += 1
-        if lane.retries > tolerated_retries(code, words):
-            yield self._fail(lane, code, words)
+        elif lane.retries.one_more(error.get("codexErrorInfo"), message, words):
+            lane.message = "" if lane.message is not None else None
+            yield Emit(lane.turn.id, Retrying(attempt=lane.retries.count, cause=words))
         else:
-            yield Emit(lane.turn.id, Retrying(attempt=lane.retries, cause=words))
+            if lane.codex_turn is not None:
+                yield self._stop(lane)
+            yield self._fail(lane, code, words)
 
     def _completed(self, lane: _Lane, turn: Mapping[str, Any]) -> Iterator[Act]:
         match turn.get("status"):
-            case "completed" if lane.answer is not None or lane.message is not None:
+            case "completed" if lane.answer.strip():
                 del self._lanes[lane.turn.id]
-                answer = Completed(
-                    text=lane.answer or None, model=lane.turn.model, usage=lane.usage, billing=self._billing
-                )
+                answer = Completed(text=lane.answer, model=lane.model, usage=lane.usage, billing=self._billing)
                 yield Done(lane.turn.id, answer)
             case "completed":
                 yield self._fail(lane, ErrorCode.MALFORMED_OUTPUT, "codex ended the turn without an answer")
@@ -237,7 +272,9 @@ class AppServerDialogue:
     def _fail(self, lane: _Lane, code: ErrorCode, words: str) -> Act:
         del self._lanes[lane.turn.id]
         reason: FinishReason = "max_tokens" if code is ErrorCode.OUTPUT_LIMIT else "error"
-        return Done(lane.turn.id, Failed(error_info(code, words), usage=lane.usage, finish_reason=reason))
+        return Done(
+            lane.turn.id, Failed(error_info(code, words), model=lane.model, usage=lane.usage, finish_reason=reason)
+        )
 
 
 def _thread(turn: Turn, servers: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -245,7 +282,11 @@ def _thread(turn: Turn, servers: Mapping[str, Any]) -> Mapping[str, Any]:
         "sandbox": "read-only",
         "approvalPolicy": "never",
         "ephemeral": True,
-        "config": {"mcp_servers": {name: {"enabled": False} for name in servers}},
+        "config": {
+            "mcp_servers": {name: {"enabled": False} for name in servers},
+            # A project that the user trusts could bring its own instructions, servers and hooks.
+            "projects": {str(folder): {"trust_level": "untrusted"} for folder in _folders(turn)},
+        },
     }
     if turn.model is not None:
         params["model"] = turn.model
@@ -257,6 +298,10 @@ def _thread(turn: Turn, servers: Mapping[str, Any]) -> Mapping[str, Any]:
         if turn.system:
             params["developerInstructions"] = turn.system
     return params
+
+
+def _folders(turn: Turn) -> tuple[Path, ...]:
+    return (turn.cwd, *turn.cwd.parents) if turn.cwd else ()
 
 
 def _tool(item: Mapping[str, Any]) -> Event | None:

@@ -23,7 +23,7 @@ from dragoman.adapters.base import (
     Write,
 )
 from dragoman.adapters.classify import code_from_text
-from dragoman.adapters.codex.errors import error_code, error_info, tolerated_retries
+from dragoman.adapters.codex.errors import Retries, error_code, error_info
 from dragoman.adapters.codex.lean import DEFAULT_INSTRUCTIONS, overrides
 from dragoman.adapters.json_lines import mapping, parse, text, whole
 from dragoman.schemas import ErrorCode, Retrying, Text, Thought, Tool, Usage
@@ -47,7 +47,7 @@ class ExecDialogue:
     def __init__(self) -> None:
         self._turn: Turn | None = None
         self._answer: str | None = None
-        self._retries = 0
+        self._retries = Retries()
         self._stderr: list[str] = []
 
     def start(self) -> Iterable[Act]:
@@ -110,18 +110,20 @@ class ExecDialogue:
                 yield Emit(turn, Thought(text=text(item.get("text"))))
             case "command_execution", "item.started":
                 yield Emit(turn, Tool(name="shell", detail=text(item.get("command"))[:200], reads_only=True))
+            case "error", "item.completed" if text(item.get("message")).startswith("Falling back from WebSockets"):
+                self._retries.fell_back()
             case (("file_change" | "mcp_tool_call"), "item.started"):
                 yield Emit(turn, Tool(name=str(item["type"])))
             case _:
                 pass
 
     def _retry(self, turn: TurnId, words: str) -> Iterator[Act]:
-        code = error_code(None, words)
-        self._retries += 1
-        if self._retries > tolerated_retries(code, words):
-            yield self._fail(turn, code, words)
+        title, _, cause = words.partition(" (")
+        cause = cause.removesuffix(")") or words
+        if self._retries.one_more(None, title, cause):
+            yield Emit(turn, Retrying(attempt=self._retries.count, cause=cause))
         else:
-            yield Emit(turn, Retrying(attempt=self._retries, cause=words))
+            yield self._fail(turn, error_code(None, cause), cause)
 
     def _completed(self, turn: TurnId, usage: Mapping[str, Any]) -> Iterator[Act]:
         if not self._answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 DEFAULT_INSTRUCTIONS = "Answer the question directly and completely."
 
-_ALWAYS_OFF = ("multi_agent", "goals", "plugins", "apps", "hooks", "shell_snapshot", "image_generation")
+_ALWAYS_OFF = ("multi_agent", "goals", "plugins", "apps", "hooks", "shell_snapshot", "image_generation", "sleep_tool")
 _OFF_WITHOUT_A_FOLDER = ("shell_tool", "unified_exec", "view_image")
 
 _SETTINGS = (
@@ -14,6 +14,8 @@ _SETTINGS = (
     # The user's program that is told of every turn.
     "notify=[]",
     "project_doc_max_bytes=0",
+    # No configuration of a project is looked for above the folder.
+    "project_root_markers=[]",
     "skills.include_instructions=false",
     "include_apps_instructions=false",
     # Commands that the model runs would otherwise see the whole environment.
