@@ -96,7 +96,7 @@ def test_a_wrong_variable_is_named(project: Path) -> None:
         ("a.toml", "order = [\n", "a.toml:1:10: is not valid TOML: Invalid value, at the end"),
         ("a.toml", "a = 1\na = 2\n", "a.toml:2:6: is not valid TOML: Cannot overwrite a value"),
         ("a.toml", "a = " + "[" * 50_000, "a.toml: is nested too deeply"),
-        ("a.json", '{"order": [],\n}', "a.json:2:1: is not valid JSON"),
+        ("a.json", '{"order": [],\n!}', "a.json:2:1: is not valid JSON"),
         ("a.json", "[]", "a.json: must hold a table, but holds list"),
         ("a.yaml", "a: [\n", "a.yaml:2:1: is not valid YAML"),
         ("a.yaml", "a: &x 1\nb: *x\n", "a.yaml:2:4: is not valid YAML: aliases are not read"),
