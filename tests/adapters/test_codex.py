@@ -1,19 +1,14 @@
 """The codex adapter, from messages as codex 0.169.0 sends them; no process."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dragoman.adapters.base import (
-    Act,
-    Close,
     Completed,
-    Dialogue,
     Done,
     Emit,
     Exit,
@@ -26,76 +21,25 @@ from dragoman.adapters.base import (
     Stream,
     Turn,
     Value,
-    Write,
 )
 from dragoman.adapters.codex import adapter
 from dragoman.adapters.codex.app_server import AppServerDialogue
-from dragoman.adapters.codex.errors import error_code, error_info
 from dragoman.adapters.codex.exec import ExecDialogue
-from dragoman.schemas import ErrorCode, Retrying, Text, Thought, Tool, Usage
-
-NEW = Installed(Path("/bin/codex"), (0, 169, 0), "0.169.0")
-TURN = Turn("t", "What is the capital of France?")
-
-
-def say(dialogue: Dialogue, *messages: dict[str, Any]) -> list[Act]:
-    return list(dialogue.receive(Stream.STDOUT, [json.dumps(message).encode() for message in messages]))
-
-
-def sent(acts: Iterable[Act]) -> list[dict[str, Any]]:
-    return [json.loads(act.data) for act in acts if isinstance(act, Write)]
-
-
-def events(acts: Iterable[Act]) -> list[object]:
-    return [act.event for act in acts if isinstance(act, Emit)]
-
-
-def outcome(acts: Iterable[Act]) -> Completed | Failed:
-    (done,) = [act for act in acts if isinstance(act, Done)]
-    return done.outcome
-
-
-def failed(acts: Iterable[Act]) -> ErrorCode:
-    end = outcome(acts)
-    assert isinstance(end, Failed)
-    assert end.error.message
-    return end.error.code
-
-
-def note(method: str, thread: str = "th-t", **params: object) -> dict[str, Any]:
-    return {"method": method, "params": {"threadId": thread, **params}}
-
-
-class Server:
-    """Plays codex up to the start of a turn."""
-
-    def __init__(self, account: dict[str, Any] | None = None) -> None:
-        self.dialogue = AppServerDialogue()
-        (initialize,) = sent(self.dialogue.start())
-        initialized, account_read = sent(say(self.dialogue, {"id": initialize["id"], "result": {}}))
-        assert (initialize["method"], initialized["method"]) == ("initialize", "initialized")
-        found = {"account": {"type": "chatgpt"}, "requiresOpenaiAuth": True} if account is None else account
-        assert say(self.dialogue, {"id": account_read["id"], "result": found}) == [Ready()]
-
-    def begin(self, turn: Turn = TURN, servers: Iterable[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What the thread and the turn were started with."""
-        (config,) = sent(self.dialogue.begin(turn))
-        assert config["method"] == "config/read"
-        known = {name: {"command": "x"} for name in servers}
-        (thread,) = sent(say(self.dialogue, {"id": config["id"], "result": {"config": {"mcp_servers": known}}}))
-        (start,) = sent(say(self.dialogue, {"id": thread["id"], "result": {"thread": {"id": f"th-{turn.id}"}}}))
-        assert say(self.dialogue, {"id": start["id"], "result": {"turn": {"id": f"tu-{turn.id}"}}}) == []
-        return thread["params"], start["params"]
-
-
-def begun() -> AppServerDialogue:
-    server = Server()
-    server.begin()
-    return server.dialogue
-
-
-MESSAGE = {"type": "agentMessage", "id": "m1", "text": "The capital is Paris."}
-COMPLETED = note("turn/completed", turn={"id": "tu-t", "status": "completed", "error": None})
+from dragoman.schemas import ErrorCode, Text, Thought, Tool, Usage
+from tests.adapters.codex_server import (
+    COMPLETED,
+    MESSAGE,
+    NEW,
+    TURN,
+    Server,
+    begun,
+    events,
+    failed,
+    note,
+    outcome,
+    say,
+    sent,
+)
 
 
 def test_a_question_is_streamed_and_ends_with_its_tokens() -> None:
@@ -181,141 +125,6 @@ def test_a_configuration_that_is_not_told_starts_nothing() -> None:
     (config,) = sent(server.dialogue.begin(TURN))
     error = {"id": config["id"], "error": {"code": -32600, "message": "no"}}
     assert failed(say(server.dialogue, error)) is ErrorCode.POLICY
-
-
-@pytest.mark.parametrize(
-    ("info", "words", "code"),
-    [
-        ({"httpConnectionFailed": {"httpStatusCode": 401}}, "", ErrorCode.AUTH),
-        ({"httpConnectionFailed": {"httpStatusCode": 403}}, "", ErrorCode.AUTH),
-        ({"responseTooManyFailedAttempts": {"httpStatusCode": 429}}, "", ErrorCode.RATE_LIMITED),
-        ("rateLimitExceeded", "", ErrorCode.RATE_LIMITED),
-        ("usageLimitExceeded", "try again at 3:42 AM", ErrorCode.QUOTA),
-        ("internalServerError", "", ErrorCode.OVERLOADED),
-        ("serverOverloaded", "", ErrorCode.OVERLOADED),
-        ("modelNotFound", "", ErrorCode.BAD_REQUEST),
-        ("contextWindowExceeded", "", ErrorCode.CONTEXT_LENGTH),
-        ("cyberPolicy", "", ErrorCode.REFUSED),
-        (
-            {"responseStreamDisconnected": {"httpStatusCode": None}},
-            "currently experiencing high demand",
-            ErrorCode.OVERLOADED,
-        ),
-        (
-            {"responseStreamDisconnected": {"httpStatusCode": None}},
-            "Connection refused (os error 111)",
-            ErrorCode.NETWORK,
-        ),
-        ({"responseStreamDisconnected": {"httpStatusCode": None}}, "what is this", ErrorCode.NETWORK),
-        ("other", "Incomplete response returned, reason: max_output_tokens", ErrorCode.OUTPUT_LIMIT),
-        ("other", "stream disconnected before completion: x", ErrorCode.NETWORK),
-        ("aNewName", "nobody knows", ErrorCode.INTERNAL),
-        (None, "", ErrorCode.INTERNAL),
-    ],
-)
-def test_each_failure_gets_its_code(info: object, words: str, code: ErrorCode) -> None:
-    assert error_code(info, words) is code
-    error = {"message": words, "codexErrorInfo": info, "additionalDetails": None}
-    assert failed(say(begun(), note("error", error=error, willRetry=False))) is code
-    assert failed(say(begun(), note("turn/completed", turn={"status": "failed", "error": error}))) is code
-
-
-def retry(number: int, status: int | None, cause: str) -> dict[str, Any]:
-    info = {"responseStreamDisconnected": {"httpStatusCode": status}}
-    error = {"message": f"Reconnecting... {number}/5", "codexErrorInfo": info, "additionalDetails": cause}
-    return note("error", error=error, willRetry=True)
-
-
-def broken_off(acts: Iterable[Act]) -> int:
-    """How many retries were sat through before the turn was given up, and codex told so."""
-    acts = list(acts)
-    (stop,) = sent(acts)
-    assert stop["method"] == "turn/interrupt"
-    assert stop["params"] == {"threadId": "th-t", "turnId": "tu-t"}
-    return len([event for event in events(acts) if isinstance(event, Retrying)])
-
-
-REFUSED = "stream disconnected before completion: Connection refused (os error 111)"
-BUSY = "We're currently experiencing high demand, which may cause temporary errors."
-
-
-@pytest.mark.parametrize("first", [1, 2], ids=["over HTTPS", "over a WebSocket"])
-@pytest.mark.parametrize(
-    ("status", "cause", "code", "sat_through"),
-    [
-        (401, "unexpected status 401 Unauthorized: x, url: ws", ErrorCode.AUTH, 0),
-        (429, "exceeded retry limit, last status: 429 Too Many Requests", ErrorCode.RATE_LIMITED, 0),
-        (None, REFUSED, ErrorCode.NETWORK, 1),
-        (None, "stream disconnected before completion: failed to lookup address", ErrorCode.NETWORK, 1),
-    ],
-)
-def test_what_another_try_cannot_cure_is_told_at_once(
-    first: int, status: int | None, cause: str, code: ErrorCode, sat_through: int
-) -> None:
-    acts = say(begun(), *(retry(number, status, cause) for number in range(first, first + sat_through + 1)))
-    assert failed(acts) is code
-    assert broken_off(acts) == sat_through
-
-
-@pytest.mark.parametrize(
-    ("status", "cause", "code"),
-    [
-        (None, BUSY, ErrorCode.OVERLOADED),
-        (502, "unexpected status 502 Bad Gateway: x, url: http://h/v1/responses", ErrorCode.OVERLOADED),
-        (403, "unexpected status 403 Forbidden: x, url: http://h/v1/responses", ErrorCode.AUTH),
-        (None, "Connection failed: error sending request", ErrorCode.NETWORK),
-    ],
-)
-def test_over_https_a_failed_request_is_told_at_its_first_retry(
-    status: int | None, cause: str, code: ErrorCode
-) -> None:
-    acts = say(begun(), retry(1, status, cause))
-    assert failed(acts) is code
-    assert broken_off(acts) == 0
-
-
-@pytest.mark.parametrize("status", [403, 404, 407, 500, 502, 503, None])
-def test_a_blocked_websocket_is_sat_through_and_what_https_says_counts(status: int | None) -> None:
-    cause = f"unexpected status {status} Blocked, url: ws://h/v1/responses" if status else BUSY
-    warning = note("warning", message=f"Falling back from WebSockets to HTTPS transport. {cause}")
-    dialogue = begun()
-    waiting = say(dialogue, *(retry(number, status, cause) for number in range(2, 6)), warning)
-    assert not [act for act in waiting if isinstance(act, Done)]
-    answered = say(dialogue, note("item/completed", item=MESSAGE), COMPLETED)
-    assert isinstance(outcome(answered), Completed)
-    other = begun()
-    assert (
-        broken_off([*say(other, *(retry(n, status, cause) for n in range(2, 6)), warning, retry(1, None, BUSY))]) == 4
-    )
-
-
-def test_a_message_that_breaks_off_begins_anew_in_its_own_paragraph() -> None:
-    broken = retry(1, None, "stream disconnected before completion: stream closed before response.completed")
-    piece = note("item/agentMessage/delta", itemId="m1", delta="The cap")
-    acts = say(begun(), piece, broken, piece, note("item/completed", item=MESSAGE), COMPLETED)
-    assert [event.text for event in events(acts) if isinstance(event, Text)] == ["The cap", "\n\nThe cap"]
-    end = outcome(acts)
-    assert isinstance(end, Completed)
-    assert end.text == "The capital is Paris."
-
-
-def test_the_body_of_a_refused_request_is_told_by_its_message() -> None:
-    body = json.dumps({"error": {"message": "the request is not valid", "code": None}})
-    assert error_code("other", body) is ErrorCode.BAD_REQUEST
-    assert error_info(ErrorCode.BAD_REQUEST, body).message == "the request is not valid"
-
-
-def test_an_end_in_mid_turn_says_why_and_an_empty_turn_is_no_answer() -> None:
-    dialogue = begun()
-    noise = b"\x1b[2m2026-11-21T06:23:11Z\x1b[0m \x1b[31mERROR\x1b[0m codex_app_server: no bubblewrap on PATH"
-    list(dialogue.receive(Stream.STDERR, [b"\x1b[31mError\x1b[0m: no space left", noise]))
-    end = outcome(dialogue.closed(Exit(1)))
-    assert isinstance(end, Failed)
-    assert end.error.code is ErrorCode.CRASHED
-    assert end.error.message == "codex ended in mid-turn (exit 1): Error: no space left"
-    blank = note("item/completed", item={**MESSAGE, "text": " "})
-    for nothing in ([COMPLETED], [blank, COMPLETED]):
-        assert failed(say(begun(), *nothing)) is ErrorCode.MALFORMED_OUTPUT
 
 
 def test_an_interrupt_names_the_turn_and_one_that_is_over_needs_none() -> None:
@@ -416,66 +225,6 @@ def test_a_prompt_over_its_limit_is_refused_before_anything_starts() -> None:
     with pytest.raises(Refused) as caught:
         adapter.plan(Turn("t", "x" * 1_048_577), NEW)
     assert caught.value.error.code is ErrorCode.PROMPT_TOO_LARGE
-
-
-def test_exec_answers_and_fails_in_its_own_words() -> None:
-    dialogue = ExecDialogue()
-    assert list(dialogue.start()) == [Ready()]
-    assert list(dialogue.begin(TURN)) == [Write(TURN.prompt.encode()), Close()]
-    acts = say(
-        dialogue,
-        {"type": "thread.started", "thread_id": "x"},
-        {"type": "item.completed", "item": {"type": "reasoning", "text": "hm"}},
-        {"type": "item.started", "item": {"type": "command_execution", "command": "ls"}},
-        {"type": "item.completed", "item": {"type": "agent_message", "text": "Paris."}},
-        {"type": "turn.completed", "usage": {"input_tokens": 5, "cached_input_tokens": 0, "output_tokens": 2}},
-    )
-    assert events(acts) == [
-        Thought(text="hm"),
-        Tool(name="shell", detail="ls", reads_only=True),
-        Text(text="Paris."),
-    ]
-    usage = Usage(input_tokens=5, cached_input_tokens=0, output_tokens=2)
-    assert outcome(acts) == Completed(text="Paris.", usage=usage)
-    assert list(dialogue.closed(Exit(0))) == []
-
-
-@pytest.mark.parametrize(
-    ("message", "code"),
-    [
-        ({"type": "turn.failed", "error": {"message": "unexpected status 401 Unauthorized: x"}}, ErrorCode.AUTH),
-        (
-            {"type": "turn.failed", "error": {"message": "exceeded retry limit, last status: 429"}},
-            ErrorCode.RATE_LIMITED,
-        ),
-        ({"type": "turn.failed", "error": {"message": "Quota exceeded. Check your plan"}}, ErrorCode.QUOTA),
-        ({"type": "error", "message": "Reconnecting... 1/5 (unexpected status 401 Unauthorized)"}, ErrorCode.AUTH),
-        ({"type": "turn.completed", "usage": {}}, ErrorCode.MALFORMED_OUTPUT),
-    ],
-)
-def test_exec_failures_get_their_code(message: dict[str, Any], code: ErrorCode) -> None:
-    dialogue = ExecDialogue()
-    list(dialogue.begin(TURN))
-    assert failed(say(dialogue, message)) is code
-
-
-def test_exec_sits_through_a_blocked_websocket_too() -> None:
-    dialogue = ExecDialogue()
-    list(dialogue.begin(TURN))
-    blocked = "unexpected status 403 Forbidden: x, url: ws://h/v1/responses"
-    retries = [{"type": "error", "message": f"Reconnecting... {number}/5 ({blocked})"} for number in range(2, 6)]
-    fallen = {"type": "error", "message": f"Falling back from WebSockets to HTTPS transport. {blocked}"}
-    waiting = say(dialogue, *retries, {"type": "item.completed", "item": fallen})
-    assert events(waiting) == [Retrying(attempt=number, cause=blocked) for number in range(1, 5)]
-    over_https = "unexpected status 403 Forbidden: x, url: http://h/v1/responses"
-    assert failed(say(dialogue, {"type": "error", "message": f"Reconnecting... 1/5 ({over_https})"})) is ErrorCode.AUTH
-
-
-def test_exec_that_ends_without_an_event_is_told_by_its_stderr() -> None:
-    dialogue = ExecDialogue()
-    list(dialogue.begin(TURN))
-    list(dialogue.receive(Stream.STDERR, [b"Reading prompt from stdin...", b"Error: input is not valid UTF-8"]))
-    assert failed(dialogue.closed(Exit(1))) in (ErrorCode.BAD_REQUEST, ErrorCode.CRASHED)
 
 
 def test_the_login_is_what_the_cli_says() -> None:
