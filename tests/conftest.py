@@ -1,13 +1,22 @@
 """What every test shares: the event loop's backend, and a home that is nobody's."""
 
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+
+from dragoman.processes import Spawner
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture
+async def spawner(anyio_backend: str) -> AsyncGenerator[Spawner]:
+    async with Spawner() as spawner:
+        yield spawner
 
 
 @pytest.fixture(autouse=True)

@@ -8,14 +8,14 @@ from pathlib import Path
 import anyio
 import pytest
 
-from dragoman.processes import Child, Command, SpawnError, capture, spawn
+from dragoman.processes import Child, Command, Spawner, SpawnError, capture
 
 pytestmark = pytest.mark.anyio
 ENV = {"PATH": "/usr/bin:/bin"}
 
 
-def shell(script: str, folder: Path, stdout_file: Path | None = None) -> Child:
-    return spawn(Command(["/bin/sh", "-c", script], ENV, folder, stdout_file))
+async def shell(spawner: Spawner, script: str, folder: Path, stdout_file: Path | None = None) -> Child:
+    return await spawner.spawn(Command(["/bin/sh", "-c", script], ENV, folder, stdout_file))
 
 
 async def read_all(child: Child) -> bytes:
@@ -29,8 +29,8 @@ def descriptors() -> int:
     return sum(1 for _ in Path("/dev/fd").iterdir())
 
 
-async def test_stdin_is_written_while_stdout_is_read(tmp_path: Path) -> None:
-    child = shell("cat", tmp_path)
+async def test_stdin_is_written_while_stdout_is_read(spawner: Spawner, tmp_path: Path) -> None:
+    child = await shell(spawner, "cat", tmp_path)
     sent = os.urandom(4 * 1024 * 1024)
     received = b""
 
@@ -47,23 +47,23 @@ async def test_stdin_is_written_while_stdout_is_read(tmp_path: Path) -> None:
     assert received == sent
 
 
-async def test_a_child_that_does_not_read_its_stdin_makes_the_write_end(tmp_path: Path) -> None:
-    child = shell("exec <&-; exit 3", tmp_path)
+async def test_a_child_that_does_not_read_its_stdin_makes_the_write_end(spawner: Spawner, tmp_path: Path) -> None:
+    child = await shell(spawner, "exec <&-; exit 3", tmp_path)
     with anyio.fail_after(10):
         assert await child.write(b"x" * 1_000_000) is False
         assert await child.wait() == 3
     child.close()
 
 
-async def test_an_end_by_signal_is_minus_the_signal(tmp_path: Path) -> None:
-    child = shell("kill -SEGV $$", tmp_path)
+async def test_an_end_by_signal_is_minus_the_signal(spawner: Spawner, tmp_path: Path) -> None:
+    child = await shell(spawner, "kill -SEGV $$", tmp_path)
     with anyio.fail_after(10):
         assert await child.wait() == -signal.SIGSEGV
     child.close()
 
 
-async def test_closing_kills_the_whole_group_though_its_leader_has_ended(tmp_path: Path) -> None:
-    child = shell("sleep 1000 & echo $!", tmp_path)
+async def test_closing_stops_the_whole_group_though_its_leader_has_ended(spawner: Spawner, tmp_path: Path) -> None:
+    child = await shell(spawner, "sleep 1000 & echo $!", tmp_path)
     with anyio.fail_after(10):
         grandchild = int(await child.read_stdout())
         await child.wait()
@@ -73,26 +73,29 @@ async def test_closing_kills_the_whole_group_though_its_leader_has_ended(tmp_pat
     os.close(watch)
 
 
-async def test_closing_twice_is_the_same_as_once(tmp_path: Path) -> None:
-    child = shell("sleep 1000", tmp_path)
+async def test_closing_twice_is_the_same_as_once(spawner: Spawner, tmp_path: Path) -> None:
+    child = await shell(spawner, "sleep 1000", tmp_path)
     child.close()
     child.close()
-    assert child.exit_code == -signal.SIGKILL
+    with anyio.fail_after(10):
+        assert await child.gone()
+    assert child.exit_code == -signal.SIGTERM
 
 
-async def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
+async def test_no_descriptor_is_left_open(spawner: Spawner, tmp_path: Path) -> None:
+    await capture(spawner, Command(["/bin/sh", "-c", "exit"], ENV, tmp_path), 10)
     before = descriptors()
     for _ in range(5):
-        await capture(Command(["/bin/sh", "-c", "echo hello"], ENV, tmp_path), 10)
+        await capture(spawner, Command(["/bin/sh", "-c", "echo hello"], ENV, tmp_path), 10)
         with pytest.raises(SpawnError):
-            spawn(Command([str(tmp_path / "missing")], ENV, tmp_path))
+            await spawner.spawn(Command([str(tmp_path / "missing")], ENV, tmp_path))
     assert descriptors() == before
 
 
-async def test_a_file_is_followed_while_it_grows_and_read_to_its_end(tmp_path: Path) -> None:
+async def test_a_file_is_followed_while_it_grows_and_read_to_its_end(spawner: Spawner, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    child = shell(f"echo one; cat {gate}; echo two", tmp_path, tmp_path / "out")
+    child = await shell(spawner, f"echo one; cat {gate}; echo two", tmp_path, tmp_path / "out")
     seen: list[bytes] = []
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
@@ -105,24 +108,26 @@ async def test_a_file_is_followed_while_it_grows_and_read_to_its_end(tmp_path: P
     assert b"".join(seen) == b"one\nopened\ntwo\n"
 
 
-async def test_what_cannot_be_started_says_why(tmp_path: Path) -> None:
+async def test_what_cannot_be_started_says_why(spawner: Spawner, tmp_path: Path) -> None:
     with pytest.raises(SpawnError, match="No such file"):
-        spawn(Command([str(tmp_path / "missing")], ENV, tmp_path))
+        await spawner.spawn(Command([str(tmp_path / "missing")], ENV, tmp_path))
     text = tmp_path / "text"
     text.write_text("not executable")
     with pytest.raises(SpawnError, match="Permission denied"):
-        spawn(Command([str(text)], ENV, tmp_path))
+        await spawner.spawn(Command([str(text)], ENV, tmp_path))
     with pytest.raises(SpawnError, match="too long"):
-        spawn(Command(["/bin/echo", "x" * 200_000], ENV, tmp_path))
+        await spawner.spawn(Command(["/bin/echo", "x" * 200_000], ENV, tmp_path))
 
 
-async def test_a_child_inherits_nothing(tmp_path: Path) -> None:
+async def test_a_child_inherits_nothing(spawner: Spawner, tmp_path: Path) -> None:
     os.environ["DRAGOMAN_TEST_LEAK"] = "leaked"
     try:
         script = (
             "import os; print(sorted(os.environ)); print(sorted(os.listdir('/dev/fd')), os.getsid(0) == os.getpid())"
         )
-        said = await capture(Command([sys.executable, "-I", "-S", "-c", script], {"ONLY": "this"}, tmp_path), 10)
+        said = await capture(
+            spawner, Command([sys.executable, "-I", "-S", "-c", script], {"ONLY": "this"}, tmp_path), 10
+        )
     finally:
         del os.environ["DRAGOMAN_TEST_LEAK"]
     assert "DRAGOMAN_TEST_LEAK" not in said.stdout
@@ -131,14 +136,16 @@ async def test_a_child_inherits_nothing(tmp_path: Path) -> None:
     assert "['0', '1', '2', '3'] True" in said.stdout
 
 
-async def test_a_command_that_does_not_end_in_time_is_killed(tmp_path: Path) -> None:
+async def test_a_command_that_does_not_end_in_time_is_killed(spawner: Spawner, tmp_path: Path) -> None:
     with anyio.fail_after(10):
-        said = await capture(Command(["/bin/sh", "-c", "echo early; sleep 1000"], ENV, tmp_path), 0.2)
+        said = await capture(spawner, Command(["/bin/sh", "-c", "echo early; sleep 1000"], ENV, tmp_path), 0.2)
     assert said.code is None
     assert said.stdout == "early\n"
 
 
-async def test_a_grandchild_that_holds_the_streams_does_not_hold_up_the_answer(tmp_path: Path) -> None:
+async def test_a_grandchild_that_holds_the_streams_does_not_hold_up_the_answer(
+    spawner: Spawner, tmp_path: Path
+) -> None:
     with anyio.fail_after(10):
-        said = await capture(Command(["/bin/sh", "-c", "sleep 1000 & echo done"], ENV, tmp_path), 10)
+        said = await capture(spawner, Command(["/bin/sh", "-c", "sleep 1000 & echo done"], ENV, tmp_path), 10)
     assert (said.code, said.stdout) == (0, "done\n")

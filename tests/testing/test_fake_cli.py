@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
-from dragoman.processes import Child, Command, spawn
+from dragoman.processes import Child, Command, Spawner
 from dragoman.testing import FakeCli, Liveness, fake_cli
 
 pytestmark = pytest.mark.anyio
@@ -23,11 +23,12 @@ async def run(
     folder: Path, *steps: dict[str, Any], stdin: bytes = b"", argv: tuple[str, ...] = ()
 ) -> tuple[int, bytes, bytes]:
     """The fake's exit code, stdout and stderr."""
-    return await finish(start(folder, *steps, argv=argv), stdin)
+    async with Spawner() as spawner:
+        return await finish(await start(spawner, folder, *steps, argv=argv), stdin)
 
 
-def start(folder: Path, *steps: dict[str, Any], argv: tuple[str, ...] = ()) -> Child:
-    return spawn(Command([str(FakeCli(folder).script(*steps)), *argv], ENV, folder))
+async def start(spawner: Spawner, folder: Path, *steps: dict[str, Any], argv: tuple[str, ...] = ()) -> Child:
+    return await spawner.spawn(Command([str(FakeCli(folder).script(*steps)), *argv], ENV, folder))
 
 
 async def finish(child: Child, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
@@ -128,22 +129,25 @@ def test_a_reader_that_goes_away_ends_it_like_other_programs(tmp_path: Path) -> 
         assert process.wait(10) == -signal.SIGPIPE
 
 
-async def test_a_closed_stream_ends_for_its_reader_while_the_fake_lives(tmp_path: Path) -> None:
+async def test_a_closed_stream_ends_for_its_reader_while_the_fake_lives(spawner: Spawner, tmp_path: Path) -> None:
     async with Liveness() as live:
-        child = start(tmp_path, {"out": "x"}, {"close": "stdout"}, live.connect(), {"wait": "gate"}, {"exit": 3})
+        child = await start(
+            spawner, tmp_path, {"out": "x"}, {"close": "stdout"}, live.connect(), {"wait": "gate"}, {"exit": 3}
+        )
         with anyio.fail_after(10):
             assert await child.read_stdout() == b"x"
             assert await child.read_stdout() == b""
             await live.connected()
-            assert child.poll() is None
+            assert child.exit_code is None
             await live.release()
             assert await child.wait() == 3
         child.close()
 
 
-async def test_ignored_signals_have_no_effect_and_handled_ones_do_their_steps(tmp_path: Path) -> None:
+async def test_ignored_signals_have_no_effect_and_handled_ones_do_their_steps(spawner: Spawner, tmp_path: Path) -> None:
     async with Liveness() as live:
-        child = start(
+        child = await start(
+            spawner,
             tmp_path,
             {"ignore": ["INT", "HUP"]},
             {"on_signal": {"TERM": [{"out": "told\n"}, {"exit": 5}]}},
@@ -163,25 +167,23 @@ async def test_it_ends_by_the_signal_it_sends_itself(tmp_path: Path) -> None:
     assert (code, out) == (-signal.SIGSEGV, b"half a li")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads the state from /proc")
-async def test_it_can_stop_itself_and_be_continued(tmp_path: Path) -> None:
-    child = start(tmp_path, {"stop_self": True}, {"exit": 4})
-    with anyio.fail_after(10):
-        # waitid sees the stop; no sleeping until it shows.
-        await anyio.to_thread.run_sync(lambda: os.waitid(os.P_PID, child.pid, os.WSTOPPED))
-        assert child.poll() is None
-        child.signal(signal.SIGCONT)
-        assert await child.wait() == 4
-    child.close()
+def test_it_can_stop_itself_and_be_continued(tmp_path: Path) -> None:
+    program = FakeCli(tmp_path).script({"stop_self": True}, {"exit": 4})
+    with subprocess.Popen([program], env=ENV, stdin=subprocess.DEVNULL) as child:
+        # It must be our own child to be seen stopping; no sleeping until it shows.
+        _, status = os.waitpid(child.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        child.send_signal(signal.SIGCONT)
+        assert child.wait(10) == 4
 
 
-async def test_a_version_is_told_and_starts_are_counted_without_it(tmp_path: Path) -> None:
+async def test_a_version_is_told_and_starts_are_counted_without_it(spawner: Spawner, tmp_path: Path) -> None:
     cli = FakeCli(tmp_path, name="tool", version="3.1.4")
     path = cli.scripts([{"out": "first"}], [{"out": "second"}])
     said: list[bytes] = []
     assert cli.starts == 0
     for argv in (["--version"], [], [], []):
-        _, out, _ = await finish(spawn(Command([str(path), *argv], ENV, tmp_path)))
+        _, out, _ = await finish(await spawner.spawn(Command([str(path), *argv], ENV, tmp_path)))
         said.append(out)
     assert said == [b"tool 3.1.4\n", b"first", b"second", b"second"]
     assert cli.starts == 3
@@ -203,13 +205,15 @@ async def test_a_version_is_told_and_starts_are_counted_without_it(tmp_path: Pat
         (["out"], "expected a step such as"),
     ],
 )
-async def test_a_wrong_script_does_nothing_and_exits_with_64(tmp_path: Path, steps: object, words: str) -> None:
+async def test_a_wrong_script_does_nothing_and_exits_with_64(
+    spawner: Spawner, tmp_path: Path, steps: object, words: str
+) -> None:
     with pytest.raises(fake_cli.ScriptError, match=words):
         fake_cli.check(steps)
     script = tmp_path / "script.json"
     script.write_text(json.dumps([{"out": "done"}, *steps] if isinstance(steps, list) else steps), encoding="utf-8")
     program = [sys.executable, "-I", "-S", fake_cli.__file__, str(script)]
-    code, out, err = await finish(spawn(Command(program, ENV, tmp_path)))
+    code, out, err = await finish(await spawner.spawn(Command(program, ENV, tmp_path)))
     assert (code, out) == (64, b"")
     assert err.startswith(b"fake_cli: ScriptError: script")
 

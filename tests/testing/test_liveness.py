@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from dragoman.processes import Child, Command, spawn
+from dragoman.processes import Child, Command, Spawner
 from dragoman.testing import FakeCli, Liveness
 from dragoman.testing.fakes import Step
 
@@ -22,14 +22,15 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def start(folder: Path, *steps: Step) -> Child:
-    return spawn(Command([str(FakeCli(folder).script(*steps))], {"MARK": "1"}, folder))
+async def start(spawner: Spawner, folder: Path, *steps: Step) -> Child:
+    return await spawner.spawn(Command([str(FakeCli(folder).script(*steps))], {"MARK": "1"}, folder))
 
 
-async def test_a_gate_holds_output_back_until_it_is_opened(tmp_path: Path) -> None:
+async def test_a_gate_holds_output_back_until_it_is_opened(spawner: Spawner, tmp_path: Path) -> None:
     with anyio.fail_after(10):
         async with Liveness() as live:
-            child = start(
+            child = await start(
+                spawner,
                 tmp_path,
                 {"out": "a"},
                 live.connect(),
@@ -47,10 +48,10 @@ async def test_a_gate_holds_output_back_until_it_is_opened(tmp_path: Path) -> No
             child.close()
 
 
-async def test_a_killed_process_is_seen_to_be_gone(tmp_path: Path) -> None:
+async def test_a_killed_process_is_seen_to_be_gone(spawner: Spawner, tmp_path: Path) -> None:
     with anyio.fail_after(10):
         async with Liveness() as live:
-            child = start(tmp_path, live.connect(), {"sleep": 100})
+            child = await start(spawner, tmp_path, live.connect(), {"sleep": 100})
             [peer] = await live.connected()
             assert (peer.pid, peer.name) == (child.pid, "cli")
             with pytest.raises(TimeoutError, match=rf"still alive after 0.01 s: cli \(pid {child.pid}\)"):
@@ -69,7 +70,7 @@ async def test_who_does_not_connect_is_missed_by_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize("detached", [False, True])
 @pytest.mark.parametrize("double_fork", [False, True])
 async def test_a_grandchild_dies_with_the_group_unless_it_has_a_session_of_its_own(
-    tmp_path: Path, *, detached: bool, double_fork: bool
+    spawner: Spawner, tmp_path: Path, *, detached: bool, double_fork: bool
 ) -> None:
     with anyio.fail_after(10):
         async with Liveness() as live:
@@ -77,7 +78,7 @@ async def test_a_grandchild_dies_with_the_group_unless_it_has_a_session_of_its_o
             grandchild: Step = {"setsid": detached, "double_fork": double_fork, "ignore_term": True}
             grandchild["connect"] = live.port
             grandchild["steps"] = [{"wait": "gate"}, again, {"wait": "gate"}, {**again, "as": "survivor"}]
-            child = start(tmp_path, {"grandchild": grandchild}, {"sleep": 100})
+            child = await start(spawner, tmp_path, {"grandchild": grandchild}, {"sleep": 100})
             [peer] = await live.connected()
             assert peer.name == "grandchild"
             assert (os.getsid(peer.pid) == child.pid) is not detached
@@ -94,10 +95,14 @@ async def test_a_grandchild_dies_with_the_group_unless_it_has_a_session_of_its_o
 
 @pytest.mark.skipif(not PROC.exists(), reason="reads /proc")
 @pytest.mark.parametrize("double_fork", [False, True])
-async def test_a_grandchild_of_a_double_fork_is_nobodys_child(tmp_path: Path, *, double_fork: bool) -> None:
+async def test_a_grandchild_of_a_double_fork_is_nobodys_child(
+    spawner: Spawner, tmp_path: Path, *, double_fork: bool
+) -> None:
     with anyio.fail_after(10):
         async with Liveness() as live:
-            child = start(tmp_path, {"grandchild": {"connect": live.port, "double_fork": double_fork}}, {"sleep": 100})
+            child = await start(
+                spawner, tmp_path, {"grandchild": {"connect": live.port, "double_fork": double_fork}}, {"sleep": 100}
+            )
             [peer] = await live.connected()
             parent = int((PROC / str(peer.pid) / "stat").read_text().rsplit(")")[1].split()[1])
             child.close()
@@ -105,10 +110,10 @@ async def test_a_grandchild_of_a_double_fork_is_nobodys_child(tmp_path: Path, *,
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a pidfd")
-async def test_a_grandchild_that_outlives_everybody_ends_with_the_test(tmp_path: Path) -> None:
+async def test_a_grandchild_that_outlives_everybody_ends_with_the_test(spawner: Spawner, tmp_path: Path) -> None:
     with anyio.fail_after(10):
         async with Liveness() as live:
-            child = start(tmp_path, {"grandchild": {"connect": live.port, "setsid": True}})
+            child = await start(spawner, tmp_path, {"grandchild": {"connect": live.port, "setsid": True}})
             [peer] = await live.connected()
             assert await child.wait() == 0
             child.close()
@@ -125,10 +130,10 @@ async def test_the_tests_own_error_comes_out_as_it_is() -> None:
 
 @pytest.mark.skipif(not PROC.exists(), reason="reads /proc")
 @pytest.mark.parametrize("clear", [True, False])
-async def test_a_grandchilds_environment_is_empty_when_asked(tmp_path: Path, *, clear: bool) -> None:
+async def test_a_grandchilds_environment_is_empty_when_asked(spawner: Spawner, tmp_path: Path, *, clear: bool) -> None:
     with anyio.fail_after(10):
         async with Liveness() as live:
-            child = start(tmp_path, {"grandchild": {"connect": live.port, "clear_env": clear}})
+            child = await start(spawner, tmp_path, {"grandchild": {"connect": live.port, "clear_env": clear}})
             [peer] = await live.connected()
             environment = (PROC / str(peer.pid) / "environ").read_bytes()
             child.close()
@@ -136,10 +141,12 @@ async def test_a_grandchilds_environment_is_empty_when_asked(tmp_path: Path, *, 
 
 
 @pytest.mark.parametrize("held", [True, False])
-async def test_a_grandchild_holds_the_streams_only_when_asked(tmp_path: Path, *, held: bool) -> None:
+async def test_a_grandchild_holds_the_streams_only_when_asked(spawner: Spawner, tmp_path: Path, *, held: bool) -> None:
     with anyio.fail_after(10):
         async with Liveness() as live:
-            child = start(tmp_path, {"grandchild": {"connect": live.port, "hold_stdout": held}}, {"out": "x"})
+            child = await start(
+                spawner, tmp_path, {"grandchild": {"connect": live.port, "hold_stdout": held}}, {"out": "x"}
+            )
             await live.connected()
             await child.wait()
             assert await child.read_stdout() == b"x"

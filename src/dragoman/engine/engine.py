@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,16 +26,14 @@ from dragoman.engine.record import Recorder
 from dragoman.engine.run import Runner
 from dragoman.engine.workspaces import default_workspaces
 from dragoman.log import logger
-from dragoman.processes import PrivateFolder
+from dragoman.processes import PrivateFolder, Spawner
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, LLMRequest
 
 FINISH_S = 2.0
 """How long children that gave their answer may take to end, when the engine is left in the ordinary way."""
-CLEAN_UP_AFTER_S = 0.01
-"""How long after a child's end its private folder is removed: the reply goes out first."""
 STOP_S = 0.15
-"""How long children get between SIGTERM and SIGKILL when the engine must go. Claude Code kills a server 0.3 s after
-it told it to stop."""
+"""How long leaving waits for children that were told to stop; their shepherds do the rest. Claude Code kills a server
+0.3 s after it told it to stop."""
 
 
 class Engine:
@@ -57,11 +54,12 @@ class Engine:
         self.configuration = configuration
         environ = dict(os.environ) if environ is None else environ
         found, broken = load_adapters() if adapters is None else (adapters, dict[str, str]())
-        versions = Versions()
+        self._spawner = Spawner()
+        versions = Versions(self._spawner)
         workspaces = configuration.workspaces or default_workspaces(folder or Path.cwd())
-        self.providers = Providers(configuration, found, broken, environ, versions)
+        self.providers = Providers(configuration, found, broken, environ, self._spawner, versions)
         self._recorder = Recorder(store_file, Lineage.told(environ))
-        runner = Runner(configuration, environ, workspaces, versions, self._serve)
+        runner = Runner(configuration, environ, workspaces, self._spawner, versions, self._serve)
         self._way = self._recorder.around(
             self.providers.route_layer(Limiter(configuration).around(runner.run)),
         )
@@ -85,8 +83,9 @@ class Engine:
             await tasks.__aexit__(None, None, None)
         finally:
             for host in self._hosts:
-                # Its task was cancelled before its first step, so nobody else reaps this child.
+                # Its task was cancelled before its first step, so nobody else closes this child.
                 host.child.close()
+            self._spawner.close()
             with anyio.CancelScope(shield=True):
                 await self._recorder.close()
 
@@ -104,9 +103,9 @@ class Engine:
             yield call
 
     def kill(self) -> None:
-        """Kill every child, without waiting. For a process that is about to leave."""
+        """Kill every child with all it started, without waiting. For a process that is about to leave."""
         for host in list(self._hosts):
-            host.child.signal(signal.SIGKILL)
+            host.child.kill()
 
     def terminate(self) -> None:
         """Tell every child to end, without waiting."""
@@ -143,16 +142,16 @@ class Engine:
 
     async def _keep(self, host: DialogueHost, folder: PrivateFolder) -> None:
         try:
-            try:
-                await host.serve()
-            except Exception as error:  # noqa: BLE001 - one channel's fault must not end the others' calls
-                logger.opt(exception=error).error("a channel failed inside Dragoman")
-            finally:
-                self._hosts.discard(host)
-                self._recorder.process_ended(host.child)
-            await anyio.sleep(CLEAN_UP_AFTER_S)
+            await host.serve()
+        except Exception as error:  # noqa: BLE001 - one channel's fault must not end the others' calls
+            logger.opt(exception=error).error("a channel failed inside Dragoman")
         finally:
-            folder.close()
+            self._hosts.discard(host)
+        if not await host.child.gone():
+            logger.error("process {} could not be killed", host.child.pid)
+            return
+        self._recorder.process_ended(host.child)
+        folder.close()
 
     async def _leave(self, patience_s: float) -> None:
         for call in list(self._calls):
@@ -168,7 +167,6 @@ class Engine:
         with anyio.move_on_after(STOP_S):
             for host in list(self._hosts):
                 await host.gone.wait()
-        self.kill()
 
     def _running(self) -> TaskGroup:
         if self._tasks is None:

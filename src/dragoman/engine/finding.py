@@ -15,7 +15,7 @@ from pathlib import Path
 from dragoman.adapters.base import Installed, Profile
 from dragoman.config import ProviderSettings
 from dragoman.log import logger
-from dragoman.processes import Captured, Command, SpawnError, capture
+from dragoman.processes import Captured, Command, Spawner, SpawnError, capture
 
 PROBE_TIMEOUT_S = 15.0
 SHOWN_CHARS = 60
@@ -62,7 +62,8 @@ def find_program(profile: Profile, settings: ProviderSettings, environ: Mapping[
 class Versions:
     """Versions of programs, asked once per file and remembered until the file changes."""
 
-    def __init__(self) -> None:
+    def __init__(self, spawner: Spawner) -> None:
+        self._spawner = spawner
         self._known: dict[tuple[str, int, int], Installed | Missing] = {}
 
     async def ask(self, profile: Profile, program: Program, environ: Mapping[str, str]) -> Installed | Missing:
@@ -73,12 +74,14 @@ class Versions:
             return Missing(f"{program.path}: {error.strerror}", profile.install_hint)
         key = (" ".join(program.argv), stat.st_mtime_ns, stat.st_size)
         if key not in self._known:
-            self._known[key] = await _probe(profile, program, environ)
+            self._known[key] = await _probe(self._spawner, profile, program, environ)
         known = self._known[key]
         return known if isinstance(known, Missing) else replace(known, environment=frozenset(environ))
 
 
-async def inquire(program: Program, argv: tuple[str, ...], environ: Mapping[str, str], timeout_s: float) -> Captured:
+async def inquire(
+    spawner: Spawner, program: Program, argv: tuple[str, ...], environ: Mapping[str, str], timeout_s: float
+) -> Captured:
     """What a program answers to a short question about itself.
 
     Raises:
@@ -87,7 +90,7 @@ async def inquire(program: Program, argv: tuple[str, ...], environ: Mapping[str,
     before = time.monotonic()
     code: int | str | None = "not started"
     try:
-        said = await capture(Command((*program.argv, *argv), environ, Path("/")), timeout_s)
+        said = await capture(spawner, Command((*program.argv, *argv), environ, Path("/")), timeout_s)
         code = said.code
         return said
     finally:
@@ -97,9 +100,11 @@ async def inquire(program: Program, argv: tuple[str, ...], environ: Mapping[str,
         logger.bind(argv=shape, seconds=round(time.monotonic() - before, 3), ended=code).info("asked about itself")
 
 
-async def _probe(profile: Profile, program: Program, environ: Mapping[str, str]) -> Installed | Missing:
+async def _probe(
+    spawner: Spawner, profile: Profile, program: Program, environ: Mapping[str, str]
+) -> Installed | Missing:
     try:
-        said = await inquire(program, profile.version_argv, environ, PROBE_TIMEOUT_S)
+        said = await inquire(spawner, program, profile.version_argv, environ, PROBE_TIMEOUT_S)
     except SpawnError as error:
         return Missing(str(error), profile.install_hint)
     if said.code is None:

@@ -90,7 +90,7 @@ class DialogueHost:
         return self._finished and self._is_stopping
 
     async def serve(self) -> None:
-        """Run the channel until the child is gone. Cancelled, it kills the child at once."""
+        """Run the channel until the child ended. Cancelled, it has the child stopped without waiting for that."""
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._write)
@@ -239,6 +239,9 @@ class DialogueHost:
 
     def _end_all(self, code: int) -> None:
         """The child is gone: whatever turn is open ends, with what the dialogue makes of it."""
+        if self.child.lost:
+            for turn_id in list(self._turns):
+                self._end(turn_id, _crashed("what watches over it was killed, and with it the provider's process"))
         if self._turns:
             self._perform(lambda: self._dialogue.closed(Exit(code)))
         for turn_id in list(self._turns):

@@ -11,7 +11,7 @@ from dragoman.config import Configuration
 from dragoman.engine.context import Context, Handler, Outcome, Route
 from dragoman.engine.environment import build_environment
 from dragoman.engine.finding import Missing, Program, Versions, find_program, inquire
-from dragoman.processes import SpawnError
+from dragoman.processes import Spawner, SpawnError
 from dragoman.schemas import ErrorCode, ErrorInfo, ProviderState, ProviderStatus, TimeoutConfig, error_from
 
 LOGIN_TIMEOUT_S = 10.0
@@ -28,11 +28,13 @@ class Providers:
         adapters: Mapping[str, Adapter],
         broken: Mapping[str, str],
         environ: Mapping[str, str],
+        spawner: Spawner,
         versions: Versions,
     ) -> None:
         self._configuration = configuration
         self._broken = broken
         self._environ = environ
+        self._spawner = spawner
         self._versions = versions
         self._logins: dict[str, tuple[float, bool | None]] = {}
         first = [name for name in configuration.order if name in adapters]
@@ -153,7 +155,7 @@ class Providers:
             return known[1]
         environment = build_environment(adapter.profile, self._configuration.provider(name), self._environ)
         try:
-            said = await inquire(program, login.argv, environment.variables, LOGIN_TIMEOUT_S)
+            said = await inquire(self._spawner, program, login.argv, environment.variables, LOGIN_TIMEOUT_S)
         except SpawnError:
             return None
         logged_in = None if said.code is None else adapter.logged_in(said.code, said.stdout, said.stderr)

@@ -29,7 +29,7 @@ from dragoman.engine.finding import Missing, Versions
 from dragoman.engine.host import DialogueHost
 from dragoman.engine.workspaces import check_folder
 from dragoman.log import logger, redact
-from dragoman.processes import Child, Command, PrivateFolder, SpawnError, empty_folder, spawn
+from dragoman.processes import Child, Command, PrivateFolder, Spawner, SpawnError, empty_folder
 from dragoman.schemas import Attempt, Effects, ErrorCode, ErrorInfo, Event, Retrying, Started, error_from
 
 ARGUMENT_BYTES = 100 * 1024
@@ -48,12 +48,14 @@ class Runner:
         configuration: Configuration,
         environ: Mapping[str, str],
         workspaces: tuple[Path, ...],
+        spawner: Spawner,
         versions: Versions,
         serve: Serve,
     ) -> None:
         self._configuration = configuration
         self._environ = environ
         self._workspaces = workspaces
+        self._spawner = spawner
         self._versions = versions
         self._serve = serve
 
@@ -97,7 +99,7 @@ class Runner:
             with clocks.scope:
                 clocks.spawning()
                 variables = {**environment.variables, **launch.env, **lineage.child(context.call.id)}
-                child = self._start(route, launch, folder, variables, turn.cwd)
+                child = await self._start(route, launch, folder, variables, turn.cwd)
                 host = DialogueHost(
                     child,
                     route.adapter.dialogue(plan),
@@ -177,7 +179,7 @@ class Runner:
             raise error_from(ErrorInfo.of(ErrorCode.NOT_FOUND, found.reason, next_step=found.next_step))
         return found
 
-    def _start(
+    async def _start(
         self, route: Route, launch: Launch, folder: PrivateFolder, variables: Mapping[str, str], cwd: Path | None
     ) -> Child:
         argv = [*route.program.argv, *(_spelled(argument, folder) for argument in launch.argv), *route.settings.args]
@@ -185,7 +187,8 @@ class Runner:
             if len(argument.encode()) > ARGUMENT_BYTES:
                 raise _refusal(f"an argument is over {ARGUMENT_BYTES} bytes", "shorten it", ErrorCode.PROMPT_TOO_LARGE)
         stdout_file = folder.path / "stdout" if launch.stdout.value == "file" else None
-        return spawn(Command(argv, variables, cwd or self._empty(folder), stdout_file))
+        cwd = cwd or self._empty(folder)
+        return await self._spawner.spawn(Command(argv, variables, cwd, stdout_file, remove=folder.made))
 
     def _empty(self, folder: PrivateFolder) -> Path:
         """Where a child runs that is to see no files."""

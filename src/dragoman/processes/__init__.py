@@ -1,9 +1,10 @@
 """Owning child processes and their streams. Knows no word of LLMs."""
 
 from dragoman.processes.capture import Captured, capture
-from dragoman.processes.child import Child, Command, SpawnError, spawn
+from dragoman.processes.child import Child, Command, SpawnError
 from dragoman.processes.framing import LineFramer, Tail
 from dragoman.processes.private import PrivateFolder, empty_folder
+from dragoman.processes.spawner import Spawner
 
 __all__ = [
     "Captured",
@@ -12,8 +13,8 @@ __all__ = [
     "LineFramer",
     "PrivateFolder",
     "SpawnError",
+    "Spawner",
     "Tail",
     "capture",
     "empty_folder",
-    "spawn",
 ]

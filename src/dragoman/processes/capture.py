@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 
-from dragoman.processes.child import Child, Command, spawn
+from dragoman.processes.child import Child, Command
+from dragoman.processes.spawner import Spawner
 
 CAPTURE_BYTES = 1024 * 1024
+GRACE_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +22,13 @@ class Captured:
     stderr: str
 
 
-async def capture(command: Command, timeout_s: float) -> Captured:
+async def capture(spawner: Spawner, command: Command, timeout_s: float) -> Captured:
     """Run a command with an empty stdin and collect what it says, at most 1 MiB of each stream.
 
     Raises:
         SpawnError: it could not be started.
     """
-    child = spawn(command)
+    child = await spawner.spawn(replace(command, grace_s=GRACE_S))
     out, err = bytearray(), bytearray()
     code: int | None = None
     try:
@@ -40,6 +42,8 @@ async def capture(command: Command, timeout_s: float) -> Captured:
                 readers.cancel_scope.deadline = anyio.current_time() + 0.2
     finally:
         child.close()
+        with anyio.CancelScope(shield=True):
+            await child.gone()
     return Captured(code, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
 

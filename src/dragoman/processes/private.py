@@ -22,6 +22,11 @@ class PrivateFolder:
             self._path = Path(tempfile.mkdtemp(prefix="dragoman-", dir=self._parent))
         return self._path
 
+    @property
+    def made(self) -> Path | None:
+        """The folder if anybody used it."""
+        return self._path
+
     def write(self, name: str, content: bytes) -> Path:
         """A file in the folder, readable by its owner only."""
         file = self.path / name

@@ -1,0 +1,378 @@
+"""The program that owns a server's children, so that none of them outlives it. ``python -I -S guardian.py FD``
+
+Standard library only, and little of it: it runs in a process of its own, which is forked for every child::
+
+    server ──control──► guardian          a subreaper; forks a shepherd for every socket it is sent
+       └────lifeline──► shepherd          a subreaper of its own; starts one program, in a session of its own
+                           └─ program     … and whatever that starts, wherever it hides
+
+The guardian only reads sockets from ``FD``. A shepherd reads one request from its lifeline, starts the program and
+says how that went. From then on each byte that comes is an order, and the end of the lifeline, by which the death of
+the server is noticed, is the order to stop. Whatever the program leaves behind becomes a child of its shepherd and is
+stopped with it; what a killed shepherd leaves behind becomes a child of the guardian, which kills it. The guardian may
+be killed at any moment: shepherds need it no more.
+
+The server speaks this protocol in `dragoman.processes.spawner`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+
+TYPE_CHECKING = False  # importing typing would cost memory in every shepherd
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import NoReturn
+
+LENGTH = struct.Struct("!I")
+"""Before a request, whose parts are joined by NUL bytes: the grace in seconds, the folder to remove at the end (may be
+empty), the folder to run in, the number of arguments, the arguments, the environment as NAME=VALUE."""
+REPORT = struct.Struct("!cii")
+"""What a shepherd says: one of the kinds below and two numbers."""
+STARTED = b"S"
+"""The program runs: its pid, the shepherd's pid."""
+FAILED = b"F"
+"""It does not: the errno, and 1 if the folder was to blame."""
+ENDED = b"E"
+"""It ended: its exit code, or minus the signal's number; the most memory it had, in KiB."""
+
+STOP = 0
+"""The order to stop the whole tree with its grace. The other orders: the number of a signal for the program's group."""
+KILL_TREE = 255
+"""The order to kill the whole tree."""
+ROUND_S = 0.02
+"""How long a killed tree may take to show up as dead before what it forked meanwhile is looked for again."""
+DEFAULTS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+"""Signals that the program finds as if a shell had started it: Python, or we, ignore or handle them."""
+
+
+def main() -> NoReturn:
+    """Serve the control socket until it is closed and the last shepherd is gone."""
+    import gc
+
+    control = socket.socket(fileno=int(sys.argv[1]))
+    control.set_inheritable(False)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    prctl = subreaper()
+    prctl()
+    woken = wake_on_sigchld()
+    # A collection would touch, and so copy, every page that shepherds share with the guardian.
+    gc.disable()
+    gc.freeze()
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    poll.register(woken, select.POLLIN)
+    shepherds: set[int] = set()
+    is_open = True
+    while is_open or shepherds:
+        for ready, _ in poll.poll():
+            if ready == woken:
+                drain(woken)
+                look_after(shepherds)
+                continue
+            lifeline = receive_socket(control)
+            if lifeline is None:
+                is_open = False
+                poll.unregister(control)
+                continue
+            pid = os.fork()
+            if pid == 0:
+                control.close()
+                os.close(woken)
+                prctl()
+                run_shepherd(lifeline)
+            shepherds.add(pid)
+            lifeline.close()
+    os._exit(0)
+
+
+def look_after(shepherds: set[int]) -> None:
+    """Reap; end shepherds that were stopped, since they hear nothing any more; kill what dead ones left behind."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+        except ChildProcessError:
+            break
+        if pid == 0:
+            break
+        if not os.WIFSTOPPED(status):
+            shepherds.discard(pid)
+        elif pid in shepherds:
+            os.kill(pid, signal.SIGKILL)
+    # A stray's own children come to us when it dies, and with it the next SIGCHLD.
+    for pid in set(children(os.getpid())) - shepherds:
+        kill(pid, signal.SIGKILL)
+
+
+def run_shepherd(lifeline: socket.socket) -> NoReturn:
+    """Become the shepherd of one program. Never returns."""
+    try:
+        os.setsid()
+        woken = wake_on_sigchld()
+        descriptors, request = receive_request(lifeline)
+        grace, remove, cwd, count, *words = request
+        argv, environment = words[: int(count)], words[int(count) :]
+        at_fault = 1
+        try:
+            os.chdir(cwd)
+            at_fault = 0
+            leader = os.posix_spawn(
+                argv[0],
+                argv,
+                dict(variable.split(b"=", 1) for variable in environment),
+                file_actions=[(os.POSIX_SPAWN_DUP2, number, target) for target, number in enumerate(descriptors)],
+                setsid=True,
+                setsigmask=(),
+                setsigdef=DEFAULTS,
+            )
+        except OSError as error:
+            lifeline.sendall(REPORT.pack(FAILED, error.errno or 0, at_fault))
+            os._exit(1)
+        finally:
+            os.chdir("/")
+            for number in descriptors:
+                os.close(number)
+        lifeline.sendall(REPORT.pack(STARTED, leader, os.getpid()))
+        Shepherd(lifeline, woken, leader, float(grace)).tend()
+        if remove:
+            remove_folder(remove)
+    finally:
+        os._exit(0)
+
+
+class Shepherd:
+    """Waits for the program, for orders and for the end of the lifeline, until nothing of the program is left."""
+
+    def __init__(self, lifeline: socket.socket, woken: int, leader: int, grace_s: float) -> None:
+        self.lifeline = lifeline
+        self.woken = woken
+        self.leader: int | None = leader
+        self.grace_s = grace_s
+        self.kill_at: float | None = None
+        """When the tree is killed; None: nobody wants it stopped."""
+        self.poll = select.poll()
+        self.poll.register(lifeline, select.POLLIN)
+        self.poll.register(woken, select.POLLIN)
+        signal.signal(signal.SIGTERM, self.told_to_stop)
+
+    def tend(self) -> None:
+        while self.reap():
+            for ready, _ in self.poll.poll(self.patience_ms()):
+                if ready == self.woken:
+                    drain(self.woken)
+                else:
+                    self.obey()
+            if self.kill_at is not None and time.monotonic() >= self.kill_at:
+                self.signal_tree(signal.SIGKILL)
+
+    def patience_ms(self) -> float | None:
+        if self.kill_at is None:
+            return None
+        left = self.kill_at - time.monotonic()
+        return 1000 * (left if left > 0 else ROUND_S)
+
+    def reap(self) -> bool:
+        """Collect the dead; whether anybody is left."""
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self.leader:
+                # From here on its group may be empty and its number given to strangers: no more signals to the group.
+                self.leader = None
+                self.report(os.waitstatus_to_exitcode(status), usage.ru_maxrss)
+
+    def report(self, code: int, memory_kib: int) -> None:
+        try:
+            self.lifeline.sendall(REPORT.pack(ENDED, code, memory_kib))
+        except OSError:
+            pass  # the server is gone; its lifeline says so, too
+
+    def obey(self) -> None:
+        try:
+            orders = self.lifeline.recv(64)
+        except OSError:
+            orders = b""
+        if not orders:
+            self.poll.unregister(self.lifeline)
+            self.stop(self.grace_s)
+        for order in orders:
+            if order == STOP:
+                self.stop(self.grace_s)
+            elif order == KILL_TREE:
+                self.stop(0)
+            else:
+                self.signal_group(order)
+
+    def told_to_stop(self, _number: int, _frame: object) -> None:
+        self.stop(self.grace_s)
+
+    def stop(self, grace_s: float) -> None:
+        kill_at = time.monotonic() + grace_s
+        self.kill_at = kill_at if self.kill_at is None else min(self.kill_at, kill_at)
+        if grace_s:
+            self.signal_tree(signal.SIGTERM)
+
+    def signal_group(self, number: int) -> None:
+        if self.leader is None:
+            self.signal_tree(number)
+            return
+        for each in (number, signal.SIGCONT) if number != signal.SIGSTOP else (number,):
+            try:
+                os.killpg(self.leader, each)
+            except (ProcessLookupError, PermissionError):
+                pass
+
+    def signal_tree(self, number: int) -> None:
+        if self.leader is not None:
+            self.signal_group(number)
+        for pid in descendants(os.getpid()):
+            kill(pid, number)
+            if number == signal.SIGTERM:
+                # One that was stopped hears SIGTERM only when it goes on.
+                kill(pid, signal.SIGCONT)
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Every process below `pid`, as far as the system tells."""
+    waiting = [pid]
+    while waiting:
+        below = children(waiting.pop())
+        yield from below
+        waiting += below
+
+
+def children(pid: int) -> list[int]:
+    """The children of a process, zombies included; empty where the system has no ``/proc``."""
+    found: list[int] = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
+                found += map(int, file.read().split())
+    except FileNotFoundError:
+        # The process just ended, or this kernel has no such files.
+        return found or children_by_scan(pid)
+    except OSError:
+        pass
+    return found
+
+
+def children_by_scan(pid: int) -> list[int]:
+    """The children of a process, by asking every process for its parent."""
+    found: list[int] = []
+    try:
+        everyone = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
+    for each in everyone:
+        try:
+            with open(f"/proc/{each}/stat", "rb") as file:
+                parent = int(file.read().rpartition(b")")[2].split()[1])
+        except (OSError, IndexError, ValueError):
+            continue
+        if parent == pid:
+            found.append(each)
+    return found
+
+
+def kill(pid: int, number: int) -> None:
+    """Signal a process that may be gone. Only for our own children and theirs, whose pids nobody else can have yet."""
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def receive_socket(control: socket.socket) -> socket.socket | None:
+    """The next socket from the server; None when the server is gone."""
+    try:
+        _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+    except OSError:
+        return None
+    if not descriptors:
+        return None
+    os.set_inheritable(descriptors[0], False)
+    return socket.socket(fileno=descriptors[0])
+
+
+def receive_request(lifeline: socket.socket) -> tuple[list[int], list[bytes]]:
+    """The three streams for the program, and the parts of the request. Raises EOFError when the server goes away."""
+    data, descriptors, _, _ = socket.recv_fds(lifeline, 1 << 16, 3)
+    for number in descriptors:
+        os.set_inheritable(number, False)
+    buffer = bytearray(data)
+    while len(buffer) < LENGTH.size or len(buffer) < LENGTH.size + LENGTH.unpack_from(buffer)[0]:
+        chunk = lifeline.recv(1 << 16)
+        if not chunk:
+            raise EOFError
+        buffer += chunk
+    return descriptors, bytes(buffer[LENGTH.size :]).split(b"\0")
+
+
+def wake_on_sigchld() -> int:
+    """A descriptor that becomes readable when a child ended or was stopped."""
+    readable, writable = os.pipe()
+    os.set_blocking(readable, False)
+    os.set_blocking(writable, False)
+    signal.signal(signal.SIGCHLD, nothing)
+    before = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    if before != -1:
+        os.close(before)
+    return readable
+
+
+def nothing(_number: int, _frame: object) -> None:
+    """A handler, so that the signal wakes us and does no more."""
+
+
+def drain(readable: int) -> None:
+    """Empty the pipe of `wake_on_sigchld`."""
+    try:
+        while os.read(readable, 512):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def remove_folder(folder: bytes) -> None:
+    """Remove a folder with all that is in it; links are removed, not followed."""
+    for path, folders, files in os.walk(folder, topdown=False):
+        for name in files:
+            quietly(os.unlink, os.path.join(path, name))
+        for name in folders:
+            below = os.path.join(path, name)
+            quietly(os.unlink if os.path.islink(below) else os.rmdir, below)
+    quietly(os.rmdir, folder)
+
+
+def quietly(act: Callable[[bytes], None], path: bytes) -> None:
+    """Do it if it can be done."""
+    try:
+        act(path)
+    except OSError:
+        pass
+
+
+def subreaper() -> Callable[[], object]:
+    """What makes the calling process the one that orphans below it come to. Linux only; elsewhere it does nothing."""
+    if not sys.platform.startswith("linux"):
+        return lambda: None
+    import ctypes
+
+    PR_SET_CHILD_SUBREAPER = 36  # noqa: N806 - its name in <linux/prctl.h>
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    main()

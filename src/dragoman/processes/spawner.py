@@ -1,0 +1,361 @@
+"""Starting children through a guardian, so that none outlives this process. See `dragoman.processes.guardian`."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Self
+from weakref import WeakSet
+
+import anyio
+
+from dragoman.processes import guardian
+from dragoman.processes.child import Child, Command, SpawnError
+from dragoman.processes.streams import Streams
+
+ATTEMPTS = 3
+"""How often a child is asked for when the guardian is killed just then."""
+GUARDIAN_HUNG_S = 1.0
+"""A guardian that has not answered for so long when somebody gives up waiting is replaced."""
+GUARDIAN_LEAVES_S = 0.1
+"""How long closing waits for the guardian: it leaves at once unless a child is still being stopped."""
+DEAF_S = 1.0
+"""How long after its grace a tree may still be there before we kill it without its shepherd."""
+LOADER = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
+"""Without these some Python installations do not start; nothing else of the environment goes to the guardian."""
+
+_inherited_by_forks: WeakSet[socket.socket] = WeakSet()
+
+
+class Spawner:
+    """Starts children. Its guardian is started with the first of them, and anew if somebody killed it.
+
+    Several tasks may spawn at once. `close` it at the end: every child still there is told to stop.
+    """
+
+    def __init__(self) -> None:
+        self._control: socket.socket | None = None
+        self._guardian: subprocess.Popen[bytes] | None = None
+        self._sending: anyio.Lock | None = None
+        self._lifelines: set[socket.socket] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def guardian_pid(self) -> int | None:
+        """The pid of the guardian, None before the first child."""
+        return self._guardian.pid if self._guardian else None
+
+    async def spawn(self, command: Command) -> Child:
+        """Start a process in a session of its own, with pipes to it.
+
+        Raises:
+            SpawnError: it could not be started.
+            OSError: no pipes could be made.
+        """
+        program = _find(command)
+        request = _request(program, command)
+        streams = Streams.open(command.stdout_file)
+        child: GuardedChild | None = None
+        try:
+            for _ in range(ATTEMPTS):
+                child = await self._ask(request, program, command, streams)
+                if child is not None:
+                    return child
+            raise SpawnError(program, OSError(errno.EAGAIN, "what watches over it was killed each time"))
+        finally:
+            streams.give_away()
+            if child is None:
+                streams.close()
+
+    def close(self) -> None:
+        """Leave the guardian. It stops what still runs, whether this process lives on or not."""
+        for lifeline in list(self._lifelines):
+            self._let_go(lifeline)
+        guardian_, self._guardian = self._guardian, None
+        self._hang_up()
+        if guardian_ is not None:
+            try:
+                guardian_.wait(GUARDIAN_LEAVES_S)
+            except subprocess.TimeoutExpired:
+                # Somebody must collect it in the end, and this process may live for long.
+                threading.Thread(target=guardian_.wait, daemon=True).start()
+
+    async def _ask(self, request: bytes, program: str, command: Command, streams: Streams) -> GuardedChild | None:
+        """One try; None: the guardian or the shepherd died meanwhile, and with them whatever they had started."""
+        ours, theirs = socket.socketpair()
+        started = time.monotonic()
+        child: GuardedChild | None = None
+        try:
+            ours.setblocking(False)
+            _inherited_by_forks.add(ours)
+            self._lifelines.add(ours)
+            try:
+                await self._send_to_guardian(theirs.fileno())
+                theirs.close()
+                await _send(ours, request, streams.theirs)
+                said = await _receive_report(ours, bytearray())
+            except (BrokenPipeError, ConnectionError):
+                said = None
+            if said is None:
+                self._guardian_died()
+                return None
+            child = _started(said, program, command, ours, streams, self._let_go)
+        except BaseException:
+            if time.monotonic() - started > GUARDIAN_HUNG_S and self._guardian is not None:
+                # Somebody stopped it, say; the shepherds that it has need it no more.
+                self._guardian.kill()
+            raise
+        else:
+            return child
+        finally:
+            theirs.close()
+            if child is None:
+                # Whatever was started meanwhile is stopped by its shepherd, which sees the end of its lifeline.
+                self._let_go(ours)
+
+    async def _send_to_guardian(self, descriptor: int) -> None:
+        if self._sending is None:
+            self._sending = anyio.Lock()
+        async with self._sending:
+            if self._control is None or (self._guardian is not None and self._guardian.poll() is not None):
+                self._start_guardian()
+            assert self._control is not None  # noqa: S101 - just started
+            await _send(self._control, b"\0", [descriptor])
+
+    def _start_guardian(self) -> None:
+        self._hang_up()
+        ours, theirs = socket.socketpair()
+        try:
+            self._guardian = subprocess.Popen(
+                [sys.executable, "-I", "-S", guardian.__file__, str(theirs.fileno())],
+                # It must hold none of our streams: a client may wait for their end.
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={name: os.environ[name] for name in LOADER if name in os.environ},
+                cwd="/",
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        except OSError as error:
+            ours.close()
+            raise SpawnError(sys.executable, error) from error
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        _inherited_by_forks.add(ours)
+        self._control = ours
+
+    def _let_go(self, lifeline: socket.socket) -> None:
+        self._lifelines.discard(lifeline)
+        _close(lifeline)
+
+    def _guardian_died(self) -> None:
+        if self._guardian is not None and self._guardian.poll() is not None:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        control, self._control = self._control, None
+        if control is not None:
+            _close(control)
+
+
+class GuardedChild:
+    """A child that a shepherd watches over."""
+
+    def __init__(
+        self,
+        pid: int,
+        shepherd_pid: int,
+        lifeline: socket.socket,
+        streams: Streams,
+        grace_s: float,
+        let_go: Callable[[socket.socket], None],
+    ) -> None:
+        self.pid = pid
+        self.shepherd_pid = shepherd_pid
+        self.started_at = time.time()
+        self.exited = anyio.Event()
+        self.lost = False
+        self._lifeline = lifeline
+        self._let_go = let_go
+        self._streams = streams
+        self._grace_s = grace_s
+        self._unread = bytearray()
+        self._exit: int | None = None
+        self._is_gone = False
+        self._is_closed = False
+        self.write = streams.write
+        self.close_stdin = streams.close_stdin
+        self.read_stderr = streams.read_stderr
+
+    @property
+    def exit_code(self) -> int | None:
+        """See `Child.exit_code`."""
+        return self._exit
+
+    async def read_stdout(self) -> bytes:
+        """See `Child.read_stdout`."""
+        return await self._streams.read_stdout(self.exited)
+
+    async def wait(self) -> int:
+        """See `Child.wait`."""
+        while self._exit is None:
+            report = None if self._is_gone else await _receive_report(self._lifeline, self._unread)
+            if report is None:
+                self._is_gone = True
+                self.lost = True
+                self._ended(-signal.SIGKILL)
+            else:
+                self._ended(report[1])
+        assert self._exit is not None  # noqa: S101 - just set
+        return self._exit
+
+    def signal(self, number: signal.Signals) -> None:
+        """See `Child.signal`."""
+        self._order(number)
+
+    def kill(self) -> None:
+        """See `Child.kill`."""
+        self._order(guardian.KILL_TREE)
+
+    def close(self) -> None:
+        """See `Child.close`."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._order(guardian.STOP)
+            self._streams.close()
+            self.exited.set()
+
+    async def gone(self) -> bool:
+        """See `Child.gone`."""
+        try:
+            if not await self._is_gone_within(self._grace_s + DEAF_S):
+                # The shepherd does not answer, so it is there, and its pid is its own: it, and all below it, goes.
+                for pid in [*guardian.descendants(self.shepherd_pid), self.shepherd_pid]:
+                    guardian.kill(pid, signal.SIGKILL)
+            return await self._is_gone_within(DEAF_S)
+        finally:
+            self._let_go(self._lifeline)
+
+    async def _is_gone_within(self, seconds: float) -> bool:
+        with anyio.move_on_after(seconds):
+            while not self._is_gone:
+                report = await _receive_report(self._lifeline, self._unread)
+                if report is None:
+                    self._is_gone = True
+                else:
+                    self._ended(report[1])
+        return self._is_gone
+
+    def _ended(self, code: int) -> None:
+        if self._exit is None:
+            self._exit = code
+            self.exited.set()
+
+    def _order(self, order: int) -> None:
+        # The shepherd may be gone; and if it is stopped and takes no orders any more, `gone` sees to it.
+        with contextlib.suppress(OSError):
+            self._lifeline.send(bytes([order]))
+
+
+def _started(
+    said: tuple[bytes, int, int],
+    program: str,
+    command: Command,
+    lifeline: socket.socket,
+    streams: Streams,
+    let_go: Callable[[socket.socket], None],
+) -> GuardedChild:
+    kind, number, other = said
+    if kind == guardian.FAILED:
+        raise SpawnError(program, OSError(number, os.strerror(number)), command.cwd if other else None)
+    return GuardedChild(number, other, lifeline, streams, command.grace_s, let_go)
+
+
+def _find(command: Command) -> str:
+    program = command.argv[0]
+    if os.path.dirname(program):  # noqa: PTH120 - "./x" must keep its dot
+        return program
+    found = shutil.which(program, path=command.env.get("PATH", os.defpath))
+    if found is None:
+        raise SpawnError(program, OSError(errno.ENOENT, os.strerror(errno.ENOENT)))
+    return found
+
+
+def _request(program: str, command: Command) -> bytes:
+    words = [
+        str(command.grace_s),
+        str(command.remove or ""),
+        str(command.cwd),
+        str(len(command.argv)),
+        program,
+        *command.argv[1:],
+        *(f"{name}={value}" for name, value in command.env.items()),
+    ]
+    if any("\0" in word for word in words):
+        raise SpawnError(program, OSError(errno.EINVAL, "an argument, a variable or the folder has a NUL in it"))
+    data = os.fsencode("\0".join(words))
+    return guardian.LENGTH.pack(len(data)) + data
+
+
+async def _send(connection: socket.socket, data: bytes, descriptors: Sequence[int]) -> None:
+    """Send `data`, and descriptors with its first byte."""
+    sent = 0
+    while sent < len(data):
+        rest = memoryview(data)[sent:]
+        try:
+            sent += connection.send(rest) if sent else socket.send_fds(connection, [rest], descriptors)
+        except BlockingIOError:
+            await anyio.wait_writable(connection)
+
+
+async def _receive_report(lifeline: socket.socket, unread: bytearray) -> tuple[bytes, int, int] | None:
+    """The next thing the shepherd says; None: it is gone."""
+    while len(unread) < guardian.REPORT.size:
+        try:
+            data = lifeline.recv(guardian.REPORT.size - len(unread))
+        except BlockingIOError:
+            try:
+                await anyio.wait_readable(lifeline)
+            except (anyio.ClosedResourceError, anyio.BrokenResourceError):
+                return None
+            continue
+        except OSError:
+            return None
+        if not data:
+            return None
+        unread += data
+    report = guardian.REPORT.unpack(unread)
+    unread.clear()
+    return report
+
+
+def _close(connection: socket.socket) -> None:
+    with contextlib.suppress(Exception):  # outside an event loop nobody can be waiting for it
+        anyio.notify_closing(connection)
+    connection.close()
+
+
+def _close_inherited() -> None:
+    """A fork of this process would hold every lifeline, and keep children alive after our death."""
+    for connection in list(_inherited_by_forks):
+        connection.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_inherited)
