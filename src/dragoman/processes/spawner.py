@@ -85,14 +85,7 @@ class Spawner:
         """Leave the guardian. It stops what still runs, whether this process lives on or not."""
         for lifeline in list(self._lifelines):
             self._let_go(lifeline)
-        guardian_, self._guardian = self._guardian, None
-        self._hang_up()
-        if guardian_ is not None:
-            try:
-                guardian_.wait(GUARDIAN_LEAVES_S)
-            except subprocess.TimeoutExpired:
-                # Somebody must collect it in the end, and this process may live for long.
-                threading.Thread(target=guardian_.wait, daemon=True).start()
+        self._leave_guardian()
 
     async def _ask(self, request: bytes, program: str, command: Command, streams: Streams) -> GuardedChild | None:
         """One try; None: the guardian or the shepherd died meanwhile, and with them whatever they had started."""
@@ -111,13 +104,13 @@ class Spawner:
             except (BrokenPipeError, ConnectionError):
                 said = None
             if said is None:
-                self._guardian_died()
                 return None
             child = _started(said, program, command, ours, streams, self._let_go)
         except BaseException:
             if time.monotonic() - started > GUARDIAN_HUNG_S and self._guardian is not None:
                 # Somebody stopped it, say; the shepherds that it has need it no more.
                 self._guardian.kill()
+                self._leave_guardian()
             raise
         else:
             return child
@@ -131,13 +124,24 @@ class Spawner:
         if self._sending is None:
             self._sending = anyio.Lock()
         async with self._sending:
-            if self._control is None or (self._guardian is not None and self._guardian.poll() is not None):
+            if not self._guardian_is_there():
+                self._leave_guardian()
                 self._start_guardian()
             assert self._control is not None  # noqa: S101 - just started
             await _send(self._control, b"\0", [descriptor])
 
+    def _guardian_is_there(self) -> bool:
+        if self._control is None:
+            return False
+        try:
+            # It never says anything: either there is nothing, or the end.
+            return bool(self._control.recv(1, socket.MSG_PEEK))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
     def _start_guardian(self) -> None:
-        self._hang_up()
         ours, theirs = socket.socketpair()
         try:
             self._guardian = subprocess.Popen(
@@ -164,14 +168,17 @@ class Spawner:
         self._lifelines.discard(lifeline)
         _close(lifeline)
 
-    def _guardian_died(self) -> None:
-        if self._guardian is not None and self._guardian.poll() is not None:
-            self._hang_up()
-
-    def _hang_up(self) -> None:
+    def _leave_guardian(self) -> None:
+        guardian_, self._guardian = self._guardian, None
         control, self._control = self._control, None
         if control is not None:
             _close(control)
+        if guardian_ is not None:
+            try:
+                guardian_.wait(GUARDIAN_LEAVES_S)
+            except subprocess.TimeoutExpired:
+                # Somebody must collect it in the end, and this process may live for long.
+                threading.Thread(target=guardian_.wait, daemon=True).start()
 
 
 class GuardedChild:

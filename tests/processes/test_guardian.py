@@ -1,0 +1,298 @@
+"""No process outlives its owner, whoever is killed and wherever it hides."""
+
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from dragoman.processes import Command, Spawner, SpawnError
+from dragoman.processes.guardian import children, children_by_scan, descendants
+from dragoman.processes.spawner import GuardedChild
+from dragoman.testing import FakeCli, Liveness
+from dragoman.testing.fakes import Step
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers and /proc"),
+]
+ENV = {"PATH": "/usr/bin:/bin"}
+HIDDEN: list[Step] = [
+    {"setsid": True},
+    {"setsid": True, "double_fork": True},
+    {"setsid": True, "double_fork": True, "clear_env": True, "ignore_term": True, "hold_stdout": True},
+]
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+async def end_of(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        watched = os.pidfd_open(pid)
+        await anyio.wait_readable(watched)
+        os.close(watched)
+
+
+def descriptors() -> int:
+    return sum(1 for _ in Path("/dev/fd").iterdir())
+
+
+@asynccontextmanager
+async def hiding(spawner: Spawner, folder: Path, live: Liveness, *steps: Step) -> AsyncGenerator[GuardedChild]:
+    """A child deaf to SIGTERM whose grandchildren hide in every way; they are connected to `live`."""
+    known = len(live.alive)
+    grandchildren = [{"grandchild": {**hidden, "connect": live.port}} for hidden in HIDDEN]
+    program = FakeCli(folder, f"fake{known}").script({"ignore": ["TERM"]}, live.connect(), *grandchildren, *steps)
+    child = await spawner.spawn(Command([str(program)], ENV, folder, grace_s=0.2))
+    assert isinstance(child, GuardedChild)
+    await live.connected(known + len(HIDDEN) + 1)
+    try:
+        yield child
+    finally:
+        child.close()
+        await child.gone()
+
+
+async def test_stopping_one_child_takes_its_whole_tree_and_leaves_its_neighbour(
+    spawner: Spawner, tmp_path: Path
+) -> None:
+    with anyio.fail_after(20):
+        async with (
+            Liveness() as live,
+            hiding(spawner, tmp_path, live, {"pause": True}) as stopped,
+            Liveness() as others,
+            hiding(spawner, tmp_path, others, {"pause": True}) as neighbour,
+        ):
+            stopped.close()
+            assert await stopped.gone()
+            await live.all_gone()
+            assert len(others.alive) == len(HIDDEN) + 1
+            assert neighbour.exit_code is None
+
+
+async def test_what_a_child_leaves_behind_at_its_own_end_is_stopped_when_it_is_closed(
+    spawner: Spawner, tmp_path: Path
+) -> None:
+    with anyio.fail_after(20):
+        async with Liveness() as live, hiding(spawner, tmp_path, live, {"wait": "gate"}, {"exit": 7}) as child:
+            await live.release("cli")
+            assert await child.wait() == 7
+            assert len(live.alive) >= len(HIDDEN)
+            child.close()
+            assert await child.gone()
+            await live.all_gone()
+
+
+async def test_a_killed_guardian_takes_nothing_with_it_and_the_next_child_gets_a_new_one(
+    spawner: Spawner, tmp_path: Path
+) -> None:
+    with anyio.fail_after(20):
+        async with Liveness() as live, hiding(spawner, tmp_path, live, {"pause": True}) as child:
+            guardian = spawner.guardian_pid
+            assert guardian is not None
+            os.kill(guardian, signal.SIGKILL)
+            again = await spawner.spawn(Command(["/bin/echo", "hi"], ENV, tmp_path))
+            assert await again.wait() == 0
+            assert spawner.guardian_pid != guardian
+            assert child.exit_code is None
+            assert len(live.alive) == len(HIDDEN) + 1
+            child.close()
+            assert await child.gone()
+            await live.all_gone()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_killed_or_stopped_shepherd_loses_its_child_whose_tree_goes(
+    spawner: Spawner, tmp_path: Path, how: signal.Signals
+) -> None:
+    with anyio.fail_after(20):
+        async with Liveness() as live, hiding(spawner, tmp_path, live, {"pause": True}) as child:
+            os.kill(child.shepherd_pid, how)
+            await child.wait()
+            assert child.lost
+            await live.all_gone()
+
+
+async def test_a_stopped_shepherd_whose_guardian_was_killed_is_ended_when_its_child_is_closed(
+    spawner: Spawner, tmp_path: Path
+) -> None:
+    with anyio.fail_after(20):
+        async with Liveness() as live, hiding(spawner, tmp_path, live, {"pause": True}) as child:
+            assert spawner.guardian_pid is not None
+            os.kill(spawner.guardian_pid, signal.SIGKILL)
+            os.kill(child.shepherd_pid, signal.SIGSTOP)
+            child.close()
+            assert await child.gone()
+            await live.all_gone()
+
+
+@pytest.mark.parametrize("also_guardian", [False, True])
+async def test_nothing_is_left_of_a_server_that_was_killed(tmp_path: Path, *, also_guardian: bool) -> None:
+    """The server is a process of its own here, with two children whose grandchildren hide."""
+    folder = tmp_path / "private"
+    with anyio.fail_after(30):
+        async with Liveness() as live:
+            grandchildren = [{"grandchild": {**hidden, "connect": live.port}} for hidden in HIDDEN]
+            program = FakeCli(tmp_path, "fake").script(
+                {"ignore": ["TERM"]}, live.connect(), *grandchildren, {"pause": True}
+            )
+            script = (
+                "import anyio\nfrom pathlib import Path\nfrom dragoman.processes import Command, Spawner\n"
+                "async def main():\n"
+                "    spawner = Spawner()\n"
+                "    for name in ('one', 'two'):\n"
+                f"        folder = Path({str(folder)!r}) / name\n"
+                "        (folder / 'deep').mkdir(parents=True)\n"
+                "        (folder / 'deep' / 'file').write_text('x')\n"
+                f"        await spawner.spawn(Command([{str(program)!r}], {ENV!r}, Path('/'), remove=folder))\n"
+                "    print(spawner.guardian_pid, flush=True)\n"
+                "    await anyio.sleep_forever()\n"
+                "anyio.run(main)\n"
+            )
+            async with await anyio.open_process([sys.executable, "-c", script], stderr=None) as server:
+                assert server.stdout is not None
+                guardian = int(await server.stdout.receive())
+                await live.connected(2 * (len(HIDDEN) + 1))
+                watched = [os.pidfd_open(pid) for pid in [guardian, *children(guardian)]]
+                if also_guardian:
+                    os.kill(guardian, signal.SIGKILL)
+                server.kill()
+                await live.all_gone()
+                for each in watched:
+                    await anyio.wait_readable(each)
+                    os.close(each)
+    assert list(folder.iterdir()) == []
+
+
+async def test_a_spawn_that_is_given_up_leaves_nothing(spawner: Spawner, tmp_path: Path) -> None:
+    command = Command(["/bin/sleep", "1000"], ENV, tmp_path)
+    first = await spawner.spawn(command)
+    guardian = spawner.guardian_pid
+    assert guardian is not None
+    before = descriptors()
+    with anyio.fail_after(20):
+        for patience_s in (0, 0.0005, 0.001, 0.002):
+            with anyio.move_on_after(patience_s):
+                (await spawner.spawn(command)).close()  # when it was quick enough
+        first.close()
+        assert await first.gone()
+        for shepherd in children(guardian):
+            await end_of(shepherd)
+    assert descriptors() < before
+
+
+async def test_a_guardian_that_hangs_is_replaced(spawner: Spawner, tmp_path: Path) -> None:
+    command = Command(["/bin/echo", "hi"], ENV, tmp_path)
+    with anyio.fail_after(20):
+        await (await spawner.spawn(command)).wait()
+        assert spawner.guardian_pid is not None
+        os.kill(spawner.guardian_pid, signal.SIGSTOP)
+        with anyio.move_on_after(1.2) as limit:
+            await spawner.spawn(command)
+        assert limit.cancelled_caught
+        assert await (await spawner.spawn(command)).wait() == 0
+
+
+async def test_a_fork_of_the_server_does_not_keep_its_children_alive(spawner: Spawner, tmp_path: Path) -> None:
+    child = await spawner.spawn(Command(["/bin/sleep", "1000"], ENV, tmp_path))
+    readable, writable = os.pipe()
+    fork = os.fork()
+    if fork == 0:
+        os.close(writable)
+        os.read(readable, 1)
+        os._exit(0)
+    os.close(readable)
+    try:
+        with anyio.fail_after(10):
+            watched = os.pidfd_open(child.pid)
+            # Our own end is closed: were the fork to hold another, the shepherd would not notice.
+            spawner.close()
+            await anyio.wait_readable(watched)
+            os.close(watched)
+    finally:
+        os.close(writable)
+        await anyio.to_thread.run_sync(os.waitpid, fork, 0)
+
+
+async def test_many_children_at_once_each_get_their_own_streams(spawner: Spawner, tmp_path: Path) -> None:
+    said: dict[int, bytes] = {}
+
+    async def one(number: int) -> None:
+        child = await spawner.spawn(Command(["/bin/echo", str(number)], ENV, tmp_path))
+        said[number] = await child.read_stdout()
+        assert await child.wait() == 0
+        child.close()
+        assert await child.gone()
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            for number in range(100):
+                tasks.start_soon(one, number)
+    assert said == {number: f"{number}\n".encode() for number in range(100)}
+
+
+async def test_a_request_larger_than_any_buffer_arrives_whole(spawner: Spawner, tmp_path: Path) -> None:
+    words = [chr(ord("a") + number % 26) * 100_000 for number in range(15)]
+    child = await spawner.spawn(Command(["/bin/sh", "-c", 'echo "$#" "${#15}"', "sh", *words], ENV, tmp_path))
+    with anyio.fail_after(10):
+        assert await child.read_stdout() == b"15 100000\n"
+        assert await child.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["/bin/echo", "a\0b"], "NUL"),
+        (["./script"], "the interpreter that its first line names is missing"),
+        (["no-such-program-anywhere"], "No such file"),
+    ],
+)
+async def test_what_cannot_be_started_says_so(
+    spawner: Spawner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    with pytest.raises(SpawnError, match=words):
+        await spawner.spawn(Command(argv, ENV, tmp_path))
+
+
+async def test_a_folder_that_cannot_be_entered_is_named(spawner: Spawner, tmp_path: Path) -> None:
+    with pytest.raises(SpawnError, match=r"the folder '.*missing' cannot be entered"):
+        await spawner.spawn(Command(["/bin/true"], ENV, tmp_path / "missing"))
+
+
+async def test_a_private_folder_is_removed_and_links_in_it_are_not_followed(spawner: Spawner, tmp_path: Path) -> None:
+    private, kept = tmp_path / "private", tmp_path / "kept"
+    (private / "sub").mkdir(parents=True)
+    kept.mkdir()
+    (kept / "file").write_text("stays")
+    (private / "sub" / "file").write_text("goes")
+    (private / "link").symlink_to(kept)
+    (private / "dangling").symlink_to(tmp_path / "nowhere")
+    child = await spawner.spawn(Command(["/bin/true"], ENV, tmp_path, remove=private))
+    child.close()
+    with anyio.fail_after(10):
+        assert await child.gone()
+    assert not private.exists()
+    assert (kept / "file").read_text() == "stays"
+
+
+async def test_both_ways_to_find_children_agree(spawner: Spawner, tmp_path: Path) -> None:
+    child = await spawner.spawn(Command(["/bin/sh", "-c", "sleep 1000 & sleep 1000 & echo; wait"], ENV, tmp_path))
+    await child.read_stdout()
+    found = children(child.pid)
+    assert len(found) == 2
+    assert sorted(children_by_scan(child.pid)) == sorted(found)
+    guardian = spawner.guardian_pid
+    assert guardian is not None
+    assert {child.pid, *found} <= set(descendants(guardian))
