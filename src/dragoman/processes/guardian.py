@@ -55,6 +55,7 @@ DEFAULTS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP, signal
 def main() -> NoReturn:
     """Serve the control socket until it is closed and the last shepherd is gone."""
     import gc
+    import resource  # noqa: F401  # pyright: ignore[reportUnusedImport] - `os.wait4` would import it in every shepherd
 
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
@@ -307,16 +308,24 @@ def receive_socket(control: socket.socket) -> socket.socket | None:
 
 def receive_request(lifeline: socket.socket) -> tuple[list[int], list[bytes]]:
     """The three streams for the program, and the parts of the request. Raises EOFError when the server goes away."""
-    data, descriptors, _, _ = socket.recv_fds(lifeline, 1 << 16, 3)
+    # Never more than is there: a large buffer would stay in the memory of every shepherd.
+    header, descriptors, _, _ = socket.recv_fds(lifeline, LENGTH.size, 3)
     for number in descriptors:
         os.set_inheritable(number, False)
-    buffer = bytearray(data)
-    while len(buffer) < LENGTH.size or len(buffer) < LENGTH.size + LENGTH.unpack_from(buffer)[0]:
-        chunk = lifeline.recv(1 << 16)
-        if not chunk:
+    header += receive_exactly(lifeline, LENGTH.size - len(header))
+    return descriptors, receive_exactly(lifeline, LENGTH.unpack(header)[0]).split(b"\0")
+
+
+def receive_exactly(lifeline: socket.socket, size: int) -> bytes:
+    """So many bytes. Raises EOFError when they do not come."""
+    pieces: list[bytes] = []
+    while size:
+        piece = lifeline.recv(min(size, 1 << 15))
+        if not piece:
             raise EOFError
-        buffer += chunk
-    return descriptors, bytes(buffer[LENGTH.size :]).split(b"\0")
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
 
 
 def wake_on_sigchld() -> int:
