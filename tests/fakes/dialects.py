@@ -1,4 +1,4 @@
-"""How the three model APIs say the same thing: streams of events, whole answers, errors.
+"""How the four model APIs say the same thing: streams of events, whole answers, errors.
 
 Pure text: what is sent, and when, is decided by the server.
 """
@@ -6,7 +6,8 @@ Pure text: what is sent, and when, is decided by the server.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from tests.fakes.http1 import Request
@@ -18,6 +19,10 @@ Body = dict[str, Any]
 
 class Dialect(Protocol):
     """One model API: the bytes of an answer, in the order they are sent."""
+
+    def streams(self, request: Request) -> bool:
+        """Whether the client asked for a stream."""
+        ...
 
     def opening(self, request: Request, scenario: Scenario) -> bytes:
         """What comes before the text."""
@@ -42,6 +47,9 @@ class Dialect(Protocol):
 
 class Messages:
     """Anthropic, ``POST /v1/messages``."""
+
+    def streams(self, request: Request) -> bool:
+        return _stream_member(request)
 
     def opening(self, request: Request, scenario: Scenario) -> bytes:
         message: Body = {
@@ -112,6 +120,9 @@ class Messages:
 class Responses:
     """OpenAI, ``POST /v1/responses``."""
 
+    def streams(self, request: Request) -> bool:
+        return _stream_member(request)
+
     def opening(self, request: Request, scenario: Scenario) -> bytes:
         item: Body = {"type": "message", "id": "msg_fake", "role": "assistant", "status": "in_progress", "content": []}
         return _typed(
@@ -165,6 +176,9 @@ class Responses:
 class ChatCompletions:
     """OpenAI, ``POST /v1/chat/completions``."""
 
+    def streams(self, request: Request) -> bool:
+        return _stream_member(request)
+
     def opening(self, request: Request, scenario: Scenario) -> bytes:
         return self._event(request, {"role": "assistant", "content": ""})
 
@@ -212,16 +226,85 @@ class ChatCompletions:
         }
 
 
+class GenerateContent:
+    """Google, ``POST /v1beta/models/MODEL:generateContent`` and ``:streamGenerateContent``."""
+
+    def streams(self, request: Request) -> bool:
+        return request.path.endswith(":streamGenerateContent")
+
+    def opening(self, request: Request, scenario: Scenario) -> bytes:
+        return b""
+
+    def chunk(self, request: Request, text: str, scenario: Scenario) -> bytes:
+        # A blocked answer has a reason and no content.
+        return b"" if scenario.ending is Ending.REFUSED else _data(self._response(request, [{"text": text}]))
+
+    def closing(self, request: Request, scenario: Scenario) -> bytes:
+        return _data(self._response(request, [], **self._end(scenario)))
+
+    def whole(self, request: Request, scenario: Scenario) -> Body:
+        text = "" if scenario.ending is Ending.REFUSED else scenario.text
+        return self._response(request, [{"text": text}], **self._end(scenario))
+
+    def error(self, scenario: Scenario) -> Body:
+        names = {
+            400: "INVALID_ARGUMENT",
+            401: "UNAUTHENTICATED",
+            403: "PERMISSION_DENIED",
+            404: "NOT_FOUND",
+            429: "RESOURCE_EXHAUSTED",
+            503: "UNAVAILABLE",
+        }
+        name = names.get(scenario.status, "INTERNAL")
+        return {"error": {"code": scenario.status, "message": scenario.message, "status": name}}
+
+    @staticmethod
+    def _end(scenario: Scenario) -> Body:
+        reasons = {Ending.REFUSED: "SAFETY", Ending.TOO_LONG: "MAX_TOKENS"}
+        usage = {
+            "promptTokenCount": scenario.input_tokens,
+            "candidatesTokenCount": scenario.output_tokens,
+            "totalTokenCount": scenario.input_tokens + scenario.output_tokens,
+        }
+        return {"finishReason": reasons.get(scenario.ending, "STOP"), "usageMetadata": usage}
+
+    @staticmethod
+    def _response(
+        request: Request,
+        parts: Sequence[Body],
+        finishReason: str | None = None,
+        **more: object,  # noqa: N803
+    ) -> Body:
+        candidate: Body = {"content": {"role": "model", "parts": list(parts)}, "index": 0}
+        if finishReason:
+            candidate["finishReason"] = finishReason
+        return {"candidates": [candidate], "modelVersion": model_of(request), **more}
+
+
 DIALECTS: Mapping[str, Dialect] = {
     "/v1/messages": Messages(),
     "/v1/responses": Responses(),
     "/v1/chat/completions": ChatCompletions(),
 }
+_GEMINI = GenerateContent()
+_GEMINI_PATH = re.compile(r"/v1(?:beta)?/models/([^/:]+):(?:streamG|g)enerateContent")
+
+
+def dialect_of(request: Request) -> Dialect | None:
+    """The API that a request asks for an answer of a model; None when it asks for something else."""
+    if request.method != "POST" or request.body is None:
+        return None
+    return _GEMINI if _GEMINI_PATH.fullmatch(request.path) else DIALECTS.get(request.path)
 
 
 def model_of(request: Request) -> str:
     """The model that was asked for, as the client wrote it."""
-    return str((request.body or {}).get("model", "fake"))
+    named = _GEMINI_PATH.fullmatch(request.path)
+    return named[1] if named else str((request.body or {}).get("model", "fake"))
+
+
+def _stream_member(request: Request) -> bool:
+    return bool((request.body or {}).get("stream"))
 
 
 def _openai_error(scenario: Scenario) -> Body:

@@ -84,7 +84,8 @@ class Reply:
         await self._writer.drain()
 
     async def send(self, data: bytes) -> None:
-        self._writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+        if data:  # an empty chunk would be the end
+            self._writer.write(b"%x\r\n%b\r\n" % (len(data), data))
         await self._writer.drain()
 
     async def end(self) -> None:

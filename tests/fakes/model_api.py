@@ -1,4 +1,4 @@
-"""A fake of three model APIs on one loopback port: Anthropic messages, OpenAI responses, OpenAI chat completions.
+"""A fake of four model APIs on one loopback port: Anthropic messages, OpenAI responses and chat completions, Gemini.
 
 ``async with model_api(answer("Paris")) as api:`` serves until the block ends; real CLIs are pointed at ``api.url``.
 The test chooses the behaviour as data (`tests.fakes.scenario`) and reads what was asked from ``api.requests``.
@@ -20,7 +20,7 @@ from typing import Any
 
 import anyio
 
-from tests.fakes.dialects import DIALECTS, Dialect
+from tests.fakes.dialects import Dialect, dialect_of
 from tests.fakes.http1 import BadRequestError, Reply, Request, read_request
 from tests.fakes.scenario import Ending, Scenario, answer, hang, status
 
@@ -65,7 +65,7 @@ class ModelAPI:
     @property
     def questions(self) -> list[Request]:
         """The requests that asked a model."""
-        return [request for request in self.requests if _dialect(request) is not None]
+        return [request for request in self.requests if dialect_of(request) is not None]
 
     async def wait_requests(self, count: int) -> None:
         """Wait, however long, until so many requests of any kind have come."""
@@ -127,7 +127,7 @@ class ModelAPI:
         await _while_connected(reader, self._respond(request, reply))
 
     async def _respond(self, request: Request, reply: Reply) -> None:
-        dialect = _dialect(request)
+        dialect = dialect_of(request)
         if dialect is not None:
             await _answer(request, dialect, self._next(), reply)
         elif request.wants_websocket:
@@ -180,7 +180,7 @@ async def _answer(request: Request, dialect: Dialect, scenario: Scenario, reply:
     if scenario.status != 200:
         body = dialect.error(scenario) if scenario.body is None else scenario.body
         await reply.whole(scenario.status, _json(body), headers=scenario.headers)
-    elif not (request.body or {}).get("stream"):
+    elif not dialect.streams(request):
         await _send_whole(request, dialect, scenario, reply)
     else:
         await _send_stream(request, dialect, scenario, reply)
@@ -237,10 +237,6 @@ async def _while_connected(reader: asyncio.StreamReader, work: Coroutine[Any, An
         results = await asyncio.gather(working, leaving, return_exceptions=True)
     if isinstance(results[0], Exception):
         raise results[0]
-
-
-def _dialect(request: Request) -> Dialect | None:
-    return DIALECTS.get(request.path) if request.method == "POST" and request.body is not None else None
 
 
 def _json(value: object) -> bytes:

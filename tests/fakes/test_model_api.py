@@ -1,4 +1,4 @@
-"""The fake model API itself: what a client sees of each scenario, in each of the three dialects."""
+"""The fake model API itself: what a client sees of each scenario, in each of the four dialects."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ from tests.fakes.scenario import (
 
 pytestmark = pytest.mark.anyio
 
-PATHS = ("/v1/messages", "/v1/responses", "/v1/chat/completions")
+GEMINI = "/v1beta/models/some-model:streamGenerateContent"
+WHOLE_GEMINI = "/v1beta/models/some-model:generateContent"
+PATHS = ("/v1/messages", "/v1/responses", "/v1/chat/completions", GEMINI)
 every_dialect = pytest.mark.parametrize("path", PATHS)
 
 
@@ -126,6 +128,8 @@ def text_of(path: str, events: Sequence[Any]) -> str:
         return "".join(e["delta"]["text"] for e in events if e["type"] == "content_block_delta")
     if path == "/v1/responses":
         return "".join(e["delta"] for e in events if e["type"] == "response.output_text.delta")
+    if path == GEMINI:
+        return "".join(p["text"] for e in events for c in e["candidates"] for p in c["content"]["parts"])
     return "".join(c["delta"].get("content", "") for e in events for c in e["choices"])
 
 
@@ -136,6 +140,9 @@ def usage_of(path: str, events: Sequence[Any]) -> tuple[int, int]:
     if path == "/v1/responses":
         usage = events[-1]["response"]["usage"]
         return usage["input_tokens"], usage["output_tokens"]
+    if path == GEMINI:
+        usage = events[-1]["usageMetadata"]
+        return usage["promptTokenCount"], usage["candidatesTokenCount"]
     return events[-1]["usage"]["prompt_tokens"], events[-1]["usage"]["completion_tokens"]
 
 
@@ -159,6 +166,7 @@ async def test_a_stream_carries_the_text_in_its_chunks_and_the_usage(api: ModelA
         ("/v1/messages", ("content", 0, "text")),
         ("/v1/responses", ("output", 0, "content", 0, "text")),
         ("/v1/chat/completions", ("choices", 0, "message", "content")),
+        (WHOLE_GEMINI, ("candidates", 0, "content", "parts", 0, "text")),
     ],
 )
 async def test_without_stream_the_answer_is_one_object(
@@ -166,7 +174,7 @@ async def test_without_stream_the_answer_is_one_object(
 ) -> None:
     api.scenario = answer("It is Paris.", chunks=4)
     found = (await caller.answer(path, question(stream=False))).json
-    assert found["model"] == "some-model"
+    assert found.get("model", found.get("modelVersion")) == "some-model"
     for key in place:
         found = found[key]
     assert found == "It is Paris."
@@ -231,7 +239,7 @@ async def test_a_cut_stream_breaks_off_after_its_chunks(api: ModelAPI, caller: C
 @every_dialect
 async def test_a_cut_object_breaks_off_in_its_middle(api: ModelAPI, caller: Caller, path: str) -> None:
     api.scenario = cut_after(["Par"])
-    answered = await caller.answer(path, question(stream=False))
+    answered = await caller.answer(path.replace(GEMINI, WHOLE_GEMINI), question(stream=False))
     assert not answered.complete
     assert answered.body.startswith(b"{")
     assert not answered.body.endswith(b"}")
@@ -245,7 +253,7 @@ async def test_an_unfinished_stream_ends_properly_without_its_last_events(
     answered = await caller.answer(path, question())
     assert answered.complete
     assert text_of(path, answered.events) == "Par"
-    assert not any(word in answered.body for word in (b"message_stop", b"response.completed", b"[DONE]"))
+    assert not any(word in answered.body for word in (b"message_stop", b"response.completed", b"[DONE]", b"STOP"))
 
 
 @pytest.mark.parametrize(
@@ -254,6 +262,7 @@ async def test_an_unfinished_stream_ends_properly_without_its_last_events(
         ("/v1/messages", '"stop_reason": "refusal"', '"stop_reason": "max_tokens"'),
         ("/v1/responses", '"type": "refusal"', '"reason": "max_output_tokens"'),
         ("/v1/chat/completions", '"finish_reason": "content_filter"', '"finish_reason": "length"'),
+        (GEMINI, '"finishReason": "SAFETY"', '"finishReason": "MAX_TOKENS"'),
     ],
 )
 async def test_refusals_and_cut_off_answers_are_told_in_the_words_of_each_api(
