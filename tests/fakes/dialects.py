@@ -240,11 +240,11 @@ class GenerateContent:
         return b"" if scenario.ending is Ending.REFUSED else _data(self._response(request, [{"text": text}]))
 
     def closing(self, request: Request, scenario: Scenario) -> bytes:
-        return _data(self._response(request, [], **self._end(scenario)))
+        return _data(self._response(request, self._calls(scenario), **self._end(scenario)))
 
     def whole(self, request: Request, scenario: Scenario) -> Body:
         text = "" if scenario.ending is Ending.REFUSED else scenario.text
-        return self._response(request, [{"text": text}], **self._end(scenario))
+        return self._response(request, [{"text": text}, *self._calls(scenario)], **self._end(scenario))
 
     def error(self, scenario: Scenario) -> Body:
         names = {
@@ -257,6 +257,10 @@ class GenerateContent:
         }
         name = names.get(scenario.status, "INTERNAL")
         return {"error": {"code": scenario.status, "message": scenario.message, "status": name}}
+
+    @staticmethod
+    def _calls(scenario: Scenario) -> list[Body]:
+        return [{"functionCall": {"name": scenario.tool[0], "args": scenario.tool[1]}}] if scenario.tool else []
 
     @staticmethod
     def _end(scenario: Scenario) -> Body:
@@ -273,7 +277,7 @@ class GenerateContent:
         request: Request,
         parts: Sequence[Body],
         finishReason: str | None = None,
-        **more: object,  # noqa: N803
+        **more: object,
     ) -> Body:
         candidate: Body = {"content": {"role": "model", "parts": list(parts)}, "index": 0}
         if finishReason:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
+from typing import Any
 
 _PIECE = 64 * 1024
 _MESSAGES = {
@@ -55,6 +56,8 @@ class Scenario:
     delay: float = 0.0
     input_tokens: int = 12
     output_tokens: int = 3
+    tool: tuple[str, Mapping[str, Any]] | None = None
+    """A tool to use and its arguments, after the chunks. Gemini's dialect alone has it."""
     _gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
     @property
@@ -104,6 +107,11 @@ def status(
         body=body,
         headers=MappingProxyType(dict(headers or {})),
     )
+
+
+def use_tool(name: str, **arguments: object) -> Scenario:
+    """Have the client use one of its tools. Gemini's dialect only."""
+    return Scenario(tool=(name, arguments))
 
 
 def hang() -> Scenario:

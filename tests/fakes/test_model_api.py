@@ -27,6 +27,7 @@ from tests.fakes.scenario import (
     stall_after,
     status,
     too_long,
+    use_tool,
 )
 
 pytestmark = pytest.mark.anyio
@@ -272,6 +273,13 @@ async def test_refusals_and_cut_off_answers_are_told_in_the_words_of_each_api(
     for expected in (refused, cut_off):
         answered = await caller.answer(path, question())
         assert expected in answered.body.decode()
+
+
+async def test_gemini_is_made_to_use_a_tool(api: ModelAPI, caller: Caller) -> None:
+    api.scenario = use_tool("read_file", file_path="notes.txt")
+    [event] = (await caller.answer(GEMINI, question())).events
+    [part] = event["candidates"][0]["content"]["parts"]
+    assert part == {"functionCall": {"name": "read_file", "args": {"file_path": "notes.txt"}}}
 
 
 @every_dialect
