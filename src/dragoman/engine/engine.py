@@ -31,6 +31,8 @@ from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, LLMRequest
 
 FINISH_S = 2.0
 """How long children that gave their answer may take to end, when the engine is left in the ordinary way."""
+TIDY_AFTER_S = 1.0
+"""When after the start leftovers of earlier servers are looked for: whoever waits for the start comes first."""
 STOP_S = 0.15
 """How long leaving waits for children that were told to stop; their shepherds do the rest. Claude Code kills a server
 0.3 s after it told it to stop."""
@@ -69,6 +71,7 @@ class Engine:
 
     async def __aenter__(self) -> Self:
         self._tasks = await anyio.create_task_group().__aenter__()
+        self._tasks.start_soon(self._tidy)
         return self
 
     async def __aexit__(
@@ -134,10 +137,17 @@ class Engine:
         call.finish(reply)
         self._calls.discard(call)
 
+    async def _tidy(self) -> None:
+        await anyio.sleep(TIDY_AFTER_S)
+        try:
+            await self._recorder.tidy()
+        except Exception as error:  # noqa: BLE001 - what others left must not end our own calls
+            logger.opt(exception=error).error("what an earlier server left could not be looked for")
+
     def _serve(self, host: DialogueHost, folder: PrivateFolder, call_id: str) -> None:
         # Entered here and not in the task: between the spawn and the task's first step nobody may lose the child.
         self._hosts.add(host)
-        self._recorder.process_started(host.child, call_id)
+        self._recorder.process_started(host.child, call_id, folder.made)
         self._running().start_soon(self._keep, host, folder)
 
     async def _keep(self, host: DialogueHost, folder: PrivateFolder) -> None:

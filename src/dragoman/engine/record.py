@@ -5,17 +5,28 @@ The store is opened at the first call. What cannot be kept is told once, as a wa
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
 from dragoman.adapters.base import Outcome
 from dragoman.config import state_folder
 from dragoman.engine.context import Context, Handler
 from dragoman.log import logger
-from dragoman.processes import Child
+from dragoman.processes import Child, Leftover, sweep
 from dragoman.schemas import LLMResponse
-from dragoman.store import CallEnded, CallStarted, ProcessEnded, ProcessStarted, Record, Store, StoreError
+from dragoman.store import (
+    CallEnded,
+    CallStarted,
+    OrphansEnded,
+    ProcessEnded,
+    ProcessStarted,
+    Record,
+    Store,
+    StoreError,
+)
 
 
 def store_file() -> Path:
@@ -36,6 +47,7 @@ class Recorder:
         self._store: Store | None = None
         self._opening = anyio.Lock()
         self._opened = False
+        self._swept = False
 
     def around(self, following: Handler) -> Handler:
         """The outermost layer: a call is noted before anything is done for it."""
@@ -75,13 +87,27 @@ class Recorder:
             )
         )
 
-    def process_started(self, child: Child, call_id: str) -> None:
-        """A child runs."""
-        self._post(ProcessStarted(pid=child.pid, call_id=call_id, started_at=child.started_at))
+    def process_started(self, child: Child, call_id: str, folder: Path | None) -> None:
+        """A child runs, with this private folder."""
+        self._post(
+            ProcessStarted(
+                pid=child.pid,
+                call_id=call_id,
+                started_at=child.started_at,
+                folder=None if folder is None else str(folder),
+            )
+        )
 
     def process_ended(self, child: Child) -> None:
         """A child is gone."""
         self._post(ProcessEnded(pid=child.pid))
+
+    async def tidy(self) -> None:
+        """Stop what an earlier server left behind. Does nothing if there never was one."""
+        with suppress(OSError):
+            if (self._file or store_file()).exists():
+                await self._open()
+                await self._sweep()
 
     async def close(self) -> None:
         """Write what is left and close the store."""
@@ -97,6 +123,21 @@ class Recorder:
                 except (StoreError, OSError) as error:
                     logger.warning("calls are not recorded: {}", error)
                 self._opened = True
+
+    async def _sweep(self) -> None:
+        if self._store is None or self._swept:
+            return
+        self._swept = True
+        if not (orphans := self._store.orphans):
+            return
+        left = [
+            Leftover(orphan.pid, orphan.start_time, orphan.call_id, Path(orphan.folder) if orphan.folder else None)
+            for orphan in orphans
+            if orphan.is_of_this_boot
+        ]
+        if stopped := await anyio.to_thread.run_sync(sweep, left):
+            logger.warning("stopped {} process(es) that an earlier server had left behind", stopped)
+        self._post(OrphansEnded(tuple(orphan.row for orphan in orphans)))
 
     def _post(self, record: Record) -> None:
         if self._store is not None:

@@ -5,11 +5,13 @@ from dragoman.processes.child import Child, Command, SpawnError
 from dragoman.processes.framing import LineFramer, Tail
 from dragoman.processes.private import PrivateFolder, empty_folder
 from dragoman.processes.spawner import Spawner
+from dragoman.processes.sweep import Leftover, sweep
 
 __all__ = [
     "Captured",
     "Child",
     "Command",
+    "Leftover",
     "LineFramer",
     "PrivateFolder",
     "SpawnError",
@@ -17,4 +19,5 @@ __all__ = [
     "Tail",
     "capture",
     "empty_folder",
+    "sweep",
 ]

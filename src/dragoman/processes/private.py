@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+PREFIX = "dragoman-"
+
 
 class PrivateFolder:
     """A new 0700 folder; `close` removes it with everything in it."""
@@ -19,7 +21,7 @@ class PrivateFolder:
     def path(self) -> Path:
         """The folder, made on first use."""
         if self._path is None:
-            self._path = Path(tempfile.mkdtemp(prefix="dragoman-", dir=self._parent))
+            self._path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._parent))
         return self._path
 
     @property

@@ -27,6 +27,10 @@ class Identity:
         pid = os.getpid()
         return cls(pid, start_time(pid), _boot_id(), _namespace())
 
+    def is_of_this_boot(self) -> bool:
+        """Whether pids it knew are counted as they are here and now."""
+        return self.boot_id == _boot_id() and self.pid_namespace == _namespace()
+
     def is_gone(self) -> bool:
         """Whether the process has certainly ended."""
         if self.boot_id != _boot_id():

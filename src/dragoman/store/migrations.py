@@ -64,6 +64,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX processes_running ON processes (server_id, pid) WHERE ended_at IS NULL",
     ),
+    ("ALTER TABLE processes ADD COLUMN folder TEXT",),
 )
 
 

@@ -95,17 +95,20 @@ class ProcessStarted:
     call_id: str
     started_at: float = field(default_factory=time.time)
     start_time: int | None = None
+    folder: str | None = None
+    """The private folder it was given, which goes with it."""
 
     def apply(self, db: sqlite3.Connection, server_id: int) -> None:
         """A new row, without an end."""
         db.execute(
-            "INSERT INTO processes (pid, start_time, call_id, server_id, started_at) VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO processes (pid, start_time, call_id, server_id, started_at, folder) VALUES (?, ?, ?, ?, ?, ?)",
             (
                 self.pid,
                 start_time(self.pid) if self.start_time is None else self.start_time,
                 self.call_id,
                 server_id,
                 self.started_at,
+                self.folder,
             ),
         )
 
@@ -125,3 +128,28 @@ class ProcessEnded:
         )
         if changed.rowcount == 0:
             raise LookupError(f"process {self.pid} has no start")
+
+
+@dataclass(frozen=True, slots=True)
+class OrphansEnded:
+    """What dead servers left running is gone: these rows of `Store.orphans`."""
+
+    rows: tuple[int, ...]
+    ended_at: float = field(default_factory=time.time)
+
+    def apply(self, db: sqlite3.Connection, server_id: int) -> None:  # noqa: ARG002 - they are other servers'
+        """Their end."""
+        db.executemany("UPDATE processes SET ended_at = ? WHERE id = ?", [(self.ended_at, row) for row in self.rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A process that a server wrote down and did not live to see the end of. It may have ended all the same."""
+
+    row: int
+    pid: int
+    start_time: int | None
+    call_id: str
+    folder: str | None
+    is_of_this_boot: bool
+    """Whether its pid can still mean it."""

@@ -12,7 +12,7 @@ import anyio.to_thread
 from loguru import logger
 
 from dragoman.store.errors import StoreError
-from dragoman.store.records import Record
+from dragoman.store.records import Orphan, Record
 from dragoman.store.stats import ProviderStats, read_stats
 from dragoman.store.writer import Job, Writer
 
@@ -63,6 +63,11 @@ class Store:
     def path(self) -> Path:
         """The file."""
         return self._writer.path
+
+    @property
+    def orphans(self) -> list[Orphan]:
+        """What servers that are gone left running, as far as they wrote it down. Say `OrphansEnded` when it is gone."""
+        return self._writer.orphans
 
     async def write(self, record: Record) -> None:
         """Write a record and wait until it is safe from the death of this process. A cancelled wait undoes nothing.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from dragoman.store.errors import StoreError, explain
 from dragoman.store.identity import Identity
 from dragoman.store.migrations import migrate
-from dragoman.store.records import Record
+from dragoman.store.records import Orphan, Record
 
 if TYPE_CHECKING:
     import sqlite3
@@ -64,6 +64,7 @@ class Writer(threading.Thread):
         self._on_error = on_error
         self._reported = False
         self._server_id: int | None = None
+        self.orphans: list[Orphan] = []
 
     def put(self, record: Record, *, waited: bool) -> Job:
         """Queue a record."""
@@ -110,7 +111,7 @@ class Writer(threading.Thread):
             _switch_to_wal(db)
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA foreign_keys = ON")
-            _interrupt_calls_of_the_dead(db)
+            self.orphans = _interrupt_calls_of_the_dead(db)
         except BaseException:
             db.close()
             raise
@@ -198,14 +199,27 @@ def _switch_to_wal(db: sqlite3.Connection) -> None:
 _INTERRUPT = "UPDATE calls SET status = 'interrupted' WHERE server_id = ? AND status = 'running'"
 
 
-def _interrupt_calls_of_the_dead(db: sqlite3.Connection) -> None:
+def _interrupt_calls_of_the_dead(db: sqlite3.Connection) -> list[Orphan]:
+    """Calls that nobody works on any more are ``interrupted``; the processes that they may have left."""
+    orphans: list[Orphan] = []
     servers = db.execute(
         "SELECT id, pid, start_time, boot_id, pid_namespace FROM servers"
         " WHERE id IN (SELECT server_id FROM calls WHERE status = 'running')"
+        " OR id IN (SELECT server_id FROM processes WHERE ended_at IS NULL)"
     )
-    for server_id, *identity in servers.fetchall():
-        if Identity(*identity).is_gone():
+    for server_id, *fields in servers.fetchall():
+        identity = Identity(*fields)
+        if identity.is_gone():
             db.execute(_INTERRUPT, (server_id,))
+            rows = db.execute(
+                "SELECT id, pid, start_time, call_id, folder FROM processes WHERE server_id = ? AND ended_at IS NULL",
+                (server_id,),
+            )
+            orphans += [
+                Orphan(row, pid, start, call_id, folder, identity.is_of_this_boot())
+                for row, pid, start, call_id, folder in rows
+            ]
+    return orphans
 
 
 def _register(db: sqlite3.Connection) -> int:

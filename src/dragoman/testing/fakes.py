@@ -159,8 +159,11 @@ class Liveness:
     async def _watch(self, stream: anyio.abc.SocketStream) -> None:
         async with stream:
             hello = b""
-            while not hello.endswith(b"\n"):
-                hello += await stream.receive()
+            try:
+                while not hello.endswith(b"\n"):
+                    hello += await stream.receive()
+            except (anyio.EndOfStream, anyio.BrokenResourceError):
+                return  # killed before it said who it is
             pid, _, name = hello.decode().strip().partition(" ")
             peer = Peer(int(pid), name, stream)
             self.peers.append(peer)

@@ -1,0 +1,131 @@
+"""Stopping what an earlier server left behind, known by what it wrote down: never by name.
+
+A pid alone says nothing, since it is given again. A process is ours if it runs under the recorded pid and started at
+the recorded time, or is in the session that such a process leads, or below it; or if its environment has the random
+id of the call it was started for. Linux; elsewhere nothing is found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dragoman.processes.child import GRACE_S
+from dragoman.processes.guardian import descendants
+from dragoman.processes.private import PREFIX
+
+LOOK_AGAIN_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A process whose server is gone."""
+
+    pid: int
+    start_time: int | None
+    """Clock ticks from the boot to its start; None: unknown, and the process is not known by its pid."""
+    mark: str
+    """What the environment of every process below it has in it, unless somebody cleared that."""
+    folder: Path | None = None
+    """The private folder it was given."""
+
+
+def sweep(leftovers: Iterable[Leftover], grace_s: float = GRACE_S) -> int:
+    """Stop what is left of them and remove their folders; how many processes there were. Blocks for the grace at most.
+
+    SIGTERM first; what is still there after the grace is killed.
+    """
+    leftovers = list(leftovers)
+    if not leftovers:
+        return 0
+    found = _find(leftovers)
+    stopped = len(found)
+    for process in found:
+        process.send(signal.SIGTERM)
+        process.send(signal.SIGCONT)
+    give_up = time.monotonic() + grace_s
+    while found and time.monotonic() < give_up:
+        time.sleep(LOOK_AGAIN_S)
+        found = [process for process in found if process.is_there()]
+    # Looked for again, since it may have forked meanwhile.
+    for process in (*found, *_find(leftovers)):
+        process.send(signal.SIGKILL)
+    for leftover in leftovers:
+        if leftover.folder is not None and leftover.folder.name.startswith(PREFIX):
+            shutil.rmtree(leftover.folder, ignore_errors=True)
+    return stopped
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    pid: int
+    start_time: int
+    session: int
+
+    def is_there(self) -> bool:
+        return _look(self.pid) == self
+
+    def send(self, number: signal.Signals) -> None:
+        try:
+            # Opened before it is looked at: from then on the descriptor can mean no other process.
+            watched = os.pidfd_open(self.pid)
+        except OSError:
+            return
+        try:
+            if self.is_there():
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    signal.pidfd_send_signal(watched, number)
+        finally:
+            os.close(watched)
+
+
+def _find(leftovers: Iterable[Leftover]) -> list[_Process]:
+    everyone = {process.pid: process for process in _everyone()}
+    leaders = {
+        leftover.pid
+        for leftover in leftovers
+        if leftover.pid in everyone and everyone[leftover.pid].start_time == leftover.start_time
+    }
+    marks = [leftover.mark.encode() for leftover in leftovers]
+    below = {pid for leader in leaders for pid in descendants(leader)}
+    return [
+        process
+        for process in everyone.values()
+        if process.session in leaders or process.pid in below or any(mark in _environ(process.pid) for mark in marks)
+    ]
+
+
+def _everyone() -> Iterator[_Process]:
+    try:
+        names = os.listdir("/proc")  # noqa: PTH208 - names, not paths
+    except OSError:
+        return
+    own = {os.getpid(), os.getppid()}
+    for name in names:
+        if name.isdigit() and int(name) not in own and (process := _look(int(name))):
+            yield process
+
+
+def _look(pid: int) -> _Process | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # The name in parentheses may hold anything, also parentheses: fields are counted from the last one.
+    state, *fields = stat[stat.rindex(b")") + 2 :].split()
+    if state in (b"Z", b"X"):
+        return None
+    return _Process(pid, int(fields[18]), int(fields[2]))
+
+
+def _environ(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""

@@ -1,0 +1,97 @@
+"""What an earlier server left is stopped, and only that."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from dragoman.processes import Leftover, sweep
+from dragoman.store.identity import start_time
+from dragoman.testing import FakeCli, Liveness
+from dragoman.testing.fakes import Step
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(sys.platform != "linux", reason="leftovers are found in /proc"),
+]
+MARK = "0f1e2d3c4b5a6978"
+ENV = {"PATH": "/usr/bin:/bin", "MARK": f"first,{MARK}"}
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen[bytes]]]:
+    processes: list[subprocess.Popen[bytes]] = []
+    yield processes
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def start(started: list[subprocess.Popen[bytes]], folder: Path, *steps: Step) -> int:
+    program = FakeCli(folder, f"fake{len(started)}").script(*steps)
+    started.append(subprocess.Popen([program], env=ENV, stdin=subprocess.DEVNULL, start_new_session=True))
+    return started[-1].pid
+
+
+async def swept(*leftovers: Leftover) -> int:
+    with anyio.fail_after(20):
+        return await anyio.to_thread.run_sync(sweep, leftovers, 0.3)
+
+
+async def test_the_process_its_session_what_is_below_it_and_what_has_its_mark_are_stopped(
+    tmp_path: Path, started: list[subprocess.Popen[bytes]]
+) -> None:
+    async with Liveness() as live:
+        hidden: list[Step] = [
+            {"ignore_term": True},
+            {"setsid": True, "clear_env": True},
+            {"setsid": True, "double_fork": True},
+        ]
+        steps = [{"grandchild": {**each, "connect": live.port}} for each in hidden]
+        pid = start(started, tmp_path, *steps, live.connect(), {"pause": True})
+        with anyio.fail_after(10):
+            await live.connected(4)
+        assert await swept(Leftover(pid, start_time(pid), MARK)) == 4
+        await live.all_gone()
+
+
+async def test_what_a_dead_leader_left_is_known_by_its_mark(
+    tmp_path: Path, started: list[subprocess.Popen[bytes]]
+) -> None:
+    async with Liveness() as live:
+        pid = start(started, tmp_path, {"grandchild": {"setsid": True, "connect": live.port}})
+        with anyio.fail_after(10):
+            await live.connected()
+            await anyio.to_thread.run_sync(started[0].wait)
+        assert await swept(Leftover(pid, 1, MARK)) == 1
+        await live.all_gone()
+
+
+async def test_a_stranger_with_the_same_pid_or_another_mark_lives_on(
+    tmp_path: Path, started: list[subprocess.Popen[bytes]]
+) -> None:
+    async with Liveness() as live:
+        pid = start(started, tmp_path, live.connect(), {"pause": True})
+        with anyio.fail_after(10):
+            await live.connected()
+        begun = start_time(pid)
+        assert begun is not None
+        assert await swept(Leftover(pid, begun + 1, "0000000000000000"), Leftover(pid, None, "1111111111111111")) == 0
+        assert len(live.alive) == 1
+        os.kill(pid, signal.SIGKILL)
+        await live.all_gone()
+
+
+async def test_the_folder_goes_too_unless_it_cannot_be_ours(tmp_path: Path) -> None:
+    ours, other = tmp_path / "dragoman-abc", tmp_path / "other"
+    for folder in (ours, other):
+        (folder / "sub").mkdir(parents=True)
+    assert await swept(Leftover(1, 1, MARK, ours), Leftover(1, 1, MARK, other)) == 0
+    assert not ours.exists()
+    assert other.exists()
