@@ -10,7 +10,17 @@ from typing import Self, TypedDict, Unpack
 
 from dragoman.config import Configuration, load_configuration
 from dragoman.engine import Engine
-from dragoman.schemas import Access, Event, LLMRequest, LLMResponse, ProviderStatus, TimeoutOverrides, error_from
+from dragoman.schemas import (
+    Access,
+    Event,
+    LLMRequest,
+    LLMResponse,
+    ProviderStatus,
+    TimeoutConfig,
+    TimeoutOverrides,
+    TimeoutPreset,
+    error_from,
+)
 
 
 class AskOptions(TypedDict, total=False):
@@ -24,8 +34,8 @@ class AskOptions(TypedDict, total=False):
     """A folder inside the workspaces that the provider may look at; None: it sees no files."""
     access: Access
     """What the provider may do; more than the configuration allows is refused."""
-    timeouts: TimeoutOverrides | Mapping[str, float]
-    """Some of the clocks of `TimeoutConfig`, in seconds."""
+    timeouts: TimeoutOverrides | TimeoutConfig | TimeoutPreset | Mapping[str, float | TimeoutPreset]
+    """Some of the clocks of `TimeoutConfig`, in seconds, or a preset: ``"interactive"``, ``{"idle": 30}``."""
 
 
 class Stream:

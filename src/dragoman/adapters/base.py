@@ -20,7 +20,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
-from dragoman.schemas import Access, Billing, ErrorCode, ErrorInfo, Event, FinishReason, Usage
+from dragoman.schemas import Access, Billing, ErrorCode, ErrorInfo, Event, FinishReason, TimeoutOverrides, Usage
 
 TurnId = str
 Clock = Literal["startup", "idle"]
@@ -100,13 +100,21 @@ Argument = str | Value | PrivateFile
 
 @dataclass(frozen=True, slots=True)
 class StopStep:
-    """One step of stopping a channel, and how long to wait after it before the next one."""
+    """One step of stopping a channel, and how long to wait after it before the next one.
+
+    ``wait_s`` None: until the clock `grace` is over. It bounds all steps before the kill together; after a kill the
+    wait is the engine's.
+    """
 
     act: Literal["interrupt", "eof", "term", "kill"]
-    wait_s: float
+    wait_s: float | None = None
 
 
-STOP_BY_SIGNAL = (StopStep("term", 3.0), StopStep("kill", 1.0))
+STOP_BY_SIGNAL = (StopStep("term"), StopStep("kill"))
+FINISH_S = 0.5
+"""How long a child that gave its answer may take to end by itself before it is stopped."""
+FLUSH_S = 5.0
+"""The same for one that is writing down a session which is to be continued."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +128,9 @@ class Launch:
     framing: Framing = Framing.LINES
     stdout: Stdout = Stdout.PIPE
     stop: tuple[StopStep, ...] = STOP_BY_SIGNAL
+    """In this order; a kill that is missing is added."""
+    finish_s: float = FINISH_S
+    """After the answer; `FLUSH_S` where the CLI keeps a session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +236,22 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
+class NpmPackage:
+    """A CLI that npm installs as a launcher; the real program is in a package of its own for each platform.
+
+    The engine starts the real program where it finds it without doubt, and the launcher as it is everywhere else.
+    """
+
+    name: str
+    native: str
+    """The platform's package, such as ``@openai/codex-{os}-{cpu}``, in Node's words (``linux``, ``x64``)."""
+    program: str
+    """The program in that package; a ``*`` stands for one folder's name."""
+    env: tuple[tuple[str, str], ...] = ()
+    """What the launcher sets for the program; ``{package}`` is the launcher's folder."""
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """A provider as data. Ask it, never the provider's name."""
 
@@ -235,6 +262,7 @@ class Profile:
     executables: tuple[str, ...]
     """Names to look for on PATH, best first."""
     install_hint: str
+    npm: NpmPackage | None = None
     module: str | None = None
     """For a CLI that comes with us: it runs as ``python -m MODULE`` of this interpreter, whatever is on PATH."""
     needs_modules: tuple[str, ...] = ()
@@ -251,6 +279,8 @@ class Profile:
     """Variables with keys that are billed per token; they reach the child only with ``credentials = "inherit"``."""
     clocks: frozenset[Clock] = frozenset[Clock](("startup", "idle"))
     """Which of these clocks apply; a CLI that prints only at its end has no ``startup`` and no ``idle``."""
+    timeouts: TimeoutOverrides = field(default_factory=TimeoutOverrides)
+    """Clocks whose defaults are too short for this CLI. They are raised to these, never lowered."""
     own_retries: Literal["none", "limited", "unlimited"] = "none"
     """Whether the CLI tries again by itself: not, held to a known bound, or beyond our control."""
     strength: Mapping[Access, Strength] = field(default_factory=dict[Access, Strength])

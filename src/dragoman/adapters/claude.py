@@ -24,6 +24,7 @@ from dragoman.adapters.base import (
     Installed,
     Launch,
     Login,
+    NpmPackage,
     Plan,
     PrivateFile,
     Profile,
@@ -51,6 +52,8 @@ PROFILE = Profile(
     description="Anthropic's Claude through the Claude Code CLI: strong at code, long texts and careful reasoning.",
     executables=("claude",),
     install_hint="npm install -g @anthropic-ai/claude-code (Node 22 or newer), then run `claude` once to log in",
+    # Its install script puts the native program in the launcher's place; where scripts are off, a stub stays there.
+    npm=NpmPackage("@anthropic-ai/claude-code", native="@anthropic-ai/claude-code-{os}-{cpu}", program="claude"),
     order=10,
     plan_needs_version=True,
     login=Login(("auth", "status"), "run `claude auth login`"),
@@ -70,8 +73,8 @@ _ENVIRONMENT = {
     "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
     "DISABLE_AUTOUPDATER": "1",
 }
-# Closing stdin first would let it finish, and bill, the turn.
-_STOP = (StopStep("interrupt", 0.5), StopStep("term", 3.0), StopStep("kill", 1.0))
+# Closing stdin first would let it finish, and bill, the turn. On SIGTERM it ends its tools, which takes up to 1.6 s.
+_STOP = (StopStep("interrupt", 0.5), StopStep("term"), StopStep("kill"))
 
 _NEXT_STEPS: Mapping[ErrorCode, str] = {
     ErrorCode.AUTH: "run `claude auth login`",

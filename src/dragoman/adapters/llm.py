@@ -36,7 +36,7 @@ from dragoman.adapters.base import (
     Write,
 )
 from dragoman.adapters.classify import code_from_status, code_from_text
-from dragoman.schemas import ErrorCode, ErrorInfo, Text, Thought, Usage
+from dragoman.schemas import ErrorCode, ErrorInfo, Text, Thought, TimeoutOverrides, Usage
 
 STDERR_LINES = 100
 """How many lines of stderr are kept to explain a failure."""
@@ -90,6 +90,8 @@ PROFILE = Profile(
         "XAI_API_KEY",
         "AZURE_OPENAI_API_KEY",
     ),
+    # It is silent while a model thinks without telling its thoughts, and to the end of one that cannot stream.
+    timeouts=TimeoutOverrides(startup=180),
     own_retries="limited",  # the OpenAI client's: two, which take 2 to 3 seconds
     strength={"read-only": "enforced"},
     reads_folder=False,

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import anyio
 
-from dragoman.adapters.base import Profile
-from dragoman.schemas import TimeoutConfig
+from dragoman.adapters.base import Failed, Profile
+from dragoman.schemas import ErrorCode, ErrorInfo, TimeoutConfig
 
 RunClock = Literal["spawn", "startup", "idle", "attempt", "call"]
+
+_WORDS: Mapping[str, str] = {
+    "queue": "no place became free within {:g} s",
+    "spawn": "the process did not start within {:g} s",
+    "startup": "no sign of life within {:g} s of the start",
+    "idle": "silent for {:g} s",
+    "attempt": "not done within {:g} s",
+    "call": "the call was not done within {:g} s",
+}
+
+
+def timed_out(clock: Literal["queue"] | RunClock, seconds: float, *, because: str = "", hint: str = "") -> Failed:
+    """The failure that names the clock that fired."""
+    return Failed(
+        ErrorInfo.of(
+            ErrorCode.TIMEOUT,
+            "; ".join(filter(None, (_WORDS[clock].format(seconds), because))),
+            clock=clock,
+            next_step=hint or f"raise the `{clock}` clock, or ask for less at once",
+        )
+    )
 
 
 class Clocks:
@@ -47,5 +69,8 @@ class Clocks:
         self._arm("idle", self._timeouts.idle if "idle" in self._profile.clocks else math.inf)
 
     def _arm(self, clock: RunClock, seconds: float) -> None:
+        if self.scope.cancel_called:
+            # A clock fired: what the child says until it is stopped must not give it another name.
+            return
         self._armed = min((anyio.current_time() + seconds, clock), self._hard)
         self.scope.deadline = self._armed[0]

@@ -8,12 +8,13 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dragoman.adapters.base import Installed, Profile
 from dragoman.config import ProviderSettings
+from dragoman.engine.launchers import Hollow, Real, real_program
 from dragoman.log import logger
 from dragoman.processes import Captured, Command, Spawner, SpawnError, capture
 
@@ -27,6 +28,9 @@ class Program:
 
     argv: tuple[str, ...]
     path: Path
+    """What was found; the program that is started can stand elsewhere, behind a launcher."""
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What that launcher would set for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ def find_program(profile: Profile, settings: ProviderSettings, environ: Mapping[
                 f"the configured command {program!r} was not found, or is not executable",
                 f"correct `command` under [providers.{profile.name}]",
             )
-        return Program((found, *always), Path(found))
+        return _behind(Path(found), always, profile)
     if profile.module is not None:
         absent = [module for module in profile.needs_modules if importlib.util.find_spec(module) is None]
         if absent:
@@ -55,8 +59,18 @@ def find_program(profile: Profile, settings: ProviderSettings, environ: Mapping[
         return Program((sys.executable, "-m", profile.module), Path(sys.executable))
     for name in profile.executables:
         if found := shutil.which(name, path=environ.get("PATH", os.defpath)):
-            return Program((found,), Path(found))
+            return _behind(Path(found), (), profile)
     return Missing(f"{' or '.join(map(repr, profile.executables))} was not found on PATH", profile.install_hint)
+
+
+def _behind(found: Path, always: Sequence[str], profile: Profile) -> Program | Missing:
+    match real_program(found, profile.npm) if profile.npm else None:
+        case Real(path=path, env=env):
+            return Program((str(path), *always), found, env)
+        case Hollow(reason=reason, next_step=next_step):
+            return Missing(reason, next_step)
+        case None:
+            return Program((str(found), *always), found)
 
 
 class Versions:
@@ -69,7 +83,7 @@ class Versions:
     async def ask(self, profile: Profile, program: Program, environ: Mapping[str, str]) -> Installed | Missing:
         """What `program` says of itself; `Missing` when it does not work, such as a package's stub."""
         try:
-            stat = program.path.stat()
+            stat = os.stat(program.argv[0])  # noqa: PTH116 - it is no Path, and a stat does not block for long
         except OSError as error:
             return Missing(f"{program.path}: {error.strerror}", profile.install_hint)
         key = (" ".join(program.argv), stat.st_mtime_ns, stat.st_size)
@@ -90,7 +104,7 @@ async def inquire(
     before = time.monotonic()
     code: int | str | None = "not started"
     try:
-        said = await capture(spawner, Command((*program.argv, *argv), environ, Path("/")), timeout_s)
+        said = await capture(spawner, Command((*program.argv, *argv), {**program.env, **environ}, Path("/")), timeout_s)
         code = said.code
         return said
     finally:

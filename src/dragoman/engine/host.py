@@ -29,6 +29,7 @@ from dragoman.adapters.base import (
     Outcome,
     Poison,
     Ready,
+    StopStep,
     Stream,
     Turn,
     TurnId,
@@ -40,8 +41,10 @@ from dragoman.schemas import ErrorCode, ErrorInfo, Event, Notice, Retrying, Text
 
 DRAIN_S = 0.5
 """How long output may still come after the child itself ended: a grandchild can hold the streams for ever."""
-FINISH_S = 0.5
-"""How long a child that gave its answer may take to end by itself before it is stopped."""
+STAY_S = 0.5
+"""How long a child may stay after it closed its output."""
+KILL_S = 1.0
+"""How long a killed child may take to be gone; what is still there then is left to `Child.gone`."""
 
 
 class Listener(Protocol):
@@ -67,7 +70,16 @@ class _Open:
 class DialogueHost:
     """See the module. One host serves as many turns as its plan's capacity says."""
 
-    def __init__(self, child: Child, dialogue: Dialogue, launch: Launch, *, line_bytes: int, stderr_bytes: int) -> None:
+    def __init__(
+        self,
+        child: Child,
+        dialogue: Dialogue,
+        launch: Launch,
+        *,
+        line_bytes: int,
+        stderr_bytes: int,
+        grace_s: float,
+    ) -> None:
         self.child = child
         self.gone = anyio.Event()
         self.stderr = Tail(stderr_bytes)
@@ -80,6 +92,7 @@ class DialogueHost:
         self._is_stopping = False
         self._tasks: TaskGroup | None = None
         self._finished = False
+        self._grace_s = grace_s
         self._drained = 0
         self._all_drained = anyio.Event()
         self._outbox_send, self._outbox = anyio.create_memory_object_stream[bytes | None](math.inf)
@@ -110,7 +123,7 @@ class DialogueHost:
             self.child.close()
             self._outbox_send.close()
             self._outbox.close()
-            self._end_all(self.child.exit_code or 0)
+            self._end_all(self.child.exit_code)
             self.gone.set()
             self._ready.set()
 
@@ -129,11 +142,16 @@ class DialogueHost:
         return open_turn.outcome
 
     def stop(self, *, finished: bool) -> None:
-        """Stop the child in the background; `gone` tells when it is. `finished`: it may end by itself for a moment."""
-        already = self._is_stopping
+        """Stop the child in the background; `gone` tells when it is. Only the first call counts.
+
+        `finished`: it gave its answer and may end by itself for a moment. From here on no turn's end is the child's
+        to tell, whatever it says and however it exits.
+        """
+        if self._is_stopping:
+            return
         self._finished = finished
         self._is_stopping = True
-        if self._tasks is not None and not already:
+        if self._tasks is not None:
             self._tasks.start_soon(self._stop_steps)
 
     def terminate(self) -> None:
@@ -143,22 +161,44 @@ class DialogueHost:
     async def _stop_steps(self) -> None:
         if self._finished:
             self._post(None)
-            if await self._exits_within(FINISH_S):
+            if await self._exits_within(self._launch.finish_s):
                 return
-        for step in self._launch.stop:
-            match step.act:
-                case "interrupt":
-                    for turn_id in list(self._turns):
-                        self._perform(lambda turn_id=turn_id: self._dialogue.interrupt(turn_id) or ())
-                case "eof":
-                    self._post(None)
-                case "term":
-                    self.child.signal(signal.SIGTERM)
-                case "kill":
-                    self.child.signal(signal.SIGKILL)
-            if await self._exits_within(step.wait_s):
+        killed_at = anyio.current_time() + self._grace_s
+        for step in (*(step for step in self._launch.stop if step.act != "kill"), StopStep("kill", KILL_S)):
+            rest = KILL_S if step.act == "kill" else killed_at - anyio.current_time()
+            patience = rest if step.wait_s is None else min(step.wait_s, rest)
+            if self._take(step) and await self._exits_within(patience):
                 return
-        self.child.signal(signal.SIGKILL)
+        if self._tasks is not None:
+            # Nothing ends it, or nobody tells us of its end: closing it has the tree killed from outside.
+            self._tasks.cancel_scope.cancel()
+
+    def _take(self, step: StopStep) -> bool:
+        """Take a step; False: it came to nothing, so there is nothing to wait for."""
+        match step.act:
+            case "interrupt":
+                asked = [self._interrupt(turn_id) for turn_id in list(self._turns)]
+                return any(asked)
+            case "eof":
+                # Not behind what waits to be written: a child that never reads would never see it.
+                self.child.close_stdin()
+            case "term":
+                self.child.signal(signal.SIGTERM)
+            case "kill":
+                self.child.signal(signal.SIGKILL)
+        return True
+
+    def _interrupt(self, turn_id: TurnId) -> bool:
+        asked = False
+
+        def ask() -> Iterable[Act]:
+            nonlocal asked
+            acts = self._dialogue.interrupt(turn_id)
+            asked = acts is not None
+            return acts or ()
+
+        self._perform(ask)
+        return asked
 
     async def _exits_within(self, seconds: float) -> bool:
         with anyio.move_on_after(seconds):
@@ -191,8 +231,11 @@ class DialogueHost:
         self._drained += 1
         if self._drained == len(Stream):
             self._all_drained.set()
-        if is_stdout and not await self._exits_within(FINISH_S):
-            # Nothing can come any more, yet it stays: whoever waits for an answer waits in vain.
+        if is_stdout and not await self._exits_within(STAY_S) and not self._is_stopping:
+            # Nothing can come any more, yet it stays: whoever waits for an answer waits in vain. What it makes of
+            # being stopped, such as an exit code 0, is no answer.
+            for turn_id in list(self._turns):
+                self._end(turn_id, _crashed("it closed its output without an answer, and stayed"))
             self.stop(finished=False)
 
     def _receive(self, stream: Stream, frames: Sequence[bytes]) -> None:
@@ -237,8 +280,12 @@ class DialogueHost:
                 if open_turn.listener is not None:
                     open_turn.listener.alive()
 
-    def _end_all(self, code: int) -> None:
+    def _end_all(self, code: int | None) -> None:
         """The child is gone: whatever turn is open ends, with what the dialogue makes of it."""
+        if self._is_stopping or code is None:
+            for turn_id in list(self._turns):
+                self._end(turn_id, _crashed("it was stopped"))
+            return
         if self.child.lost:
             for turn_id in list(self._turns):
                 self._end(turn_id, _crashed("what watches over it was killed, and with it the provider's process"))

@@ -8,8 +8,9 @@ import anyio
 
 from dragoman.adapters.base import Failed, Outcome
 from dragoman.config import Configuration
+from dragoman.engine.clocks import timed_out
 from dragoman.engine.context import Context, Handler
-from dragoman.schemas import ErrorCode, ErrorInfo
+from dragoman.schemas import ErrorCode, ErrorInfo, TimeoutConfig
 
 
 class Limiter:
@@ -32,8 +33,9 @@ class Limiter:
                 name, anyio.CapacityLimiter(context.route.settings.max_concurrency)
             )
             async with AsyncExitStack() as places:
-                if not await self._enter(places, (provider, self._total), min(timeouts.queue, timeouts.call)):
-                    return self._no_place(name, timeouts.queue)
+                left = context.deadline - anyio.current_time()
+                if not await self._enter(places, (provider, self._total), min(timeouts.queue, left)):
+                    return self._no_place(name, timeouts, left)
                 return await following(context)
 
         return limited
@@ -56,7 +58,7 @@ class Limiter:
         finally:
             self._waiting -= 1
 
-    def _no_place(self, name: str, patience_s: float) -> Failed:
+    def _no_place(self, name: str, timeouts: TimeoutConfig, left: float) -> Failed:
         limits = self._configuration.limits
         if self._waiting >= limits.queue:
             return Failed(
@@ -66,11 +68,7 @@ class Limiter:
                     next_step="ask again later, or raise `queue` or `max_concurrency` under [limits]",
                 )
             )
-        return Failed(
-            ErrorInfo.of(
-                ErrorCode.TIMEOUT,
-                f"no place for {name!r} became free within {patience_s:g} s",
-                clock="queue",
-                next_step=f"ask again later, or raise `max_concurrency` under [providers.{name}]",
-            )
-        )
+        hint = f"ask again later, or raise `max_concurrency` under [providers.{name}]"
+        if left < timeouts.queue:
+            return timed_out("call", timeouts.call, because=f"it was still waiting for a place at {name!r}", hint=hint)
+        return timed_out("queue", timeouts.queue, because=f"{name!r} is busy", hint=hint)

@@ -8,6 +8,7 @@ import anyio
 
 from dragoman.adapters.base import Adapter
 from dragoman.config import Configuration
+from dragoman.engine.clocks import timed_out
 from dragoman.engine.context import Context, Handler, Outcome, Route
 from dragoman.engine.environment import build_environment
 from dragoman.engine.finding import Missing, Program, Versions, find_program, inquire
@@ -48,11 +49,18 @@ class Providers:
         """The layer that decides who answers."""
 
         async def routed(context: Context) -> Outcome:
-            request = context.call.request
-            name = request.provider or await self.first_ready()
-            context.route = self._route(name)
-            context.route.timeouts = request.timeouts.over(context.route.timeouts)
-            context.deadline = anyio.current_time() + context.route.timeouts.call
+            started, request = anyio.current_time(), context.call.request
+            name = request.provider
+            if name is None:
+                # Whose clocks they are is not known yet, except for what the caller said.
+                limit = request.timeouts.over(TimeoutConfig()).call
+                with anyio.move_on_after(limit):
+                    name = await self.first_ready()
+                if name is None:
+                    return timed_out("call", limit, because="it was not known yet which provider is ready")
+            route = context.route = self._route(name)
+            route.timeouts = request.timeouts.over(route.timeouts, route.adapter.profile.timeouts)
+            context.deadline = started + route.timeouts.call
             return await following(context)
 
         return routed
@@ -137,7 +145,9 @@ class Providers:
         if isinstance(program, Missing):
             raise _not_found(f"{name}: {program.reason}", program.next_step)
         settings = self._configuration.provider(name)
-        return Route(name, self.adapters[name], settings, program, settings.timeouts.over(TimeoutConfig()))
+        longer = self.adapters[name].profile.timeouts
+        timeouts = settings.timeouts.over(TimeoutConfig().raised(longer), longer)
+        return Route(name, self.adapters[name], settings, program, timeouts)
 
     def _enabled(self, name: str) -> bool:
         return self._configuration.provider(name).enabled

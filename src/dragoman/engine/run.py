@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
+
 from dragoman.adapters.base import (
     Argument,
     Completed,
@@ -22,7 +24,7 @@ from dragoman.adapters.base import (
     Value,
 )
 from dragoman.config import Configuration, state_folder
-from dragoman.engine.clocks import Clocks
+from dragoman.engine.clocks import Clocks, timed_out
 from dragoman.engine.context import Context, Route
 from dragoman.engine.environment import Environment, Lineage, build_environment
 from dragoman.engine.finding import Missing, Versions
@@ -82,7 +84,11 @@ class Runner:
     async def _attempt(self, context: Context, route: Route, environment: Environment) -> Outcome:
         lineage = Lineage.read(self._environ, self._configuration.limits.max_depth)
         turn = self._turn(context, route)
-        installed = await self._installed(route, environment)
+        installed: Installed | None = None
+        with anyio.move_on_after(context.deadline - anyio.current_time()):
+            installed = await self._installed(route, environment)
+        if installed is None:
+            return timed_out("call", route.timeouts.call, because=f"{route.program.path} did not tell its version")
         try:
             plan = route.adapter.plan(turn, installed)
         except Refused as refused:
@@ -98,7 +104,12 @@ class Runner:
         try:
             with clocks.scope:
                 clocks.spawning()
-                variables = {**environment.variables, **launch.env, **lineage.child(context.call.id)}
+                variables = {
+                    **route.program.env,
+                    **environment.variables,
+                    **launch.env,
+                    **lineage.child(context.call.id),
+                }
                 child = await self._start(route, launch, folder, variables, turn.cwd)
                 host = DialogueHost(
                     child,
@@ -106,6 +117,7 @@ class Runner:
                     launch,
                     line_bytes=self._configuration.limits.line_bytes,
                     stderr_bytes=self._configuration.limits.stderr_bytes,
+                    grace_s=route.timeouts.grace,
                 )
                 self._serve(host, folder, context.call.id)
                 clocks.starting()
@@ -128,7 +140,7 @@ class Runner:
                 ended=_ending(outcome, clocks),
             ).info("{} ran", route.name)
         if outcome is None:
-            outcome = Failed(self._overflow(context) if context.overflowed else listener.timeout())
+            outcome = Failed(self._overflow(context)) if context.overflowed else listener.timeout()
         return _checked(outcome, context, host)
 
     def _turn(self, context: Context, route: Route) -> Turn:
@@ -224,21 +236,10 @@ class _Listener:
         self._retrying = None
         self._clocks.alive()
 
-    def timeout(self) -> ErrorInfo:
+    def timeout(self) -> Failed:
         """The failure when a clock fired."""
-        clock, seconds = self._clocks.fired, self._clocks.seconds()
-        words = {
-            "spawn": f"the process did not start within {seconds:g} s",
-            "startup": f"no sign of life within {seconds:g} s of the start",
-            "idle": f"silent for {seconds:g} s",
-            "attempt": f"not done within {seconds:g} s",
-            "call": f"the call was not done within {seconds:g} s",
-        }[clock]
-        if self._retrying is not None:
-            words += f"; the CLI was retrying by itself: {self._retrying.cause}"
-        return ErrorInfo.of(
-            ErrorCode.TIMEOUT, words, clock=clock, next_step=f"raise the `{clock}` clock, or ask for less at once"
-        )
+        because = f"the CLI was retrying by itself: {self._retrying.cause}" if self._retrying else ""
+        return timed_out(self._clocks.fired, self._clocks.seconds(), because=because)
 
 
 def argument_shape(program: tuple[str, ...], arguments: tuple[Argument, ...]) -> str:

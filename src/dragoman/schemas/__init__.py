@@ -24,6 +24,8 @@ from dragoman.schemas.requests import (
     Seconds,
     TimeoutConfig,
     TimeoutOverrides,
+    TimeoutPreset,
+    Timeouts,
 )
 
 __all__ = [
@@ -59,6 +61,8 @@ __all__ = [
     "Thought",
     "TimeoutConfig",
     "TimeoutOverrides",
+    "TimeoutPreset",
+    "Timeouts",
     "Tool",
     "Usage",
     "error_from",

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 Access = Literal["read-only", "edit", "full"]
 """What the child may do. Ordered from least to most."""
@@ -34,19 +34,29 @@ class TimeoutConfig(BaseModel):
     call: Seconds = 1800.0
     """The whole call, queue and every attempt included."""
     grace: Seconds = 5.0
-    """For a child to end by itself before it is killed."""
+    """For a child to end by itself, from when it is told to stop until it is killed. No reply waits for it."""
 
     @classmethod
     def interactive(cls) -> TimeoutConfig:
         """The preset for a person who waits at a prompt: short clocks."""
         return cls(spawn=5.0, startup=10.0, idle=5.0, attempt=60.0, call=60.0, grace=5.0)
 
+    def raised(self, floor: TimeoutOverrides) -> TimeoutConfig:
+        """These clocks, those that are shorter than `floor`'s raised to it."""
+        return self.model_copy(
+            update={name: max(getattr(self, name), seconds) for name, seconds in floor.named().items()}
+        )
+
+
+TimeoutPreset = Literal["default", "interactive"]
+
 
 class TimeoutOverrides(BaseModel):
-    """Some of the clocks of `TimeoutConfig`; what is left out keeps its value."""
+    """Some of the clocks of `TimeoutConfig`; what is left out keeps its value, or gets that of the preset."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    preset: TimeoutPreset | None = None
     queue: Seconds | None = None
     spawn: Seconds | None = None
     startup: Seconds | None = None
@@ -55,12 +65,33 @@ class TimeoutOverrides(BaseModel):
     call: Seconds | None = None
     grace: Seconds | None = None
 
-    def over(self, base: TimeoutConfig) -> TimeoutConfig:
-        """`base` with these clocks in place of its own. A longer ``call`` alone lengthens ``attempt`` with it."""
-        changed = self.model_dump(exclude_none=True)
+    def named(self) -> dict[str, float]:
+        """The clocks that are given."""
+        return self.model_dump(exclude_none=True, exclude={"preset"})
+
+    def over(self, base: TimeoutConfig, floor: TimeoutOverrides | None = None) -> TimeoutConfig:
+        """`base`, or the preset raised to `floor`, with these clocks in place of its own.
+
+        A longer ``call`` alone lengthens ``attempt`` with it.
+        """
+        if self.preset is not None:
+            preset = TimeoutConfig.interactive() if self.preset == "interactive" else TimeoutConfig()
+            base = preset.raised(floor) if floor else preset
+        changed = self.named()
         if self.call is not None and self.attempt is None:
             changed["attempt"] = max(base.attempt, self.call)
         return base.model_copy(update=changed)
+
+
+def _overrides(value: object) -> object:
+    """A preset's name, or a whole `TimeoutConfig`, as the overrides they stand for."""
+    if isinstance(value, str):
+        return {"preset": value}
+    return value.model_dump(exclude_unset=True) if isinstance(value, TimeoutConfig) else value
+
+
+Timeouts = Annotated[TimeoutOverrides, BeforeValidator(_overrides)]
+"""`TimeoutOverrides`, which may be given as the name of a preset or as a `TimeoutConfig` too."""
 
 
 class Message(BaseModel):
@@ -89,7 +120,7 @@ class LLMRequest(BaseModel):
     system_prompt: str | None = None
     cwd: Path | None = None
     access: Access = "read-only"
-    timeouts: TimeoutOverrides = TimeoutOverrides()
+    timeouts: Timeouts = TimeoutOverrides()
 
     @field_validator("prompt", "system_prompt", "model")
     @classmethod

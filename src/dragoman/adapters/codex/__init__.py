@@ -7,7 +7,18 @@ enough of them.
 
 from __future__ import annotations
 
-from dragoman.adapters.base import Dialogue, Installed, Launch, Login, Plan, Profile, Refused, StopStep, Turn
+from dragoman.adapters.base import (
+    Dialogue,
+    Installed,
+    Launch,
+    Login,
+    NpmPackage,
+    Plan,
+    Profile,
+    Refused,
+    StopStep,
+    Turn,
+)
 from dragoman.adapters.codex.app_server import AppServerDialogue
 from dragoman.adapters.codex.exec import ExecDialogue, exec_arguments
 from dragoman.adapters.codex.lean import overrides
@@ -24,6 +35,12 @@ PROFILE = Profile(
     description="OpenAI's models through the Codex CLI: strong at code, debugging and reviewing changes.",
     executables=("codex",),
     install_hint="npm install -g @openai/codex, then run `codex login`",
+    npm=NpmPackage(
+        "@openai/codex",
+        native="@openai/codex-{os}-{cpu}",
+        program="vendor/*/bin/codex",
+        env=(("CODEX_MANAGED_PACKAGE_ROOT", "{package}"), ("CODEX_MANAGED_BY_NPM", "1")),
+    ),
     order=20,
     plan_needs_version=True,
     login=Login(("login", "status"), "run `codex login`"),
@@ -34,7 +51,7 @@ PROFILE = Profile(
 )
 
 # At the end of its input the app-server ends at once and takes what its model started with it.
-_STOP = (StopStep("eof", 1.0), StopStep("term", 2.0), StopStep("kill", 1.0))
+_STOP = (StopStep("eof", 1.0), StopStep("term"), StopStep("kill"))
 
 
 class CodexAdapter:
