@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
@@ -99,6 +100,7 @@ async def test_a_killed_guardian_takes_nothing_with_it_and_the_next_child_gets_a
             guardian = spawner.guardian_pid
             assert guardian is not None
             os.kill(guardian, signal.SIGKILL)
+            await end_of(guardian)
             again = await spawner.spawn(Command(["/bin/echo", "hi"], ENV, tmp_path))
             assert await again.wait() == 0
             assert spawner.guardian_pid != guardian
@@ -184,8 +186,8 @@ async def test_a_spawn_that_is_given_up_leaves_nothing(spawner: Spawner, tmp_pat
                 (await spawner.spawn(command)).close()  # when it was quick enough
         first.close()
         assert await first.gone()
-        for shepherd in children(guardian):
-            await end_of(shepherd)
+        while programs := [pid for shepherd in children(guardian) for pid in children(shepherd)]:
+            await end_of(programs[0])
     assert descriptors() < before
 
 
@@ -196,9 +198,24 @@ async def test_a_guardian_that_hangs_is_replaced(spawner: Spawner, tmp_path: Pat
         assert spawner.guardian_pid is not None
         os.kill(spawner.guardian_pid, signal.SIGSTOP)
         with anyio.move_on_after(1.2) as limit:
+            # The first gets the shepherd that was waiting, the second waits for the next in vain.
+            await spawner.spawn(command)
             await spawner.spawn(command)
         assert limit.cancelled_caught
         assert await (await spawner.spawn(command)).wait() == 0
+
+
+async def test_a_shepherd_killed_while_it_waits_is_replaced(spawner: Spawner, tmp_path: Path) -> None:
+    command = Command(["/bin/echo", "hi"], ENV, tmp_path)
+    with anyio.fail_after(20):
+        for how in (signal.SIGKILL, signal.SIGSTOP):
+            assert await (await spawner.spawn(command)).wait() == 0
+            assert spawner.guardian_pid is not None
+            while not (waiting := children(spawner.guardian_pid)):
+                await anyio.lowlevel.checkpoint()
+            for pid in waiting:
+                os.kill(pid, how)
+            assert await (await spawner.spawn(command)).wait() == 0
 
 
 async def test_a_fork_of_the_server_does_not_keep_its_children_alive(spawner: Spawner, tmp_path: Path) -> None:

@@ -2,21 +2,22 @@
 
 Standard library only, and little of it: it runs in a process of its own, which is forked for every child::
 
-    server ──control──► guardian          a subreaper; forks a shepherd for every socket it is sent
+    server ──control──► guardian          a subreaper; keeps one shepherd waiting at the control socket, ``FD``
        └────lifeline──► shepherd          a subreaper of its own; starts one program, in a session of its own
                            └─ program     … and whatever that starts, wherever it hides
 
-The guardian only reads sockets from ``FD``. A shepherd reads one request from its lifeline, starts the program and
-says how that went. From then on each byte that comes is an order, and the end of the lifeline, by which the death of
-the server is noticed, is the order to stop. Whatever the program leaves behind becomes a child of its shepherd and is
-stopped with it; what a killed shepherd leaves behind becomes a child of the guardian, which kills it. The guardian may
-be killed at any moment: shepherds need it no more.
+A lifeline is a socket that the server sends over the control socket. Its shepherd reads one request from it, starts
+the program and says how that went. From then on each byte that comes is an order, and the end of the lifeline, by which
+the death of the server is noticed, is the order to stop. Whatever the program leaves behind becomes a child of its
+shepherd and is stopped with it; what a killed shepherd leaves behind becomes a child of the guardian, which kills it.
+The guardian may be killed at any moment: shepherds need it no more.
 
 The server speaks this protocol in `dragoman.processes.spawner`.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -61,91 +62,140 @@ def main() -> NoReturn:
     control.set_inheritable(False)
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    prctl = subreaper()
-    prctl()
-    woken = wake_on_sigchld()
+    prctl = Prctl()
+    prctl.adopt_orphans()
     # A collection would touch, and so copy, every page that shepherds share with the guardian.
     gc.disable()
     gc.freeze()
-    poll = select.poll()
-    poll.register(control, select.POLLIN)
-    poll.register(woken, select.POLLIN)
-    shepherds: set[int] = set()
-    is_open = True
-    while is_open or shepherds:
-        for ready, _ in poll.poll():
-            if ready == woken:
-                drain(woken)
-                look_after(shepherds)
-                continue
-            lifeline = receive_socket(control)
-            if lifeline is None:
-                is_open = False
-                poll.unregister(control)
-                continue
-            pid = os.fork()
-            if pid == 0:
-                control.close()
-                os.close(woken)
-                prctl()
-                run_shepherd(lifeline)
-            shepherds.add(pid)
-            lifeline.close()
+    Guardian(control, prctl).serve()
     os._exit(0)
 
 
-def look_after(shepherds: set[int]) -> None:
-    """Reap; end shepherds that were stopped, since they hear nothing any more; kill what dead ones left behind."""
-    while True:
+class Guardian:
+    """Keeps one shepherd waiting at the control socket, and looks after all of them.
+
+    Forked ahead, it costs the next child no fork; it reads the socket itself and says by a byte that it has left.
+    """
+
+    def __init__(self, control: socket.socket, prctl: Prctl) -> None:
+        self.control = control
+        self.prctl = prctl
+        self.woken = wake_on_sigchld()
+        self.left, self.leave = os.pipe()
+        self.shepherds: set[int] = set()
+        self.waiting: int | None = None
+        self.is_open = True
+        self.poll = select.poll()
+        self.poll.register(control, 0)
+        self.poll.register(self.woken, select.POLLIN)
+        self.poll.register(self.left, select.POLLIN)
+
+    def serve(self) -> None:
+        while self.is_open or self.shepherds:
+            if self.is_open and self.waiting not in self.shepherds:
+                self.fork()
+            for ready, event in self.poll.poll():
+                if ready == self.woken:
+                    drain(self.woken)
+                    self.look_after()
+                elif ready == self.left:
+                    os.read(self.left, 1)
+                    self.waiting = None
+                elif event & select.POLLIN and self.waiting is None:
+                    self.refuse()
+                elif event & (select.POLLHUP | select.POLLERR):
+                    self.is_open = False
+                    self.poll.unregister(self.control)
+
+    def fork(self) -> None:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
-        except ChildProcessError:
-            break
-        if pid == 0:
-            break
-        if not os.WIFSTOPPED(status):
-            shepherds.discard(pid)
-        elif pid in shepherds:
-            os.kill(pid, signal.SIGKILL)
-    # A stray's own children come to us when it dies, and with it the next SIGCHLD.
-    for pid in set(children(os.getpid())) - shepherds:
-        kill(pid, signal.SIGKILL)
+            self.waiting = os.fork()
+        except OSError:
+            # Too many processes: as long as that is so, whoever comes to the control socket is told.
+            self.waiting = None
+            self.poll.modify(self.control, select.POLLIN)
+            return
+        if self.waiting == 0:
+            os.close(self.woken)
+            os.close(self.left)
+            run_shepherd(self.control, self.leave, self.prctl)
+        self.shepherds.add(self.waiting)
+        self.poll.modify(self.control, 0)
+
+    def refuse(self) -> None:
+        lifeline = receive_socket(self.control)
+        if lifeline is not None:
+            quietly(lifeline.sendall, REPORT.pack(FAILED, errno.EAGAIN, 0))
+            lifeline.close()
+
+    def look_after(self) -> None:
+        """Reap; end shepherds that were stopped, since they hear nothing any more; kill what dead ones left behind."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            if not os.WIFSTOPPED(status):
+                self.shepherds.discard(pid)
+            elif pid in self.shepherds:
+                os.kill(pid, signal.SIGKILL)
+        # A stray's own children come to us when it dies, and with it the next SIGCHLD.
+        for pid in set(children(os.getpid())) - self.shepherds:
+            kill(pid, signal.SIGKILL)
 
 
-def run_shepherd(lifeline: socket.socket) -> NoReturn:
-    """Become the shepherd of one program. Never returns."""
+def run_shepherd(control: socket.socket, leave: int, prctl: Prctl) -> NoReturn:
+    """Become the shepherd of the program that is asked for next. Never returns."""
     try:
+        # One that waited on would serve a child that no guardian is there for; the server sends it to a new one.
+        prctl.die_with_parent(signal.SIGKILL)
+        prctl.adopt_orphans()
         os.setsid()
         woken = wake_on_sigchld()
+        lifeline = receive_socket(control)
+        prctl.die_with_parent(0)
+        if lifeline is None:
+            os._exit(0)
+        os.write(leave, b".")
+        os.close(leave)
+        control.close()
         descriptors, request = receive_request(lifeline)
         grace, remove, cwd, count, *words = request
-        argv, environment = words[: int(count)], words[int(count) :]
-        at_fault = 1
-        try:
-            os.chdir(cwd)
-            at_fault = 0
-            leader = os.posix_spawn(
-                argv[0],
-                argv,
-                dict(variable.split(b"=", 1) for variable in environment),
-                file_actions=[(os.POSIX_SPAWN_DUP2, number, target) for target, number in enumerate(descriptors)],
-                setsid=True,
-                setsigmask=(),
-                setsigdef=DEFAULTS,
-            )
-        except OSError as error:
-            lifeline.sendall(REPORT.pack(FAILED, error.errno or 0, at_fault))
-            os._exit(1)
-        finally:
-            os.chdir("/")
-            for number in descriptors:
-                os.close(number)
+        leader = start(lifeline, descriptors, cwd, words[: int(count)], words[int(count) :])
         lifeline.sendall(REPORT.pack(STARTED, leader, os.getpid()))
         Shepherd(lifeline, woken, leader, float(grace)).tend()
         if remove:
             remove_folder(remove)
     finally:
         os._exit(0)
+
+
+def start(
+    lifeline: socket.socket, descriptors: list[int], cwd: bytes, argv: list[bytes], environment: list[bytes]
+) -> int:
+    """Start the program; its pid. If it does not start, the server is told and this process ends."""
+    at_fault = 1
+    try:
+        os.chdir(cwd)
+        at_fault = 0
+        return os.posix_spawn(
+            argv[0],
+            argv,
+            dict(variable.split(b"=", 1) for variable in environment),
+            file_actions=[(os.POSIX_SPAWN_DUP2, number, target) for target, number in enumerate(descriptors)],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=DEFAULTS,
+        )
+    except OSError as error:
+        lifeline.sendall(REPORT.pack(FAILED, error.errno or 0, at_fault))
+        os._exit(1)
+    finally:
+        os.chdir("/")
+        for number in descriptors:
+            os.close(number)
 
 
 class Shepherd:
@@ -364,23 +414,36 @@ def remove_folder(folder: bytes) -> None:
     quietly(os.rmdir, folder)
 
 
-def quietly(act: Callable[[bytes], None], path: bytes) -> None:
+def quietly(act: Callable[[bytes], None], argument: bytes) -> None:
     """Do it if it can be done."""
     try:
-        act(path)
+        act(argument)
     except OSError:
         pass
 
 
-def subreaper() -> Callable[[], object]:
-    """What makes the calling process the one that orphans below it come to. Linux only; elsewhere it does nothing."""
-    if not sys.platform.startswith("linux"):
-        return lambda: None
-    import ctypes
+class Prctl:
+    """What Linux does for a process about its parents and orphans; elsewhere nothing happens."""
 
-    PR_SET_CHILD_SUBREAPER = 36  # noqa: N806 - its name in <linux/prctl.h>
-    prctl = ctypes.CDLL(None).prctl
-    return lambda: prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    PR_SET_PDEATHSIG = 1
+    PR_SET_CHILD_SUBREAPER = 36
+
+    def __init__(self) -> None:
+        self.call: Callable[[int, int, int, int, int], int] | None = None
+        if sys.platform.startswith("linux"):
+            import ctypes
+
+            self.call = ctypes.CDLL(None).prctl
+
+    def adopt_orphans(self) -> None:
+        """Orphans below this process become its children."""
+        if self.call:
+            self.call(self.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+    def die_with_parent(self, number: int) -> None:
+        """This signal comes when the parent dies; 0: none."""
+        if self.call:
+            self.call(self.PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ class Spawner:
             await _send(self._control, b"\0", [descriptor])
 
     def _guardian_is_there(self) -> bool:
-        if self._control is None:
+        if self._control is None or self._guardian is None or self._guardian.poll() is not None:
             return False
         try:
             # It never says anything: either there is nothing, or the end.
