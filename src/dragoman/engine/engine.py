@@ -42,6 +42,7 @@ class Engine:
     """An async context manager. Leaving it stops what still runs; nothing it started is left behind.
 
     `folder` is where relative folders begin and the default workspace; `environ` is what children may get parts of.
+    `spawner` is closed with the engine.
     """
 
     def __init__(
@@ -52,11 +53,12 @@ class Engine:
         environ: Mapping[str, str] | None = None,
         folder: Path | None = None,
         store_file: Path | None = None,
+        spawner: Spawner | None = None,
     ) -> None:
         self.configuration = configuration
         environ = dict(os.environ) if environ is None else environ
         found, broken = load_adapters() if adapters is None else (adapters, dict[str, str]())
-        self._spawner = Spawner()
+        self._spawner = spawner or Spawner()
         versions = Versions(self._spawner)
         workspaces = configuration.workspaces or default_workspaces(folder or Path.cwd())
         self.providers = Providers(configuration, found, broken, environ, self._spawner, versions)
