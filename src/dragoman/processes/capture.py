@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import anyio
 
 from dragoman.processes.child import Child, Command
-from dragoman.processes.spawner import Spawner
 
 CAPTURE_BYTES = 1024 * 1024
 GRACE_S = 0.2
@@ -22,7 +22,15 @@ class Captured:
     stderr: str
 
 
-async def capture(spawner: Spawner, command: Command, timeout_s: float) -> Captured:
+class Spawns(Protocol):
+    """What starts children."""
+
+    async def spawn(self, command: Command) -> Child:
+        """Start one."""
+        ...
+
+
+async def capture(spawner: Spawns, command: Command, timeout_s: float) -> Captured:
     """Run a command with an empty stdin and collect what it says, at most 1 MiB of each stream.
 
     Raises:

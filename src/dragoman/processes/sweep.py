@@ -11,13 +11,13 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from dragoman.processes.child import GRACE_S
-from dragoman.processes.guardian import descendants
 from dragoman.processes.private import PREFIX
 
 LOOK_AGAIN_S = 0.02
@@ -42,7 +42,7 @@ def sweep(leftovers: Iterable[Leftover], grace_s: float = GRACE_S) -> int:
     SIGTERM first; what is still there after the grace is killed.
     """
     leftovers = list(leftovers)
-    if not leftovers:
+    if not leftovers or not sys.platform.startswith("linux"):
         return 0
     found = _find(leftovers)
     stopped = len(found)
@@ -86,6 +86,8 @@ class _Process:
 
 
 def _find(leftovers: Iterable[Leftover]) -> list[_Process]:
+    from dragoman.processes.guardian import descendants  # cannot be imported on Windows
+
     everyone = {process.pid: process for process in _everyone()}
     leaders = {
         leftover.pid
