@@ -1,0 +1,69 @@
+"""Many calls at once, in a process of their own: ``python -m benchmarks.many FOLDER CALLS``. Linux.
+
+Prints JSON: how long they took, and the memory they needed while all were in flight.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import anyio
+
+from dragoman.config import Configuration
+from dragoman.engine import Engine
+from dragoman.processes.guardian import children, descendants
+from dragoman.schemas import LLMRequest
+
+SLEEP_S = 1
+LOOK_S = 0.9
+"""When memory is looked at: all have started and none has ended."""
+
+
+def pss_kib(*pids: int) -> int:
+    """What these processes hold, shared pages counted in parts."""
+    total = 0
+    for pid in pids:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+        total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total
+
+
+def guardian_of(pid: int) -> int:
+    """The guardian among the children of a server."""
+    return next(child for child in children(pid) if b"guardian.py" in Path(f"/proc/{child}/cmdline").read_bytes())
+
+
+async def measure(folder: Path, calls: int) -> dict[str, float]:
+    """Ask `calls` questions at once of a program that sleeps for a second."""
+    program = folder / "llm"
+    program.write_text(f"#!/bin/sh\nsleep {SLEEP_S}\necho Paris\n", encoding="utf-8")
+    program.chmod(0o755)
+    configuration = Configuration.model_validate(
+        {"limits": {"max_concurrency": calls, "queue": calls}, "providers": {"llm": {"max_concurrency": calls}}}
+    )
+    environ = {"PATH": f"{folder}:/usr/bin:/bin", "HOME": str(folder)}
+    async with Engine(configuration, environ=environ, store_file=folder / "many.db") as engine:
+        first = engine.submit(LLMRequest(prompt="hi", provider="llm"))
+        assert (await first.outcome()).status == "completed"
+        guardian = guardian_of(os.getpid())
+        before = pss_kib(os.getpid(), guardian)
+        started = time.perf_counter()
+        asked = [engine.submit(LLMRequest(prompt="hi", provider="llm")) for _ in range(calls)]
+        used = 0
+        if "--memory" in sys.argv:  # reading it takes as long as the calls do
+            await anyio.sleep(LOOK_S)
+            shepherds = children(guardian)
+            assert len(list(descendants(guardian))) > 2 * calls
+            used = pss_kib(os.getpid(), guardian, *shepherds) - before
+        for call in asked:
+            reply = await call.outcome()
+            assert reply.status == "completed", reply.error
+        return {"seconds": time.perf_counter() - started, "kib_per_call": used / calls}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(anyio.run(measure, Path(sys.argv[1]), int(sys.argv[2]))))
