@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from dragoman.adapters.base import Adapter, Failed, Outcome
@@ -26,7 +27,7 @@ from dragoman.engine.record import Recorder
 from dragoman.engine.run import Runner
 from dragoman.engine.workspaces import default_workspaces
 from dragoman.log import logger
-from dragoman.processes import PrivateFolder, Spawner
+from dragoman.processes import Leftover, PrivateFolder, Spawner, sweep
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, LLMRequest
 
 FINISH_S = 2.0
@@ -150,15 +151,18 @@ class Engine:
         # Entered here and not in the task: between the spawn and the task's first step nobody may lose the child.
         self._hosts.add(host)
         self._recorder.process_started(host.child, call_id, folder.made)
-        self._running().start_soon(self._keep, host, folder)
+        self._running().start_soon(self._keep, host, folder, call_id)
 
-    async def _keep(self, host: DialogueHost, folder: PrivateFolder) -> None:
+    async def _keep(self, host: DialogueHost, folder: PrivateFolder, call_id: str) -> None:
         try:
             await host.serve()
         except Exception as error:  # noqa: BLE001 - one channel's fault must not end the others' calls
             logger.opt(exception=error).error("a channel failed inside Dragoman")
         finally:
             self._hosts.discard(host)
+        if host.child.lost:
+            # Its shepherd was killed. If the guardian was, too, nobody else knows what it had.
+            await anyio.to_thread.run_sync(sweep, [Leftover(host.child.pid, None, call_id)])
         if not await host.child.gone():
             logger.error("process {} could not be killed", host.child.pid)
             return

@@ -1,0 +1,64 @@
+"""What the engine does when those that watch over its children are killed."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from dragoman.processes.guardian import children
+from dragoman.schemas import ErrorCode, LLMRequest
+from dragoman.testing import FakeCli, Liveness
+from dragoman.testing.fakes import Step
+from tests.engine.conftest import MakeEngine
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers and /proc"),
+]
+HIDDEN: Step = {"grandchild": {"setsid": True, "double_fork": True, "hold_stdout": True}}
+
+
+def guardian() -> int:
+    """The guardian among the children of this process."""
+    return next(pid for pid in children(os.getpid()) if b"guardian.py" in Path(f"/proc/{pid}/cmdline").read_bytes())
+
+
+@pytest.mark.parametrize("guardian_first", [False, True])
+async def test_a_call_whose_shepherd_is_killed_fails_as_crashed_and_its_tree_goes(
+    make_engine: MakeEngine, cli: FakeCli, *, guardian_first: bool
+) -> None:
+    async with Liveness() as live, make_engine() as engine:
+        hidden: Step = {"grandchild": {**HIDDEN["grandchild"], "connect": live.port}}
+        cli.script({"ignore": ["TERM"]}, hidden, {"line": {"text": "part"}}, live.connect(), {"pause": True})
+        with anyio.fail_after(20):
+            call = engine.submit(LLMRequest(prompt="hi", provider="fake"))
+            await live.connected(2)
+            watching = guardian()
+            shepherd = next(pid for pid in children(watching) if children(pid))
+            for pid in (watching, shepherd) if guardian_first else (shepherd,):
+                os.kill(pid, signal.SIGKILL)
+            reply = await call.outcome()
+            assert reply.error is not None
+            assert (reply.error.code, reply.text) == (ErrorCode.CRASHED, "part")
+            await live.all_gone()
+
+
+async def test_calls_go_on_and_new_ones_start_when_the_guardian_is_killed(
+    make_engine: MakeEngine, cli: FakeCli
+) -> None:
+    async with Liveness() as live, make_engine() as engine:
+        cli.script(
+            live.connect(), {"wait": "gate"}, {"line": {"text": "ok"}}, {"line": {"done": {"finish_reason": "stop"}}}
+        )
+        with anyio.fail_after(20):
+            first = engine.submit(LLMRequest(prompt="hi", provider="fake"))
+            await live.connected()
+            os.kill(guardian(), signal.SIGKILL)
+            second = engine.submit(LLMRequest(prompt="hi", provider="fake"))
+            await live.connected(2)
+            await live.release()
+            assert ((await first.outcome()).text, (await second.outcome()).text) == ("ok", "ok")
+            await live.all_gone()
