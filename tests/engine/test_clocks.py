@@ -1,0 +1,163 @@
+"""The seven clocks, in virtual time: each fires then and only then, names itself and keeps what came before."""
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import trio.testing
+
+from dragoman.adapters.base import Clock
+from dragoman.engine.clocks import Clocks
+from dragoman.schemas import ErrorCode, LLMResponse, TimeoutConfig, TimeoutOverrides
+from dragoman.testing import FakeAdapter, FakeProcess
+from tests.engine.virtual import HOUR, FakeSpawner, engine, line, request, timed
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+
+
+def fired(reply: LLMResponse) -> str | None:
+    assert reply.error is not None, reply
+    assert reply.error.code is ErrorCode.TIMEOUT
+    assert reply.error.next_step
+    return reply.error.clock
+
+
+async def drip(process: FakeProcess, data: bytes, every_s: float, times: int) -> None:
+    for _ in range(times):
+        await anyio.sleep(every_s)
+        process.feed(data)
+
+
+async def test_spawn_fires_when_a_process_does_not_start(tmp_path: Path) -> None:
+    async with engine(tmp_path, FakeSpawner(hangs=True)) as running:
+        reply, elapsed = await timed(running.submit(request(spawn=HOUR)))
+        assert (fired(reply), elapsed) == ("spawn", HOUR)
+
+
+async def test_startup_fires_when_it_says_nothing(tmp_path: Path) -> None:
+    async with engine(tmp_path, FakeSpawner()) as running:
+        reply, elapsed = await timed(running.submit(request(startup=HOUR)))
+        assert (fired(reply), elapsed, reply.text) == ("startup", HOUR, "")
+
+
+async def test_idle_runs_from_the_last_sign_of_life_and_what_came_is_kept(tmp_path: Path) -> None:
+    spawner = FakeSpawner()
+    async with engine(tmp_path, spawner) as running, anyio.create_task_group() as tasks:
+        call = running.submit(request(startup=100, idle=100))
+        tasks.start_soon(drip, await spawner.process(), line(text="."), 99, 36)
+        reply, elapsed = await timed(call)
+        assert (fired(reply), elapsed, reply.text) == ("idle", 36 * 99 + 100, "." * 36)
+
+
+async def test_an_answer_just_in_time_is_an_answer(tmp_path: Path) -> None:
+    spawner = FakeSpawner()
+    async with engine(tmp_path, spawner) as running, anyio.create_task_group() as tasks:
+        call = running.submit(request(startup=100, idle=100, attempt=200, call=200))
+        tasks.start_soon(drip, await spawner.process(), line(text="late") + line(done={}), 99.9, 1)
+        reply, elapsed = await timed(call)
+        assert (reply.status, reply.text, elapsed) == ("completed", "late", 99.9)
+
+
+async def test_its_own_retries_do_not_move_idle_and_are_told(tmp_path: Path) -> None:
+    spawner = FakeSpawner()
+    retrying = line(retrying={"attempt": 1, "cause": "HTTP 529"})
+    async with engine(tmp_path, spawner) as running, anyio.create_task_group() as tasks:
+        call = running.submit(request(idle=100))
+        process = await spawner.process()
+        process.feed(line(text="part"))
+        tasks.start_soon(drip, process, retrying, 10, 20)
+        reply, elapsed = await timed(call)
+        assert (fired(reply), elapsed, reply.text) == ("idle", 100, "part")
+        assert reply.error is not None
+        assert "HTTP 529" in reply.error.message
+
+
+@pytest.mark.parametrize("clock", ["attempt", "call"])
+async def test_an_endless_drip_ends_with_the_attempt_and_with_the_call(tmp_path: Path, clock: str) -> None:
+    spawner = FakeSpawner()
+    async with engine(tmp_path, spawner) as running, anyio.create_task_group() as tasks:
+        call = running.submit(request(idle=60, **{clock: HOUR}))
+        tasks.start_soon(drip, await spawner.process(), line(text="."), 59, 100)
+        reply, elapsed = await timed(call)
+        assert (fired(reply), elapsed, reply.text) == (clock, HOUR, "." * int(HOUR // 59))
+
+
+@pytest.mark.parametrize(
+    ("applies", "clock"), [({"startup"}, "startup"), ({"idle"}, "attempt"), (set[Clock](), "attempt")]
+)
+async def test_only_the_clocks_of_the_profile_apply(tmp_path: Path, applies: set[Clock], clock: str) -> None:
+    adapter = FakeAdapter(clocks=frozenset(applies))
+    async with engine(tmp_path, FakeSpawner(), adapter) as running:
+        reply, elapsed = await timed(running.submit(request(startup=10, idle=10, attempt=HOUR)))
+        assert (fired(reply), elapsed) == (clock, 10 if clock == "startup" else HOUR)
+
+
+@pytest.mark.parametrize(("queue", "call", "clock"), [(30, HOUR, "queue"), (HOUR, 30, "call")])
+async def test_waiting_for_a_place_ends_with_the_shorter_of_queue_and_call(
+    tmp_path: Path, queue: float, call: float, clock: str
+) -> None:
+    spawner = FakeSpawner()
+    async with engine(tmp_path, spawner, configuration={"limits": {"max_concurrency": 1}}) as running:
+        first = running.submit(request())
+        await spawner.process()
+        reply, elapsed = await timed(running.submit(request(queue=queue, call=call)))
+        assert (fired(reply), elapsed, first.reply) == (clock, 30, None)
+        assert len(spawner.processes) == 1
+
+
+async def test_the_call_goes_on_while_it_waits_for_a_place(tmp_path: Path) -> None:
+    spawner = FakeSpawner()
+    async with engine(tmp_path, spawner, configuration={"limits": {"max_concurrency": 1}}) as running:
+        running.submit(request(startup=40))
+        await spawner.process()
+        reply, elapsed = await timed(running.submit(request(call=100)))
+        assert (fired(reply), elapsed) == ("call", 100)
+
+
+async def test_a_program_that_does_not_tell_its_version_holds_no_call_longer_than_its_clock(tmp_path: Path) -> None:
+    async with engine(tmp_path, FakeSpawner(hangs=True), FakeAdapter(plan_needs_version=True)) as running:
+        reply, elapsed = await timed(running.submit(request(call=3)))
+        assert (fired(reply), elapsed) == ("call", 3)
+
+
+async def test_a_profile_raises_defaults_and_the_configuration_and_the_call_have_the_last_word(tmp_path: Path) -> None:
+    adapter = FakeAdapter(timeouts=TimeoutOverrides(startup=HOUR, idle=1))
+    settings = {"providers": {"fake": {"timeouts": {"idle": 7}}}}
+    plain = request().model_copy(update={"timeouts": TimeoutOverrides(attempt=10 * HOUR, call=10 * HOUR)})
+    async with engine(tmp_path, FakeSpawner(), adapter, configuration=settings) as running:
+        assert (await timed(running.submit(plain)))[1] == HOUR
+        assert (await timed(running.submit(request(startup=2))))[1] == 2
+    spawner = FakeSpawner()
+    async with engine(tmp_path, spawner, adapter, configuration=settings) as running:
+        call = running.submit(plain)
+        (await spawner.process()).feed(line(text="x"))
+        assert (await timed(call))[1] == 7
+
+
+async def test_a_late_word_does_not_give_the_clock_that_fired_another_name() -> None:
+    clocks = Clocks(TimeoutConfig(startup=10, idle=20), FakeAdapter().profile, anyio.current_time() + HOUR)
+    with clocks.scope:
+        clocks.starting()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            clocks.alive()
+    assert (clocks.fired, clocks.seconds()) == ("startup", 10)
+
+
+async def test_a_cancelled_call_answers_in_no_time_with_what_it_has(tmp_path: Path) -> None:
+    spawner = FakeSpawner(lambda: FakeProcess(never_reads=True))
+    async with engine(tmp_path, spawner) as running:
+        call = running.submit(request())
+        process = await spawner.process()
+        process.feed(line(text="part"))
+        await anyio.sleep(HOUR)
+        call.cancel()
+        reply, elapsed = await timed(call)
+        assert (reply.status, reply.text, elapsed) == ("cancelled", "part", 0)
