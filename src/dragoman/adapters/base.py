@@ -60,6 +60,8 @@ class Turn:
     access: Access = "read-only"
     cwd: Path | None = None
     """The folder the child may look at; None: an empty folder and no tools."""
+    runs_in: Path | None = None
+    """The folder the child was started in. Known to the dialogue, not to the plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class Installed:
     version_text: str = ""
     environment: frozenset[str] = frozenset()
     """Names (never values) of the variables that will reach the child."""
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Those of `Profile.settings` that the user has chosen."""
 
     def at_least(self, *version: int) -> bool:
         """Whether the version is known and not older than this one."""
@@ -93,6 +97,34 @@ class PrivateFile:
     prefix: str
     name: str
     content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PrivatePath:
+    """A place in the call's private folder; a folder is made there unless the launch puts a file there."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserFile:
+    """A file of the user's that the child needs as it is, such as a login: linked to, never read or copied by us."""
+
+    paths: tuple[str, ...]
+    """The first of these that exists, below the folder that the first variable of `below` names."""
+    below: tuple[str, ...] = ("HOME",)
+    otherwise: bytes | None = None
+    """What stands in its place when there is none; None: nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserSetting:
+    """A choice of the user's in a settings file of the CLI's that decides how it is run. Never a secret."""
+
+    path: str
+    pattern: str
+    """A regular expression whose first group is the choice."""
+    below: tuple[str, ...] = ("HOME",)
 
 
 Argument = str | Value | PrivateFile
@@ -123,8 +155,12 @@ class Launch:
 
     argv: tuple[Argument, ...]
     """Without the program itself."""
-    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    env: Mapping[str, str | PrivatePath] = field(default_factory=dict[str, str | PrivatePath])
     """Set on top of the allowlisted environment."""
+    files: Mapping[str, bytes | UserFile] = field(default_factory=dict[str, bytes | UserFile])
+    """What the call's private folder holds, by relative path."""
+    runs_in: PrivatePath | None = None
+    """Where it runs; None: in the turn's folder, or an empty one."""
     framing: Framing = Framing.LINES
     stdout: Stdout = Stdout.PIPE
     stop: tuple[StopStep, ...] = STOP_BY_SIGNAL
@@ -275,6 +311,8 @@ class Profile:
     login: Login | None = None
     pass_env: tuple[str, ...] = ()
     """Variables of the user's that configure this CLI and carry no metered key. A trailing ``*`` matches a prefix."""
+    settings: Mapping[str, UserSetting] = field(default_factory=dict[str, UserSetting])
+    """Choices of the user's that `Adapter.plan` needs to know, as `Installed.settings`."""
     metered_env: tuple[str, ...] = ()
     """Variables with keys that are billed per token; they reach the child only with ``credentials = "inherit"``."""
     clocks: frozenset[Clock] = frozenset[Clock](("startup", "idle"))

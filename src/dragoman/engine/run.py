@@ -29,6 +29,7 @@ from dragoman.engine.context import Context, Route
 from dragoman.engine.environment import Environment, Lineage, build_environment
 from dragoman.engine.finding import Missing, Versions
 from dragoman.engine.host import DialogueHost
+from dragoman.engine.layout import lay_out, read_settings
 from dragoman.engine.workspaces import check_folder
 from dragoman.log import logger, redact
 from dragoman.processes import Child, Command, PrivateFolder, Spawner, SpawnError, empty_folder
@@ -107,10 +108,11 @@ class Runner:
                 variables = {
                     **route.program.env,
                     **environment.variables,
-                    **launch.env,
+                    **lay_out(launch, folder, environment.variables),
                     **lineage.child(context.call.id),
                 }
-                child = await self._start(route, launch, folder, variables, turn.cwd)
+                runs_in = self._folder(launch, folder, turn)
+                child = await self._start(route, launch, folder, variables, runs_in)
                 host = DialogueHost(
                     child,
                     route.adapter.dialogue(plan),
@@ -122,7 +124,7 @@ class Runner:
                 self._serve(host, folder, context.call.id)
                 clocks.starting()
                 context.take(Started(provider=route.name, model=turn.model, version=installed.version_text or None))
-                outcome = await host.turn(turn, listener)
+                outcome = await host.turn(replace(turn, runs_in=runs_in), listener)
         except SpawnError as error:
             return Failed(_spawn_failure(error))
         except OSError as error:
@@ -184,23 +186,29 @@ class Runner:
 
     async def _installed(self, route: Route, environment: Environment) -> Installed:
         names = frozenset(environment.variables)
+        settings = read_settings(route.adapter.profile.settings, environment.variables)
         if not route.adapter.profile.plan_needs_version:
-            return Installed(route.program.path, environment=names)
+            return Installed(route.program.path, environment=names, settings=settings)
         found = await self._versions.ask(route.adapter.profile, route.program, environment.variables)
         if isinstance(found, Missing):
             raise error_from(ErrorInfo.of(ErrorCode.NOT_FOUND, found.reason, next_step=found.next_step))
-        return found
+        return replace(found, settings=settings)
 
     async def _start(
-        self, route: Route, launch: Launch, folder: PrivateFolder, variables: Mapping[str, str], cwd: Path | None
+        self, route: Route, launch: Launch, folder: PrivateFolder, variables: Mapping[str, str], cwd: Path
     ) -> Child:
         argv = [*route.program.argv, *(_spelled(argument, folder) for argument in launch.argv), *route.settings.args]
         for argument in argv:
             if len(argument.encode()) > ARGUMENT_BYTES:
                 raise _refusal(f"an argument is over {ARGUMENT_BYTES} bytes", "shorten it", ErrorCode.PROMPT_TOO_LARGE)
         stdout_file = folder.path / "stdout" if launch.stdout.value == "file" else None
-        cwd = cwd or self._empty(folder)
         return await self._spawner.spawn(Command(argv, variables, cwd, stdout_file, remove=folder.made))
+
+    def _folder(self, launch: Launch, folder: PrivateFolder, turn: Turn) -> Path:
+        """Where a child runs."""
+        if launch.runs_in is not None:
+            return folder.folder(launch.runs_in.name)
+        return turn.cwd or self._empty(folder)
 
     def _empty(self, folder: PrivateFolder) -> Path:
         """Where a child runs that is to see no files."""

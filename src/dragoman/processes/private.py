@@ -31,10 +31,28 @@ class PrivateFolder:
 
     def write(self, name: str, content: bytes) -> Path:
         """A file in the folder, readable by its owner only."""
-        file = self.path / name
+        file = self._place(name)
         file.touch(mode=0o600)
         file.write_bytes(content)
         return file
+
+    def link(self, name: str, target: Path) -> Path:
+        """A link in the folder to a file elsewhere, which is not removed with it."""
+        link = self._place(name)
+        link.symlink_to(target)
+        return link
+
+    def folder(self, name: str) -> Path:
+        """A folder in it, unless a file has that name; its path either way."""
+        place = self._place(name)
+        if not place.exists():
+            place.mkdir(mode=0o700)
+        return place
+
+    def _place(self, name: str) -> Path:
+        place = self.path / name
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return place
 
     def empty(self) -> Path:
         """An empty folder in it."""

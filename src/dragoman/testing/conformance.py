@@ -227,7 +227,7 @@ def _text_faults(plan: Plan) -> Iterator[str]:
         if MODEL in (argument if isinstance(argument, str) else argument.prefix):
             yield f"the caller's model is a plain part of {argument!r}: logs would show it; use a Value"
     for name, value in plan.channel.env.items():
-        if any(text in value for text in (PROMPT, SYSTEM)):
+        if isinstance(value, str) and any(text in value for text in (PROMPT, SYSTEM)):
             yield f"the prompt or system prompt stands in the variable {name!r}: use stdin or a PrivateFile"
 
 

@@ -1,0 +1,323 @@
+"""The dialogue in ACP, the Agent Client Protocol, version 1: JSON-RPC in lines, requests in both directions.
+
+Each of our turns gets a session of its own::
+
+    initialize      ->  no file system, no terminal: the agent gets neither from us
+    session/new     ->  in the folder the child runs in, without MCP servers; then the model, where one is asked for
+    session/prompt  ->  session/update …, and an answer that says why the turn ended
+
+The answer is what was said after the last use of a tool; what came before (such as "I will look at the files") is
+streamed too. Whatever the agent asks permission for is denied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dragoman.adapters.acp.errors import explain
+from dragoman.adapters.acp.rpc import Asked, Peer, Reply, Told
+from dragoman.adapters.base import (
+    Act,
+    Completed,
+    Done,
+    Emit,
+    Exit,
+    Failed,
+    Poison,
+    Ready,
+    Stream,
+    Turn,
+    TurnId,
+)
+from dragoman.adapters.classify import code_from_text
+from dragoman.adapters.json_lines import items, mapping, parse, text, whole
+from dragoman.schemas import Billing, ErrorCode, ErrorInfo, FinishReason, Notice, Text, Thought, Tool, Usage
+
+PROTOCOL_VERSION = 1
+# With these at the start an agent takes a prompt for a command of its own.
+_COMMAND_SIGNS = ("/", "$")
+_NOT_A_COMMAND = "The message:\n\n"
+_READING_KINDS = ("read", "search", "think")
+_DENIALS = ("reject_once", "reject_always")
+_STDERR_LINES = 10
+
+Step = Literal["initialize", "session", "model", "prompt"]
+
+
+class Agent:
+    """What is known of an agent beyond the protocol; this one is any agent."""
+
+    name = "the agent"
+    billing: Billing | None = None
+    sets_model = True
+    """Whether the model is chosen over the protocol, and not by the command line."""
+
+    def error(self, error: Mapping[str, Any]) -> ErrorInfo:
+        """The failure that the error of an answer tells of."""
+        return explain(self.name, error)
+
+    def exit(self, code: int, stderr: str) -> ErrorInfo:
+        """The failure when it ended in mid-turn, from its exit code and the end of its stderr."""
+        kind = ErrorCode.MALFORMED_OUTPUT if code == 0 else ErrorCode.CRASHED
+        if 0 < code < 128:
+            kind = code_from_text(stderr, kind)
+        return ErrorInfo.of(kind, f"{self.name} ended in mid-turn (exit {code})" + (f": {stderr}" if stderr else ""))
+
+    def flaw(self, reason: str, result: Mapping[str, Any], *, answered: bool) -> ErrorInfo | None:
+        """What is wrong with the end of a turn that looks good, from its stop reason and its result."""
+        return None
+
+    def stray(self, line: str) -> ErrorInfo | None:
+        """Why nothing more can come after a line that is not of the protocol."""
+        return None
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One of our turns."""
+
+    turn: Turn
+    session: str | None = None
+    said: list[str] = field(default_factory=list[str])
+    """The text since the last use of a tool."""
+    earlier: str = ""
+    """The text before that."""
+    usage: Usage | None = None
+    model: str | None = None
+    unwanted: bool = False
+    """It was interrupted before there was a session to cancel."""
+
+    @property
+    def answer(self) -> str:
+        said = "".join(self.said)
+        return said if said.strip() else self.earlier
+
+
+class AcpDialogue:
+    """See the module."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._peer = Peer[tuple[Step, TurnId]]()
+        self._lanes: dict[TurnId, _Lane] = {}
+        self._initialized = False
+        self._unusable: ErrorInfo | None = None
+        self._stderr: list[str] = []
+
+    def start(self) -> Iterable[Act]:
+        """The handshake. Turns are taken at once, so that one is told how the agent ended if it ends here."""
+        capabilities = {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False}
+        client = {"name": "dragoman", "title": "Dragoman", "version": "1"}
+        hello = {"protocolVersion": PROTOCOL_VERSION, "clientCapabilities": capabilities, "clientInfo": client}
+        yield self._peer.ask(("initialize", ""), "initialize", hello)
+        yield Ready()
+
+    def begin(self, turn: Turn) -> Iterable[Act]:
+        """A session of its own, as soon as the handshake is done."""
+        lane = self._lanes[turn.id] = _Lane(turn, model=turn.model)
+        if self._unusable is not None:
+            yield self._fail(lane, self._unusable)
+        elif self._initialized:
+            yield self._open_session(lane)
+
+    def receive(self, stream: Stream, frames: Sequence[bytes]) -> Iterable[Act]:
+        """Messages on stdout; stderr is kept for the case that the agent dies."""
+        for frame in frames:
+            if stream is Stream.STDERR:
+                line = frame.decode("utf-8", "replace").strip()
+                self._stderr = [*self._stderr, line][-_STDERR_LINES:] if line else self._stderr
+            elif message := parse(frame):
+                yield from self._message(message)
+            elif (failure := self._agent.stray(frame.decode("utf-8", "replace"))) is not None:
+                yield from self._give_up(failure)
+
+    def interrupt(self, turn: TurnId) -> Iterable[Act] | None:
+        """Ends the turn; the agent answers the prompt that it was cancelled."""
+        lane = self._lanes.get(turn)
+        if lane is None:
+            return ()
+        lane.unwanted = True
+        if lane.session is not None:
+            return (self._peer.tell("session/cancel", {"sessionId": lane.session}),)
+        return () if self._initialized else (self._fail(lane, _cancelled()),)
+
+    def closed(self, end: Exit) -> Iterable[Act]:
+        """The agent ended; what is open ends with it."""
+        for lane in list(self._lanes.values()):
+            failure = _cancelled() if lane.unwanted else self._agent.exit(end.code, "\n".join(self._stderr))
+            yield self._fail(lane, failure)
+
+    def _message(self, message: Mapping[str, Any]) -> Iterator[Act]:
+        match self._peer.read(message):
+            case Reply(("initialize", _), result, error):
+                yield from self._hello(result, error)
+            case Reply((step, turn), result, error) if lane := self._lanes.get(turn):
+                if error is not None:
+                    yield self._fail(lane, _cancelled() if lane.unwanted else self._agent.error(error))
+                else:
+                    yield from self._go_on(lane, step, result)
+            case Asked(method="session/request_permission") as asked:
+                yield from self._deny(asked)
+            case Asked() as asked:
+                yield self._peer.decline(asked)
+            case Told("session/update", params) if lane := self._lane_of(params):
+                yield from self._update(lane, mapping(params.get("update")))
+            case _:
+                pass
+
+    def _hello(self, result: Mapping[str, Any], error: Mapping[str, Any] | None) -> Iterator[Act]:
+        version = result.get("protocolVersion")
+        if error is not None:
+            yield from self._give_up(self._agent.error(error))
+        elif version != PROTOCOL_VERSION:
+            words = f"{self._agent.name} speaks version {version!r} of ACP, Dragoman speaks {PROTOCOL_VERSION}"
+            step = f"install a version of {self._agent.name} that speaks version {PROTOCOL_VERSION}"
+            yield from self._give_up(ErrorInfo.of(ErrorCode.NOT_FOUND, words, next_step=step))
+        else:
+            self._initialized = True
+            for lane in list(self._lanes.values()):
+                yield self._open_session(lane)
+
+    def _give_up(self, failure: ErrorInfo) -> Iterator[Act]:
+        self._unusable = failure
+        yield Poison(failure.message)
+        for lane in list(self._lanes.values()):
+            yield self._fail(lane, failure)
+
+    def _open_session(self, lane: _Lane) -> Act:
+        folder = str(lane.turn.runs_in or lane.turn.cwd or "/")
+        return self._peer.ask(("session", lane.turn.id), "session/new", {"cwd": folder, "mcpServers": []})
+
+    def _go_on(self, lane: _Lane, step: Step, result: Mapping[str, Any]) -> Iterator[Act]:
+        if step == "prompt":
+            yield from self._ended(lane, result)
+            return
+        if step == "session":
+            lane.session = text(result.get("sessionId"))
+        if lane.unwanted:
+            yield self._fail(lane, _cancelled())
+        elif not lane.session:
+            words = f"{self._agent.name} opened a session without a name"
+            yield self._fail(lane, ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, words))
+        elif step == "session" and lane.turn.model is not None and self._agent.sets_model:
+            yield self._choose(lane, lane.turn.model, result)
+        else:
+            question = {"sessionId": lane.session, "prompt": [{"type": "text", "text": as_text(lane.turn.prompt)}]}
+            yield self._peer.ask(("prompt", lane.turn.id), "session/prompt", question)
+
+    def _choose(self, lane: _Lane, model: str, result: Mapping[str, Any]) -> Act:
+        """Ask for a model, in the way this agent offers: as an option of the session, or the older one."""
+        options = [mapping(option) for option in items(result.get("configOptions"))]
+        option = next((option for option in options if option.get("category") == "model"), None)
+        models = items(mapping(result.get("models")).get("availableModels"))
+        if option is not None:
+            where = {"sessionId": lane.session, "configId": option.get("id"), "value": model}
+            return self._peer.ask(("model", lane.turn.id), "session/set_config_option", where)
+        if models:
+            where = {"sessionId": lane.session, "modelId": model}
+            return self._peer.ask(("model", lane.turn.id), "session/set_model", where)
+        words = f"{self._agent.name} offers no choice of models"
+        return self._fail(lane, ErrorInfo.of(ErrorCode.BAD_REQUEST, words, next_step="leave out `model`"))
+
+    def _deny(self, asked: Asked) -> Iterator[Act]:
+        offered = [mapping(option) for option in items(asked.params.get("options"))]
+        refusal = next((option for kind in _DENIALS for option in offered if option.get("kind") == kind), None)
+        outcome = {"outcome": "selected", "optionId": refusal.get("optionId")} if refusal else {"outcome": "cancelled"}
+        yield self._peer.answer(asked, {"outcome": outcome})
+        if lane := self._lane_of(asked.params):
+            title = text(mapping(asked.params.get("toolCall")).get("title"))[:200] or "use a tool"
+            yield Emit(lane.turn.id, Notice(message=f"{self._agent.name} asked for permission and was denied: {title}"))
+
+    def _lane_of(self, params: Mapping[str, Any]) -> _Lane | None:
+        session = params.get("sessionId")
+        return next((lane for lane in self._lanes.values() if session and lane.session == session), None)
+
+    def _update(self, lane: _Lane, update: Mapping[str, Any]) -> Iterator[Act]:
+        content = text(mapping(update.get("content")).get("text"))
+        match update.get("sessionUpdate"):
+            case "agent_message_chunk" if content:
+                paragraph = "\n\n" if lane.earlier and not lane.said else ""
+                lane.said.append(content)
+                yield Emit(lane.turn.id, Text(text=paragraph + content))
+            case "agent_thought_chunk" if content:
+                yield Emit(lane.turn.id, Thought(text=content))
+            case "tool_call":
+                lane.earlier, lane.said = lane.answer, []
+                kind = text(update.get("kind")) or "tool"
+                title = text(update.get("title"))[:200]
+                yield Emit(lane.turn.id, Tool(name=kind, detail=title, reads_only=kind in _READING_KINDS))
+            case _:
+                pass
+
+    def _ended(self, lane: _Lane, result: Mapping[str, Any]) -> Iterator[Act]:
+        reason = text(result.get("stopReason"))
+        lane.usage, model = _usage(result)
+        lane.model = model or lane.model
+        failure = None if lane.unwanted else self._agent.flaw(reason, result, answered=bool(lane.answer.strip()))
+        if failure is not None:
+            yield self._fail(lane, failure)
+        elif reason == "cancelled":
+            yield self._fail(lane, _cancelled())
+        elif reason == "refusal":
+            words = f"{self._agent.name} refused to answer"
+            yield self._fail(lane, ErrorInfo.of(ErrorCode.REFUSED, words), "refused")
+        elif reason == "max_turn_requests" or not lane.answer.strip():
+            yield self._fail(lane, _unfinished(self._agent.name, reason))
+        else:
+            del self._lanes[lane.turn.id]
+            yield Done(
+                lane.turn.id,
+                Completed(
+                    text=lane.answer,
+                    finish_reason="max_tokens" if reason == "max_tokens" else "stop",
+                    model=lane.model,
+                    usage=lane.usage,
+                    billing=self._agent.billing,
+                ),
+            )
+
+    def _fail(self, lane: _Lane, failure: ErrorInfo, reason: FinishReason = "error") -> Act:
+        del self._lanes[lane.turn.id]
+        return Done(lane.turn.id, Failed(failure, model=lane.model, usage=lane.usage, finish_reason=reason))
+
+
+def as_text(prompt: str) -> str:
+    """The prompt, so that an agent does not take it for a command of its own."""
+    return _NOT_A_COMMAND + prompt if prompt.lstrip("\ufeff \t\r\n\v\f").startswith(_COMMAND_SIGNS) else prompt
+
+
+def _unfinished(name: str, reason: str) -> ErrorInfo:
+    match reason:
+        case "max_turn_requests":
+            return ErrorInfo.of(
+                ErrorCode.OUTPUT_LIMIT,
+                f"{name} stopped after too many rounds with its tools, or going in a circle",
+                next_step="ask for less at once",
+            )
+        case "max_tokens":
+            return ErrorInfo.of(ErrorCode.OUTPUT_LIMIT, f"{name} reached its limit of tokens before any answer")
+        case _:
+            return ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, f"{name} ended the turn without an answer")
+
+
+def _cancelled() -> ErrorInfo:
+    return ErrorInfo.of(ErrorCode.CANCELLED, "the turn was interrupted")
+
+
+def _usage(result: Mapping[str, Any]) -> tuple[Usage | None, str | None]:
+    """Tokens and model: from ``usage``, as the protocol drafts it, or from where Gemini's family puts it."""
+    drafted = mapping(result.get("usage"))
+    if drafted:
+        cached = whole(drafted.get("cachedReadTokens"))
+        tokens = whole(drafted.get("inputTokens")), whole(drafted.get("outputTokens"))
+        return Usage(input_tokens=tokens[0], cached_input_tokens=cached, output_tokens=tokens[1]), None
+    quota = mapping(mapping(result.get("_meta")).get("quota"))
+    counted = mapping(quota.get("token_count"))
+    used = [mapping(model) for model in items(quota.get("model_usage"))]
+    model = text(used[-1].get("model")) or None if used else None
+    if not counted:
+        return None, model
+    usage = Usage(input_tokens=whole(counted.get("input_tokens")), output_tokens=whole(counted.get("output_tokens")))
+    return usage, model

@@ -1,0 +1,103 @@
+"""From what gemini says of a failure to our codes and what to do next. Facts measured with 0.61.0 and 0.30.0."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from dragoman.adapters.acp.errors import code_of, retry_after
+from dragoman.adapters.classify import code_from_text
+from dragoman.adapters.json_lines import items, mapping, parse, text
+from dragoman.schemas import ErrorCode, ErrorInfo
+
+_LOG_IN = "run `gemini` and choose how to log in"
+_NEXT_STEPS: Mapping[ErrorCode, str] = {
+    ErrorCode.AUTH: _LOG_IN,
+    ErrorCode.QUOTA: "wait until the quota is renewed, name another `model`, or ask another provider",
+}
+_PRECISE: tuple[tuple[re.Pattern[str], ErrorCode], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), code)
+    for pattern, code in (
+        (r"exhausted your (daily )?quota|daily quota", ErrorCode.QUOTA),
+        (r"api key not valid|api_key_invalid|api key (is missing|expired)", ErrorCode.AUTH),
+        (r"fetch failed|\bterminated\b|incomplete json segment|socket hang up", ErrorCode.NETWORK),
+        (r"is not found for api version|model.{0,60}not found", ErrorCode.BAD_REQUEST),
+        (r"exceeds the maximum number of tokens|input token count", ErrorCode.CONTEXT_LENGTH),
+    )
+)
+_BY_EXIT = {
+    41: ErrorCode.AUTH,
+    42: ErrorCode.BAD_REQUEST,
+    44: ErrorCode.POLICY,
+    52: ErrorCode.INTERNAL,
+    53: ErrorCode.OUTPUT_LIMIT,
+    55: ErrorCode.POLICY,
+}
+_STATUSES = (400, 401, 403, 404, 408, 429, 499, 500, 502, 503, 504, 529)
+_SIGN_IN_PROMPT = "Please visit the following URL to authorize"
+_NOISE = re.compile(r"\[STARTUP\]|Ripgrep is not available|Loaded cached credentials|^\s*at ")
+
+
+def failure(number: int | None, said: str) -> ErrorInfo:
+    """The failure behind an HTTP status, which may be missing or wrong, and gemini's words."""
+    words = _message(said) or "gemini failed without saying why"
+    code = next((code for pattern, code in _PRECISE if pattern.search(words)), None) or code_of(number, words)
+    step = _NEXT_STEPS.get(code)
+    if code is ErrorCode.BAD_REQUEST and "not found" in words:
+        step = "name another `model`, such as flash or pro, or leave it out"
+    return ErrorInfo.of(code, words, next_step=step, retry_after_s=retry_after(words))
+
+
+def exited(code: int, stderr: str) -> ErrorInfo:
+    """The failure when it ended in mid-turn. 0 is no success: it ends so on a signal, too."""
+    lines = [line for line in stderr.splitlines() if not _NOISE.search(line)]
+    words = "\n".join(lines) or f"gemini ended in mid-turn (exit {code})"
+    if code in _BY_EXIT:
+        kind = _BY_EXIT[code]
+        return ErrorInfo.of(kind, words, next_step=_NEXT_STEPS.get(kind))
+    # Other codes are an HTTP status of which the operating system kept the last eight bits.
+    status = next((status for status in _STATUSES if status % 256 == code), None) if code > 1 else None
+    if status is not None:
+        return failure(status, words)
+    if code == 1:
+        kind = next((kind for pattern, kind in _PRECISE if pattern.search(words)), None)
+        return ErrorInfo.of(
+            kind := kind or code_from_text(words, ErrorCode.CRASHED), words, next_step=_NEXT_STEPS.get(kind)
+        )
+    return ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT if code == 0 else ErrorCode.CRASHED, words)
+
+
+def flaw(reason: str, result: Mapping[str, Any], *, answered: bool) -> ErrorInfo | None:
+    """What is wrong with a turn that ended as if all were well.
+
+    A stream that broke off ends the turn like a good one, but no model is said to have been used.
+    """
+    quota = mapping(mapping(result.get("_meta")).get("quota"))
+    if reason == "max_tokens" and not answered:
+        return ErrorInfo.of(ErrorCode.CONTEXT_LENGTH, "the prompt is longer than the model's context")
+    if reason != "end_turn" or (answered and (not quota or items(quota.get("model_usage")))):
+        return None
+    if answered:
+        return ErrorInfo.of(ErrorCode.NETWORK, "the answer broke off: its stream ended before its end")
+    words = "gemini ended the turn without an answer: it was empty, was blocked, or its stream broke off"
+    return ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, words, next_step="ask again, rephrase it, or name another `model`")
+
+
+def stray(line: str) -> ErrorInfo | None:
+    """Without a login it asks for one on the wire of the protocol, and would wait."""
+    if _SIGN_IN_PROMPT in line:
+        return ErrorInfo.of(
+            ErrorCode.AUTH, "nobody is logged in to gemini, or the login has expired", next_step=_LOG_IN
+        )
+    return None
+
+
+def _message(words: str) -> str:
+    """The message in an API's error, which gemini passes on as JSON, sometimes behind words of its own."""
+    start = words.find("{")
+    if start < 0:
+        return words
+    body = mapping(parse(words[start:].rstrip("]. \n").encode("utf-8", "replace")).get("error"))
+    message = text(body.get("message"))
+    return f"{message} ({body['status']})" if message and isinstance(body.get("status"), str) else message or words

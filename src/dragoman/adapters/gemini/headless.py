@@ -1,0 +1,128 @@
+"""The dialogue with versions before ``--acp``: the prompt on stdin, ``stream-json`` into a file.
+
+A pipe loses the end of the output, with exit code 0; a file does not. The prompt is taken for text once each ``@`` is
+escaped and nothing at its start looks like a command; the backslash of the escape stays in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from dragoman.adapters.acp.dialogue import as_text
+from dragoman.adapters.base import (
+    Act,
+    Close,
+    Completed,
+    Done,
+    Emit,
+    Exit,
+    Failed,
+    Ready,
+    Stream,
+    Turn,
+    TurnId,
+    Write,
+)
+from dragoman.adapters.gemini import errors
+from dragoman.adapters.json_lines import mapping, parse, text, whole
+from dragoman.schemas import Billing, ErrorCode, ErrorInfo, FinishReason, Retrying, Text, Tool, Usage
+
+_AT = re.compile(r"(?<!\\)@")
+_RETRY = re.compile(r"Attempt (\d+) failed with status (\d{3})\. Retrying")
+_STDERR_LINES = 20
+
+
+class HeadlessDialogue:
+    """See the module."""
+
+    def __init__(self, billing: Billing | None = None) -> None:
+        self._billing: Billing | None = billing
+        self._turn: Turn | None = None
+        self._model: str | None = None
+        self._said: list[str] = []
+        self._earlier = ""
+        self._warning = ""
+        self._stderr: list[str] = []
+
+    def start(self) -> Iterable[Act]:
+        """It waits for the prompt."""
+        yield Ready()
+
+    def begin(self, turn: Turn) -> Iterable[Act]:
+        """The prompt is all of stdin."""
+        self._turn, self._model = turn, turn.model
+        yield Write(_AT.sub(r"\\@", as_text(turn.prompt)).encode())
+        yield Close()
+
+    def receive(self, stream: Stream, frames: Sequence[bytes]) -> Iterable[Act]:
+        """Events on stdout; retries and what explains a failure before the first event on stderr."""
+        for frame in frames:
+            if self._turn is None:
+                return
+            if stream is Stream.STDERR:
+                yield from self._stderr_line(self._turn.id, frame.decode("utf-8", "replace"))
+            else:
+                yield from self._event(self._turn.id, parse(frame))
+
+    def interrupt(self, turn: TurnId) -> Iterable[Act] | None:
+        """There is no way but a signal."""
+        return None
+
+    def closed(self, end: Exit) -> Iterable[Act]:
+        """It ended without a result, which is no success whatever its exit code."""
+        if self._turn is not None:
+            yield self._fail(errors.exited(end.code, "\n".join(self._stderr)))
+
+    def _stderr_line(self, turn: TurnId, line: str) -> Iterator[Act]:
+        self._stderr = [*self._stderr, line][-_STDERR_LINES:]
+        if retry := _RETRY.search(line):
+            # Its own retries cannot be switched off and take up to minutes; the first failure is the cause.
+            yield Emit(turn, Retrying(attempt=int(retry[1]), cause=f"HTTP {retry[2]}"))
+            yield self._fail(errors.failure(int(retry[2]), line[retry.end() :].lstrip(". ") or line))
+
+    def _event(self, turn: TurnId, event: Mapping[str, Any]) -> Iterator[Act]:
+        match event.get("type"):
+            case "message" if event.get("role") == "assistant":
+                if content := text(event.get("content")):
+                    paragraph = "\n\n" if self._earlier and not self._said else ""
+                    self._said.append(content)
+                    yield Emit(turn, Text(text=paragraph + content))
+            case "tool_use":
+                self._earlier, self._said = self._answer(), []
+                yield Emit(turn, Tool(name=text(event.get("tool_name")) or "tool"))
+            case "error":
+                self._warning = text(event.get("message"))
+            case "result":
+                yield self._result(turn, event)
+            case _:
+                pass
+
+    def _result(self, turn: TurnId, event: Mapping[str, Any]) -> Act:
+        stats = mapping(event.get("stats"))
+        usage = Usage(
+            input_tokens=whole(stats.get("input_tokens")),
+            cached_input_tokens=whole(stats.get("cached")),
+            output_tokens=whole(stats.get("output_tokens")),
+        )
+        models = mapping(stats.get("models"))
+        self._model = next((text(name) for name in models), None) or self._model
+        answer = self._answer()
+        if event.get("status") != "success":
+            words = text(mapping(event.get("error")).get("message")) or self._warning
+            return self._fail(errors.failure(None, words.removeprefix("[API Error: ").removesuffix("]")), usage)
+        if not answer.strip():
+            words = self._warning or "gemini ended without an answer: it was empty, or was blocked"
+            return self._fail(ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, words), usage)
+        self._turn = None
+        return Done(turn, Completed(text=answer, model=self._model, usage=usage, billing=self._billing))
+
+    def _answer(self) -> str:
+        said = "".join(self._said)
+        return said if said.strip() else self._earlier
+
+    def _fail(self, failure: ErrorInfo, usage: Usage | None = None) -> Act:
+        turn, self._turn = self._turn.id if self._turn else "", None
+        reason: FinishReason = "max_tokens" if failure.code is ErrorCode.OUTPUT_LIMIT else "error"
+        return Done(turn, Failed(failure, model=self._model, usage=usage, finish_reason=reason))

@@ -1,0 +1,52 @@
+"""What a launch needs on disk, and what the user's files decide about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from dragoman.adapters.base import Launch, PrivatePath, UserSetting
+from dragoman.processes import PrivateFolder
+
+SETTINGS_BYTES = 256 * 1024
+
+
+def lay_out(launch: Launch, folder: PrivateFolder, variables: Mapping[str, str]) -> Mapping[str, str]:
+    """Fill the private folder as the launch says; the launch's own variables, spelled out.
+
+    Raises:
+        OSError: something could not be written: without it the child could do more than it may.
+    """
+    for name, content in launch.files.items():
+        if isinstance(content, bytes):
+            folder.write(name, content)
+        elif (found := next(_existing(content.paths, content.below, variables), None)) is not None:
+            folder.link(name, found)
+        elif content.otherwise is not None:
+            folder.write(name, content.otherwise)
+    return {
+        name: str(folder.folder(value.name)) if isinstance(value, PrivatePath) else value
+        for name, value in launch.env.items()
+    }
+
+
+def read_settings(wanted: Mapping[str, UserSetting], variables: Mapping[str, str]) -> Mapping[str, str]:
+    """What the user has chosen, of what is wanted. A file that is missing or cannot be read tells nothing."""
+    chosen: dict[str, str] = {}
+    for name, setting in wanted.items():
+        for file in _existing((setting.path,), setting.below, variables):
+            try:
+                with file.open("rb") as opened:
+                    text = opened.read(SETTINGS_BYTES).decode("utf-8", "replace")
+            except OSError:
+                continue
+            if found := re.search(setting.pattern, text):
+                chosen[name] = found[1]
+    return chosen
+
+
+def _existing(paths: Sequence[str], below: Sequence[str], variables: Mapping[str, str]) -> Iterator[Path]:
+    home = next((variables[name] for name in below if variables.get(name)), None)
+    if home is not None:
+        yield from (file for path in paths if (file := Path(home, path)).is_file())
