@@ -78,6 +78,20 @@ async def test_its_own_retries_do_not_move_idle_and_are_told(tmp_path: Path) -> 
         assert "HTTP 529" in reply.error.message
 
 
+async def test_a_retry_that_was_overcome_is_not_blamed(tmp_path: Path) -> None:
+    spawner = FakeSpawner()
+    async with engine(tmp_path, spawner) as running:
+        call = running.submit(request(idle=100))
+        process = await spawner.process()
+        process.feed(line(retrying={"attempt": 1, "cause": "HTTP 529"}))
+        await anyio.wait_all_tasks_blocked()
+        process.feed(line(text="part"))
+        reply = await call.outcome()
+        assert fired(reply) == "idle"
+        assert reply.error is not None
+        assert "529" not in reply.error.message
+
+
 @pytest.mark.parametrize("clock", ["attempt", "call"])
 async def test_an_endless_drip_ends_with_the_attempt_and_with_the_call(tmp_path: Path, clock: str) -> None:
     spawner = FakeSpawner()

@@ -10,7 +10,7 @@ import anyio
 import pytest
 import trio.testing
 
-from dragoman.adapters.base import FLUSH_S, Adapter, Completed, Installed, Launch, Plan, StopStep, Turn
+from dragoman.adapters.base import FLUSH_S, Adapter, Completed, Failed, Installed, Launch, Plan, StopStep, Turn
 from dragoman.adapters.claude import ClaudeAdapter
 from dragoman.adapters.codex import CodexAdapter
 from dragoman.adapters.llm import adapter as llm
@@ -216,20 +216,41 @@ async def test_once_it_is_being_stopped_a_late_answer_and_an_exit_code_of_0_chan
 
 
 @pytest.mark.parametrize("raw", [False, True])
-async def test_an_output_that_was_closed_without_an_end_is_a_crash_whatever_the_stop_makes_of_it(
-    tmp_path: Path, raw: bool
-) -> None:
-    spawner = FakeSpawner(lambda: FakeProcess(term_code=0))
+async def test_an_output_that_was_closed_without_an_end_is_a_crash_and_known_at_once(tmp_path: Path, raw: bool) -> None:
+    spawner = FakeSpawner(lambda: FakeProcess(ignores=DEAF))
     async with engine(tmp_path, spawner, FakeAdapter(raw=raw)) as running:
         call = running.submit(request())
         process = await spawner.process()
         process.feed(b"part" if raw else line(text="part"))
         process.close_output()
         reply, elapsed = await timed(call)
-        assert (await stopped(process))[1:] == [(0.5, "SIGTERM"), (0.5, "exit"), (0.5, "close")]
-    assert (elapsed, reply.text) == (0.5, "part")
-    assert reply.error is not None
-    assert reply.error.code is ErrorCode.CRASHED
+        assert (elapsed, reply.text) == (0.5, "part")
+        assert reply.error is not None
+        assert reply.error.code is ErrorCode.CRASHED
+        log = await stopped(process)
+    assert log[1:] == [(0.5, "SIGTERM"), (5.5, "SIGKILL"), (5.5, "exit"), (5.5, "close")]
+
+
+@pytest.mark.parametrize("raw", [False, True])
+async def test_a_turn_of_a_host_that_is_stopped_is_settled_whatever_the_child_makes_of_it(raw: bool) -> None:
+    process = Repenting()
+    adapter = FakeAdapter(raw=raw)
+    turn = Turn("1", "hi")
+    plan = adapter.plan(turn, Installed(Path("/x")))
+    host = DialogueHost(process, adapter.dialogue(plan), plan.channel, line_bytes=1000, stderr_bytes=1000, grace_s=5)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(host.serve)
+        tasks.start_soon(_stop_later, host)
+        outcome = await host.turn(turn, Nobody())
+        assert isinstance(outcome, Failed)
+        assert outcome.error.code is ErrorCode.CRASHED
+        await host.gone.wait()
+    assert process.exit_code == 0
+
+
+async def _stop_later(host: DialogueHost) -> None:
+    await anyio.sleep(1)
+    host.stop(finished=False)
 
 
 async def test_a_caller_who_is_cancelled_cannot_skip_the_stop(tmp_path: Path) -> None:

@@ -151,6 +151,9 @@ class DialogueHost:
             return
         self._finished = finished
         self._is_stopping = True
+        for open_turn in self._turns.values():
+            # They stay open, to be interrupted, but what becomes of them is known.
+            _settle(open_turn, _crashed("it was stopped"))
         if self._tasks is not None:
             self._tasks.start_soon(self._stop_steps)
 
@@ -232,10 +235,9 @@ class DialogueHost:
         if self._drained == len(Stream):
             self._all_drained.set()
         if is_stdout and not await self._exits_within(STAY_S) and not self._is_stopping:
-            # Nothing can come any more, yet it stays: whoever waits for an answer waits in vain. What it makes of
-            # being stopped, such as an exit code 0, is no answer.
-            for turn_id in list(self._turns):
-                self._end(turn_id, _crashed("it closed its output without an answer, and stayed"))
+            # Nothing can come any more, yet it stays: whoever waits for an answer waits in vain.
+            for open_turn in self._turns.values():
+                _settle(open_turn, _crashed("it closed its output without an answer, and stayed"))
             self.stop(finished=False)
 
     def _receive(self, stream: Stream, frames: Sequence[bytes]) -> None:
@@ -282,7 +284,7 @@ class DialogueHost:
 
     def _end_all(self, code: int | None) -> None:
         """The child is gone: whatever turn is open ends, with what the dialogue makes of it."""
-        if self._is_stopping or code is None:
+        if code is None:
             for turn_id in list(self._turns):
                 self._end(turn_id, _crashed("it was stopped"))
             return
@@ -301,12 +303,18 @@ class DialogueHost:
 
     def _end(self, turn_id: TurnId, outcome: Outcome) -> None:
         if open_turn := self._turns.pop(turn_id, None):
-            open_turn.outcome = outcome
-            open_turn.done.set()
+            _settle(open_turn, outcome)
 
     def _post(self, data: bytes | None) -> None:
         with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
             self._outbox_send.send_nowait(data)
+
+
+def _settle(open_turn: _Open, outcome: Outcome) -> None:
+    if open_turn.outcome is None:
+        open_turn.outcome = outcome
+        open_turn.listener = None
+        open_turn.done.set()
 
 
 def _merged(acts: Sequence[Act]) -> Iterable[Act]:
