@@ -227,6 +227,7 @@ async def test_an_output_that_was_closed_without_an_end_is_a_crash_and_known_at_
         assert (elapsed, reply.text) == (0.5, "part")
         assert reply.error is not None
         assert reply.error.code is ErrorCode.CRASHED
+        assert "closed its output" in reply.error.message
         log = await stopped(process)
     assert log[1:] == [(0.5, "SIGTERM"), (5.5, "SIGKILL"), (5.5, "exit"), (5.5, "close")]
 

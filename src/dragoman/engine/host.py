@@ -258,7 +258,9 @@ class DialogueHost:
         except Exception as error:  # noqa: BLE001 - whatever a stranger's adapter raises
             logger.opt(exception=error).error("an adapter's dialogue raised {}", type(error).__name__)
             failed = Failed(ErrorInfo.of(ErrorCode.INTERNAL, f"the adapter raised {error!r}", effects="possible"))
-            acts = [Done(turn_id, failed) for turn_id in self._turns]
+            acts = list[Act]()
+            for open_turn in self._turns.values():
+                _settle(open_turn, failed)
             self.stop(finished=False)
         events = [act.event for act in acts if isinstance(act, Emit)]
         retrying = any(isinstance(event, Retrying) for event in events)
