@@ -7,7 +7,7 @@ import sys
 
 from dragoman.cli import output
 from dragoman.cli.common import Common, Transport
-from dragoman.cli.exits import OK, USAGE
+from dragoman.cli.exits import FAILURE, USAGE
 
 WAITING = (
     "dragoman serves MCP over stdin and stdout and waits for a client; Ctrl-C ends it. Clients start it by themselves "
@@ -16,23 +16,26 @@ WAITING = (
 
 
 def serve(common: Common, transport: Transport) -> int:
-    """Serve until the client leaves."""
+    """Serve until the client leaves, or over HTTP until a signal to stop comes."""
     # Thousands of model classes are built now and none of them is garbage; looking for some costs a tenth of the start.
     gc.disable()
     try:
         loaded = common.load(transport.overrides())
-        chosen = loaded.configuration.server.transport
-        if chosen != "stdio":
-            output.complain(f"the transport {chosen!r} is not available yet")
-            output.suggest("leave out --transport, or say --transport stdio")
-            return USAGE
         common.warn(loaded)
-        if sys.stdin.isatty():
+        if loaded.configuration.server.transport == "stdio" and sys.stdin.isatty():
             output.remark(WAITING)
-        from dragoman.server import run
+        from dragoman.server import HostRefusedError, ListenError, run
 
         gc.freeze()
     finally:
         gc.enable()
-    run(loaded.configuration)
-    return OK
+    try:
+        return run(loaded.configuration, ready=_tell)
+    except ListenError as error:
+        output.complain(str(error))
+        output.suggest(error.next_step)
+        return USAGE if isinstance(error, HostRefusedError) else FAILURE
+
+
+def _tell(url: str) -> None:
+    output.remark(f"dragoman serves MCP at {url}; Ctrl-C ends it")

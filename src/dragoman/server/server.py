@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, redirect_stdout
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -19,6 +18,7 @@ from dragoman import __version__
 from dragoman.engine import Call, Engine, Jobs
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, LLMRequest, LLMResponse, error_from
 from dragoman.server.arguments import check, wrong
+from dragoman.server.departures import Departure, departure_of, stream
 from dragoman.server.progress import narrate
 from dragoman.server.results import error_result, jobs_result, providers_result, reply_result
 from dragoman.server.tools import ASK, INSTRUCTIONS, JOB, PROVIDERS, ask_tool, job_tool, providers_tool
@@ -27,14 +27,22 @@ PROMPT_SHOWN = 80
 """How many characters of its prompt tell one job from another."""
 
 
-class DragomanServer(MCPServer[None]):
+Lifespan = Callable[[MCPServer[Departure | None]], AbstractAsyncContextManager[Departure | None]]
+RequestContext = Context[Departure | None, Any]
+
+
+@asynccontextmanager
+async def _connection(_: MCPServer[Departure | None]) -> AsyncGenerator[Departure | None]:
+    yield stream.get()
+
+
+class DragomanServer(MCPServer[Departure | None]):
     """Tools are told and called here and not through the SDK's registry, which drops unknown arguments silently.
 
-    The engine is the caller's: open it around the server, since a lifespan ends with its connection on stdio. When one
-    ends, `disconnected` is called.
+    The engine is the caller's: open it around the server, since a lifespan ends with its connection on stdio and SSE.
     """
 
-    def __init__(self, engine: Engine, disconnected: Callable[[], None] | None = None) -> None:
+    def __init__(self, engine: Engine, lifespan: Lifespan = _connection) -> None:
         # No subscriptions: the list of tools is looked up whenever a client asks, and no change of it is announced.
         super().__init__(
             "dragoman",
@@ -43,7 +51,7 @@ class DragomanServer(MCPServer[None]):
             instructions=INSTRUCTIONS,
             log_level="WARNING",
             subscriptions=False,
-            lifespan=_connection(disconnected),
+            lifespan=lifespan,
         )
         self._engine = engine
         self._max_wait_s = engine.configuration.server.max_wait_s
@@ -56,7 +64,7 @@ class DragomanServer(MCPServer[None]):
         return [*asks, job_tool(self._max_wait_s), providers_tool()]
 
     async def call_tool(
-        self, name: str, arguments: dict[str, Any], context: Context[None, Any] | None = None
+        self, name: str, arguments: dict[str, Any], context: RequestContext | None = None
     ) -> CallToolResult:
         """Do what a tool does. A failure is a result too, so that the model that called can read it."""
         try:
@@ -69,25 +77,30 @@ class DragomanServer(MCPServer[None]):
         except LLMError as error:
             return error_result(error.info)
 
-    async def _ask(self, name: str, arguments: Mapping[str, Any], context: Context[None, Any] | None) -> CallToolResult:
+    async def _ask(self, name: str, arguments: Mapping[str, Any], context: RequestContext | None) -> CallToolResult:
         provider = name.removeprefix(ASK)
         adapter = self._engine.providers.adapters.get(provider)
         if adapter is None or provider == name:
             raise await self._unknown(name)
         given = check(name, arguments, ask_tool(adapter.profile, None).input_schema)
         call = self._engine.submit(_request(provider, given), face="mcp")
+        departure = departure_of(context)
         try:
-            reply = await self._wait(call, given.get("max_wait_s", self._max_wait_s), context)
+            reply = await self._wait(call, given.get("max_wait_s", self._max_wait_s), context, departure)
         except BaseException:
-            # The client cancelled the request or went away, and nobody was told of a job.
-            call.cancel()
+            # The client cancelled the request, or went away in a way that cancels it, and nobody was told of a job.
+            if departure is None or not departure.cancelled:
+                call.cancel()
             raise
+        finally:
+            if departure is not None and departure.gone.is_set():
+                self._jobs.add(call)
         if reply is not None:
             return reply_result(reply)
         self._jobs.add(call)
         return reply_result(_running(call))
 
-    async def _job(self, given: Mapping[str, Any], context: Context[None, Any] | None) -> CallToolResult:
+    async def _job(self, given: Mapping[str, Any], context: RequestContext | None) -> CallToolResult:
         if given["action"] == "list":
             return jobs_result([_listed(call) for call in self._jobs.all()])
         call = self._called(given.get("job_id"))
@@ -101,16 +114,27 @@ class DragomanServer(MCPServer[None]):
         return reply_result(_running(call) if reply is None else reply.model_copy(update={"job_id": call.id}))
 
     async def _wait(
-        self, call: Call, max_wait_s: float | None, context: Context[None, Any] | None
+        self,
+        call: Call,
+        max_wait_s: float | None,
+        context: RequestContext | None,
+        departure: Departure | None = None,
     ) -> LLMResponse | None:
         """The reply, or None when it is not there in time. Tells the client what happens meanwhile."""
         with anyio.move_on_after(max_wait_s):
             async with anyio.create_task_group() as telling:
                 if context is not None:
                     telling.start_soon(narrate, call, context.report_progress)
+                if departure is not None:
+                    telling.start_soon(self._keep, call, departure)
                 await call.outcome()
                 telling.cancel_scope.cancel()
         return call.reply
+
+    async def _keep(self, call: Call, departure: Departure) -> None:
+        """Make a job of a call whose client goes away. It may still cancel the request, over another connection."""
+        await departure.gone.wait()
+        self._jobs.add(call)
 
     def _called(self, job_id: str | None) -> Call:
         if job_id is None:
@@ -175,20 +199,3 @@ def _listed(call: Call) -> dict[str, Any]:
         "age_s": round(time.monotonic() - call.created, 1),
         "prompt": prompt if len(prompt) <= PROMPT_SHOWN else f"{prompt[:PROMPT_SHOWN]}…",
     }
-
-
-def _connection(
-    disconnected: Callable[[], None] | None,
-) -> Callable[[MCPServer[None]], AbstractAsyncContextManager[None]]:
-    @asynccontextmanager
-    async def lifespan(_: MCPServer[None]) -> AsyncGenerator[None]:
-        try:
-            # The SDK points fd 1 at stderr while it serves, but what print() leaves in a buffer would reach the wire
-            # when the process ends.
-            with redirect_stdout(sys.stderr):
-                yield
-        finally:
-            if disconnected is not None:
-                disconnected()
-
-    return lifespan
