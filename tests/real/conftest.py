@@ -32,6 +32,16 @@ def codex_native_cli() -> Path:
 
 
 @pytest.fixture(scope="session")
+def gemini_cli() -> Path:
+    return required(toolchain.gemini)
+
+
+@pytest.fixture(scope="session")
+def old_gemini_cli() -> Path:
+    return required(toolchain.old_gemini)
+
+
+@pytest.fixture(scope="session")
 def llm_cli() -> Path:
     return required(toolchain.llm)
 
@@ -49,7 +59,7 @@ async def model_api() -> AsyncGenerator[ModelAPI]:
         yield api
 
 
-@pytest.fixture(params=["claude", "codex", "llm"])
+@pytest.fixture(params=["claude", "codex", "gemini", "llm"])
 def provider(request: pytest.FixtureRequest, hermetic_home: Path) -> Real:
     """Each provider in turn."""
     return real(request.param, hermetic_home, request.getfixturevalue(f"{request.param}_cli"))

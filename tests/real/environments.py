@@ -76,6 +76,15 @@ def llm_env(home: Path, api_url: str, llm: Path, *, key: str | None = DUMMY_KEY)
     return {**base_env(home, llm), "LLM_USER_PATH": str(folder), "LLM_MODEL": LLM_MODEL}
 
 
+def gemini_env(home: Path, api_url: str, gemini: Path, *, key: str | None = DUMMY_KEY) -> dict[str, str]:
+    """For ``gemini``, and its ``.gemini`` on disk: with a stored key, or (``key=None``) not logged in."""
+    folder = home / ".gemini"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "settings.json").write_text('{"security": {"auth": {"selectedType": "gemini-api-key"}}}', "utf-8")
+    (folder / ".env").write_text(f"GEMINI_API_KEY={key}\n" if key else "", "utf-8")
+    return {**base_env(home, gemini, toolchain.node()), "GOOGLE_GEMINI_BASE_URL": api_url}
+
+
 def _codex_config(api_url: str) -> str:
     return f"""\
 openai_base_url = "{api_url}/v1"

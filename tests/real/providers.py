@@ -11,7 +11,7 @@ import anyio
 
 from dragoman.config import Configuration
 from dragoman.engine import Engine
-from tests.real.environments import claude_env, codex_env, llm_env
+from tests.real.environments import claude_env, codex_env, gemini_env, llm_env
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ def real(name: str, home: Path, program: Path) -> Real:
     environments: dict[str, Callable[[str], Mapping[str, str]]] = {
         "claude": lambda url: claude_env(home, url, program, subscription=True),
         "codex": lambda url: codex_env(home, url, program),
+        "gemini": lambda url: gemini_env(home, url, program),
         "llm": lambda url: llm_env(home, url, program),
     }
     return Real(name, home, environments[name])

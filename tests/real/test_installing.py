@@ -11,7 +11,9 @@ import pytest
 from tests.real import toolchain
 from tests.real.required import required
 
-CLAUDE, CODEX, NODE = (toolchain.pinned(name) for name in ("@anthropic-ai/claude-code", "@openai/codex", "node"))
+CLAUDE, CODEX, GEMINI, NODE = map(
+    toolchain.pinned, ("@anthropic-ai/claude-code", "@openai/codex", "@google/gemini-cli", "node")
+)
 
 # What an install leaves behind, as far as the toolchain looks at it. Runs in the folder that is to be filled.
 FAKE_NPM = """\
@@ -20,6 +22,7 @@ echo run >> "$INSTALLS"
 put() {{ mkdir -p "$(dirname "$1")"; printf '#!/bin/sh\\necho "%s"\\n' "$2" > "$1"; chmod +x "$1"; }}
 put node_modules/.bin/claude "{claude} (Claude Code)"
 put node_modules/@openai/codex-some-machine/vendor/some-triple/bin/codex "codex-cli {codex}"
+put node_modules/.bin/gemini "{gemini}"
 put node_modules/node/bin/node "v{node}"
 mkdir -p node_modules/@anthropic-ai/claude-code
 """
@@ -46,7 +49,7 @@ class Machine:
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Machine]:
     """A machine with a working npm and an old node, and an empty cache."""
     made = Machine(tmp_path)
-    made.has("npm", FAKE_NPM.format(claude=CLAUDE, codex=CODEX, node=NODE))
+    made.has("npm", FAKE_NPM.format(claude=CLAUDE, codex=CODEX, gemini=GEMINI, node=NODE))
     made.has("node", '#!/bin/sh\n[ "$1" = --version ] && echo v20.1.0\nexit 0\n')
     monkeypatch.setenv("PATH", f"{made.programs}:/usr/bin:/bin")
     monkeypatch.setenv("INSTALLS", str(made.installs))
@@ -83,7 +86,7 @@ def test_what_a_killed_install_left_is_swept_away(machine: Machine) -> None:
 
 
 def test_a_wrong_version_is_not_taken_into_the_cache(machine: Machine) -> None:
-    machine.has("npm", FAKE_NPM.format(claude="2.1.197", codex=CODEX, node=NODE))
+    machine.has("npm", FAKE_NPM.format(claude="2.1.197", codex=CODEX, gemini=GEMINI, node=NODE))
     for _ in range(2):
         with pytest.raises(RuntimeError, match=r"2\.1\.197 .* expected"):
             toolchain.claude()

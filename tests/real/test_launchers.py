@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -25,7 +24,7 @@ KNOWN_WITHIN_S = 20
 
 def running(home: Path) -> list[str]:
     """The programs that run with this home."""
-    return [os.readlink(f"/proc/{pid}/exe") for pid in processes_of(home)]
+    return [str(Path(f"/proc/{pid}/exe").readlink()) for pid in processes_of(home)]
 
 
 async def test_codex_runs_as_its_own_program_and_without_node(

@@ -15,12 +15,13 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 _PACKAGE = Path(__file__).with_name("package.json")
+_OLD_PACKAGE = Path(__file__).with_name("old") / "package.json"
 _CACHE = Path(__file__).parents[2] / ".cache" / "real-clis"
 _NODE_NEEDED = (22, 19)
 _INSTALL_LIMIT = 900.0
@@ -58,8 +59,26 @@ def codex_native() -> Path:
     return _native_codex(_installed())
 
 
+def gemini() -> Path:
+    """The pinned ``gemini``, a script that needs :func:`node` as ``node`` on the path.
+
+    Raises:
+        UnavailableError: it cannot be installed here.
+    """
+    return _installed() / "node_modules" / ".bin" / "gemini"
+
+
+def old_gemini() -> Path:
+    """A ``gemini`` from before ACP; half a gigabyte, so it is only for the long runs.
+
+    Raises:
+        UnavailableError: it cannot be installed here.
+    """
+    return _cached(_OLD_PACKAGE, _install_old) / "node_modules" / ".bin" / "gemini"
+
+
 def node() -> Path:
-    """The machine's Node when it is new enough for both CLIs, else the pinned one.
+    """The machine's Node when it is new enough for all CLIs, else the pinned one.
 
     Raises:
         UnavailableError: it cannot be installed here.
@@ -94,16 +113,20 @@ def forget() -> None:
 
 @cache
 def _installed() -> Path:
-    home = _CACHE / _fingerprint()
+    return _cached(_PACKAGE, _install)
+
+
+def _cached(package: Path, install: Callable[[Path], None]) -> Path:
+    home = _CACHE / _fingerprint(package)
     with _lock(home.with_suffix(".lock")):
         if not home.exists():
-            _install(home)
+            install(home)
     return home
 
 
-def _fingerprint() -> str:
+def _fingerprint(package: Path) -> str:
     machine = f"{platform.system()} {platform.machine()} {platform.libc_ver()[0]}"
-    return hashlib.sha256(_PACKAGE.read_bytes() + machine.encode()).hexdigest()[:16]
+    return hashlib.sha256(package.read_bytes() + machine.encode()).hexdigest()[:16]
 
 
 @contextmanager
@@ -116,21 +139,32 @@ def _lock(path: Path) -> Generator[None]:
 
 def _install(home: Path) -> None:
     """Install beside ``home``, check what came, and only then give it its name: a run that is killed leaves no half."""
-    npm, machine_node = shutil.which("npm"), shutil.which("node")
-    if npm is None or machine_node is None:
-        raise UnavailableError("the real claude and codex come from npm, which is not on the PATH; install Node.js")
-    partial = home.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    shutil.copy(_PACKAGE, partial)
+    partial, machine_node = _packages(home, _PACKAGE)
     modules = partial / "node_modules"
-    lenient = ("--ignore-scripts", "--include=optional", "--engine-strict=false")  # against a user's npm settings
-    quiet = ("--no-package-lock", "--no-audit", "--no-fund")
-    _run_installer([npm, "install", *lenient, *quiet], partial)
     _run_installer([machine_node, "install.cjs"], modules / "@anthropic-ai" / "claude-code")
     _run_installer([machine_node, "installArchSpecificPackage.js"], modules / "node")
     _check(partial)
     partial.rename(home)
+
+
+def _install_old(home: Path) -> None:
+    partial, _ = _packages(home, _OLD_PACKAGE)
+    partial.rename(home)
+
+
+def _packages(home: Path, package: Path) -> tuple[Path, str]:
+    """The packages, in a folder beside ``home``, and the machine's Node."""
+    npm, machine_node = shutil.which("npm"), shutil.which("node")
+    if npm is None or machine_node is None:
+        raise UnavailableError("the real CLIs come from npm, which is not on the PATH; install Node.js")
+    partial = home.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    shutil.copy(package, partial)
+    lenient = ("--ignore-scripts", "--include=optional", "--engine-strict=false")  # against a user's npm settings
+    quiet = ("--no-package-lock", "--no-audit", "--no-fund")
+    _run_installer([npm, "install", *lenient, *quiet], partial)
+    return partial, machine_node
 
 
 def _run_installer(argv: list[str], folder: Path) -> None:
@@ -159,6 +193,7 @@ def _check(home: Path) -> None:
         home / "node_modules" / ".bin" / "claude": pinned("@anthropic-ai/claude-code"),
         _native_codex(home): pinned("@openai/codex"),
         _pinned_node(home): pinned("node"),
+        home / "node_modules" / ".bin" / "gemini": pinned("@google/gemini-cli"),
     }
     for program, version in expected.items():
         told = _version_text(program, home)
@@ -183,7 +218,7 @@ def _node_version(program: Path) -> tuple[int, ...]:
 def _version_text(program: Path, home: Path) -> str:
     done = subprocess.run(
         [program, "--version"],
-        env={"HOME": str(home), "PATH": os.defpath},
+        env={"HOME": str(home), "PATH": f"{home}/node_modules/node/bin:{os.defpath}"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=_VERSION_LIMIT,
@@ -193,5 +228,5 @@ def _version_text(program: Path, home: Path) -> str:
 
 
 if __name__ == "__main__":
-    for each in (claude, codex, codex_native, node, llm):
+    for each in (claude, codex, codex_native, gemini, node, llm):
         print(each())
