@@ -1,20 +1,27 @@
-"""A server over an engine whose only provider is scripted, and a client of each era."""
+"""A server over an engine whose only provider is scripted, and a client of each era over each transport."""
 
+import pickle
+import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
+from mcp import StdioServerParameters
 from mcp.client import Client
+from mcp.client.sse import sse_client
 
 from dragoman.adapters.base import Adapter
 from dragoman.config import Configuration
-from dragoman.engine import Engine
-from dragoman.server import DragomanServer
+from dragoman.server.http import serve
+from dragoman.server.listening import listen
 from dragoman.testing import FakeAdapter, FakeCli
+from tests.server.scripted import Made
 
 WHEN_IT_MATTERS = 20
+ROOT = Path(__file__).parents[2]
 
 Connect = Callable[..., AbstractAsyncContextManager[Client]]
 
@@ -22,6 +29,11 @@ Connect = Callable[..., AbstractAsyncContextManager[Client]]
 @pytest.fixture(params=["auto", "legacy"])
 def mode(request: pytest.FixtureRequest) -> str:
     """2026-07-28 without a handshake, and the handshake that came before."""
+    return request.param
+
+
+@pytest.fixture(params=["stdio", "sse", "streamable-http"])
+def transport(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
@@ -34,18 +46,61 @@ def cli(tmp_path: Path) -> FakeCli:
 
 
 @pytest.fixture
-def connect(tmp_path: Path, mode: str) -> Connect:
+def connect(tmp_path: Path, mode: str, transport: str) -> Connect:
     @asynccontextmanager
     async def open_client(*adapters: Adapter, **configuration: object) -> AsyncGenerator[Client]:
-        engine = Engine(
-            Configuration.model_validate(configuration),
-            adapters={adapter.profile.name: adapter for adapter in adapters or (FakeAdapter(),)},
-            environ={"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "HOME": str(tmp_path)},
-            folder=tmp_path,
-            store_file=tmp_path / "store.sqlite3",
-        )
+        made = make(tmp_path, transport, *adapters, **configuration)
         with anyio.fail_after(WHEN_IT_MATTERS):
-            async with engine, Client(DragomanServer(engine), mode=mode) as client:
+            async with reached(made) as target, Client(target, mode=mode) as client:
                 yield client
 
     return open_client
+
+
+def make(folder: Path, transport: str, *adapters: Adapter, **configuration: Any) -> Made:  # noqa: ANN401 - any keys
+    """An engine with these adapters, or a fake one."""
+    server = {"transport": transport, "port": 0} | configuration.pop("server", {})
+    return Made(
+        Configuration.model_validate({"server": server, **configuration}),
+        {adapter.profile.name: adapter for adapter in adapters or (FakeAdapter(),)},
+        folder,
+    )
+
+
+@asynccontextmanager
+async def reached(made: Made) -> AsyncGenerator[Any]:
+    """The target of a `Client`: a process to start, or a server in this one that listens."""
+    match made.configuration.server.transport:
+        case "stdio":
+            file = made.folder / "made"
+            file.write_bytes(pickle.dumps(made))
+            yield StdioServerParameters(
+                command=sys.executable,
+                args=["-m", "tests.server.scripted", str(file)],
+                env=made.environ | {"PYTHONPATH": str(ROOT)},
+                cwd=made.folder,
+            )
+        case "sse":
+            async with listening(made) as url:
+                yield sse_client(url)
+        case "streamable-http":
+            async with listening(made) as url:
+                yield url
+
+
+@asynccontextmanager
+async def listening(made: Made) -> AsyncGenerator[str]:
+    """A server over HTTP in this process; its URL. It is told to stop at the end, and must."""
+    stop, ready = anyio.Event(), anyio.Event()
+    urls: list[str] = []
+
+    def tell(url: str) -> None:
+        urls.append(url)
+        ready.set()
+
+    with listen("127.0.0.1", 0) as listener:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(serve, made.engine(), listener, stop, tell)
+            await ready.wait()
+            yield urls[0]
+            stop.set()

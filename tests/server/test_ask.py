@@ -71,35 +71,35 @@ async def test_a_failure_has_code_cause_next_step_and_what_was_received_in_both_
     assert texts(result)[1] == "Received before that:\nPar"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "cause", "next_step"),
-    [
-        (
-            {"promt": "hi"},
-            "ask_fake has no argument 'promt'; did you mean 'prompt'?",
-            "the arguments of ask_fake are: prompt, model, system_prompt, cwd, timeout_s, max_wait_s",
-        ),
-        ({"prompt": "hi", "zzz": 1}, "ask_fake has no argument 'zzz'", "the arguments of ask_fake are:"),
-        ({}, "ask_fake needs the argument 'prompt'", "the arguments of ask_fake are:"),
-        ({"prompt": None}, "ask_fake needs the argument 'prompt'", "the arguments of ask_fake are:"),
-        ({"prompt": 7}, "'prompt' is 7, but it must be a string", "correct 'prompt'"),
-        ({"prompt": "hi", "timeout_s": "long"}, "'timeout_s' is 'long', but it must be a number", "correct"),
-        ({"prompt": "hi", "timeout_s": True}, "'timeout_s' is True, but it must be a number", "correct"),
-        ({"prompt": "hi", "timeout_s": 0}, "'timeout_s' is 0, but it must be more than 0", "correct"),
-        ({"prompt": "hi", "max_wait_s": -1}, "'max_wait_s' is -1, but it must be at least 0", "correct"),
-        ({"prompt": " "}, "prompt: is empty; write a question", "correct 'prompt'"),
-        ({"prompt": "hi", "model": "--sandbox"}, "a model name does not begin with a dash", "correct 'model'"),
-    ],
-)
+REFUSED: list[tuple[dict[str, Any], str, str]] = [
+    (
+        {"promt": "hi"},
+        "ask_fake has no argument 'promt'; did you mean 'prompt'?",
+        "the arguments of ask_fake are: prompt, model, system_prompt, cwd, timeout_s, max_wait_s",
+    ),
+    ({"prompt": "hi", "zzz": 1}, "ask_fake has no argument 'zzz'", "the arguments of ask_fake are:"),
+    ({}, "ask_fake needs the argument 'prompt'", "the arguments of ask_fake are:"),
+    ({"prompt": None}, "ask_fake needs the argument 'prompt'", "the arguments of ask_fake are:"),
+    ({"prompt": 7}, "'prompt' is 7, but it must be a string", "correct 'prompt'"),
+    ({"prompt": "hi", "timeout_s": "long"}, "'timeout_s' is 'long', but it must be a number", "correct"),
+    ({"prompt": "hi", "timeout_s": True}, "'timeout_s' is True, but it must be a number", "correct"),
+    ({"prompt": "hi", "timeout_s": 0}, "'timeout_s' is 0, but it must be more than 0", "correct"),
+    ({"prompt": "hi", "max_wait_s": -1}, "'max_wait_s' is -1, but it must be at least 0", "correct"),
+    ({"prompt": " "}, "prompt: is empty; write a question", "correct 'prompt'"),
+    ({"prompt": "hi", "model": "--sandbox"}, "a model name does not begin with a dash", "correct 'model'"),
+]
+
+
 async def test_arguments_that_do_not_work_are_refused_in_words_and_start_nothing(
-    connect: Connect, cli: FakeCli, arguments: dict[str, Any], cause: str, next_step: str
+    connect: Connect, cli: FakeCli
 ) -> None:
     cli.script(DONE)
     async with connect() as client:
-        error = failure(await client.call_tool("ask_fake", arguments))
-    assert error["code"] == "bad_request"
-    assert cause in error["message"]
-    assert error["next_step"].startswith(next_step)
+        for arguments, cause, next_step in REFUSED:
+            error = failure(await client.call_tool("ask_fake", arguments))
+            assert error["code"] == "bad_request"
+            assert cause in error["message"]
+            assert error["next_step"].startswith(next_step)
     assert cli.starts == 0
 
 
