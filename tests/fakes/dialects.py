@@ -285,10 +285,29 @@ class GenerateContent:
         return {"candidates": [candidate], "modelVersion": model_of(request), **more}
 
 
+class CodeAssist(GenerateContent):
+    """Google's API behind a Google account, ``POST /v1internal:streamGenerateContent``: the same, wrapped."""
+
+    def chunk(self, request: Request, text: str, scenario: Scenario) -> bytes:
+        return self._wrapped(super().chunk(request, text, scenario))
+
+    def closing(self, request: Request, scenario: Scenario) -> bytes:
+        return self._wrapped(super().closing(request, scenario))
+
+    def whole(self, request: Request, scenario: Scenario) -> Body:
+        return {"response": super().whole(request, scenario)}
+
+    @staticmethod
+    def _wrapped(event: bytes) -> bytes:
+        return event and _data({"response": json.loads(event.removeprefix(b"data: "))})
+
+
 DIALECTS: Mapping[str, Dialect] = {
     "/v1/messages": Messages(),
     "/v1/responses": Responses(),
     "/v1/chat/completions": ChatCompletions(),
+    "/v1internal:generateContent": CodeAssist(),
+    "/v1internal:streamGenerateContent": CodeAssist(),
 }
 _GEMINI = GenerateContent()
 _GEMINI_PATH = re.compile(r"/v1(?:beta)?/models/([^/:]+):(?:streamG|g)enerateContent")

@@ -34,12 +34,14 @@ class ModelAPI:
         url: its address, without ``/v1``.
         requests: every request in order, also those that ask no model (``HEAD /``, ``GET /v1/models``).
         open: connections that are open now; each carries one request.
+        also: what else it answers, by path: objects that are sent as JSON.
     """
 
     def __init__(self, url: str, scenario: Scenario) -> None:
         self.url = url
         self.requests: list[Request] = []
         self.open = 0
+        self.also: dict[str, object] = {}
         self._play = [scenario]
         self._changed = asyncio.Event()
 
@@ -133,6 +135,8 @@ class ModelAPI:
         elif request.wants_websocket:
             # The status on which codex falls back to plain HTTPS at once; any other is retried.
             await reply.whole(426, _json({"error": {"message": "no WebSocket here"}}))
+        elif request.path in self.also:
+            await reply.whole(200, _json(self.also[request.path]))
         elif request.path == "/v1/models":
             await reply.whole(200, _json({"object": "list", "data": [], "models": []}))
         elif request.path == "/":

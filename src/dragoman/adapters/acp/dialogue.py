@@ -246,8 +246,9 @@ class AcpDialogue:
             case "tool_call":
                 lane.earlier, lane.said = lane.answer, []
                 kind = text(update.get("kind")) or "tool"
-                title = text(update.get("title"))[:200]
-                yield Emit(lane.turn.id, Tool(name=kind, detail=title, reads_only=kind in _READING_KINDS))
+                places = [text(mapping(place).get("path")) for place in items(update.get("locations"))]
+                detail = next(filter(None, places), "") or text(update.get("title"))
+                yield Emit(lane.turn.id, Tool(name=kind, detail=detail[:200], reads_only=kind in _READING_KINDS))
             case _:
                 pass
 
@@ -316,7 +317,8 @@ def _usage(result: Mapping[str, Any]) -> tuple[Usage | None, str | None]:
     quota = mapping(mapping(result.get("_meta")).get("quota"))
     counted = mapping(quota.get("token_count"))
     used = [mapping(model) for model in items(quota.get("model_usage"))]
-    model = text(used[-1].get("model")) or None if used else None
+    # The first has the model's full name; later ones may have the alias that was asked for.
+    model = text(used[0].get("model")) or None if used else None
     if not counted:
         return None, model
     usage = Usage(input_tokens=whole(counted.get("input_tokens")), output_tokens=whole(counted.get("output_tokens")))

@@ -8,7 +8,7 @@ from typing import Any
 
 from dragoman.adapters.acp.errors import code_of, retry_after
 from dragoman.adapters.classify import code_from_text
-from dragoman.adapters.json_lines import items, mapping, parse, text
+from dragoman.adapters.json_lines import items, mapping, parse, text, whole
 from dragoman.schemas import ErrorCode, ErrorInfo
 
 _LOG_IN = "run `gemini` and choose how to log in"
@@ -41,7 +41,9 @@ _NOISE = re.compile(r"\[STARTUP\]|Ripgrep is not available|Loaded cached credent
 
 def failure(number: int | None, said: str) -> ErrorInfo:
     """The failure behind an HTTP status, which may be missing or wrong, and gemini's words."""
-    words = _message(said) or "gemini failed without saying why"
+    words, told = _message_and_status(said)
+    words = words or "gemini failed without saying why"
+    number = told if number is None else number
     code = next((code for pattern, code in _PRECISE if pattern.search(words)), None) or code_of(number, words)
     step = _NEXT_STEPS.get(code)
     if code is ErrorCode.BAD_REQUEST and "not found" in words:
@@ -93,11 +95,11 @@ def stray(line: str) -> ErrorInfo | None:
     return None
 
 
-def _message(words: str) -> str:
-    """The message in an API's error, which gemini passes on as JSON, sometimes behind words of its own."""
+def _message_and_status(words: str) -> tuple[str, int | None]:
+    """What stands in an API's error, which gemini passes on as JSON, sometimes behind words of its own."""
     start = words.find("{")
     if start < 0:
-        return words
+        return words, None
     body = mapping(parse(words[start:].rstrip("]. \n").encode("utf-8", "replace")).get("error"))
-    message = text(body.get("message"))
-    return f"{message} ({body['status']})" if message and isinstance(body.get("status"), str) else message or words
+    message, name = text(body.get("message")), text(body.get("status"))
+    return (f"{message} ({name})" if message and name else message or words), whole(body.get("code"))
