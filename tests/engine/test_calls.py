@@ -260,14 +260,23 @@ async def test_a_line_that_is_too_long_is_a_notice_and_the_answer_goes_on(
     assert any("over 10000 bytes" in notice for notice in reply.notices)
 
 
-async def test_more_text_than_may_be_kept_ends_the_call_and_keeps_what_came(
+async def test_more_text_than_may_be_kept_is_read_to_its_end_and_what_there_was_room_for_is_kept(
     make_engine: MakeEngine, cli: FakeCli
 ) -> None:
     cli.script({"spew": 2_000_000, "line_bytes": 1000, "json_key": "text"}, DONE)
     async with make_engine(configuration={"limits": {"capture_bytes": 100_000}}) as engine:
         reply = await ask(engine)
     assert error_code(reply) is ErrorCode.OUTPUT_LIMIT
-    assert 100_000 < len(reply.text) < 1_500_000
+    assert (len(reply.text), reply.truncated, reply.model) == (100_000, True, "m")
+
+
+async def test_an_answer_that_comes_whole_at_the_end_needs_no_room_for_its_pieces(
+    make_engine: MakeEngine, cli: FakeCli
+) -> None:
+    cli.script({"spew": 200_000, "line_bytes": 1000, "json_key": "text"}, {"line": {"done": {"text": "all of it"}}})
+    async with make_engine(configuration={"limits": {"capture_bytes": 100_000}}) as engine:
+        reply = await ask(engine)
+    assert (reply.status, reply.text, reply.truncated) == ("completed", "all of it", False)
 
 
 async def test_output_through_a_file_is_the_same(make_engine: MakeEngine, cli: FakeCli) -> None:

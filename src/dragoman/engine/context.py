@@ -22,12 +22,15 @@ from dragoman.schemas import (
     Notice,
     Status,
     Text,
+    Thought,
     TimeoutConfig,
     Tool,
     Usage,
 )
 
 MAX_NOTICES = 20
+EVENT_CHARS = 100
+"""What an event weighs besides its text, when it is decided whether there is room for it."""
 
 
 @dataclass(slots=True)
@@ -55,7 +58,10 @@ class Context:
     argv_shape: str | None = None
     """The command line that was run, without anything a user wrote."""
     notices: list[str] = field(default_factory=list[str])
-    kept_bytes: int = 0
+    text_chars: int = 0
+    other_chars: int = 0
+    lost_chars: int = 0
+    """Text that came when there was no more room for it."""
     acted: bool = False
     """Whether a tool was used that can have changed something."""
     first_output_s: float | None = None
@@ -63,21 +69,20 @@ class Context:
     usage: Usage | None = None
     queued_at: float = field(default_factory=anyio.current_time)
 
-    @property
-    def overflowed(self) -> bool:
-        """Whether more came than may be kept."""
-        return self.kept_bytes > self.capture_bytes
-
     def take(self, event: Event) -> None:
-        """Keep what the reply needs of an event, and log it for the followers."""
-        if self.overflowed:
-            return
+        """Keep what the reply needs of an event, and log it for the followers, as long as there is room."""
         match event:
             case Text(text=text):
                 if self.first_output_s is None:
                     self.first_output_s = time.monotonic() - self.call.created
-                self.texts.append(text)
-                self.kept_bytes += len(text)
+                room = max(self.capture_bytes - self.text_chars, 0)
+                if len(text) > room:
+                    self.lost_chars += len(text) - room
+                    if room == 0:
+                        return
+                    event = Text(text=text[:room])
+                self.texts.append(event.text)
+                self.text_chars += len(event.text)
             case Notice(message=message):
                 if message not in self.notices and len(self.notices) < MAX_NOTICES:
                     self.notices.append(message)
@@ -87,22 +92,29 @@ class Context:
                 self.acted = True
             case _:
                 pass
+        if not isinstance(event, Text):
+            self.other_chars += _weight(event)
+            if self.other_chars > self.capture_bytes:
+                return
         self.call.log.append(event)
+
+    def received(self) -> str:
+        """The text that came."""
+        return "".join(self.texts)
 
     def reply(self, outcome: Outcome | None) -> LLMResponse:
         """The reply; `outcome` None: the call was cancelled."""
-        received = "".join(self.texts)
         status: Status = "completed"
         error: ErrorInfo | None = None
         match outcome:
             case Completed():
-                text = outcome.text if outcome.text is not None else received
+                text = outcome.text if outcome.text is not None else self.received()
                 finish_reason = outcome.finish_reason
             case Failed():
-                status, text, finish_reason = "failed", received, outcome.finish_reason
+                status, text, finish_reason = "failed", self.received(), outcome.finish_reason
                 error = advised(outcome.error)
             case None:
-                status, text, finish_reason = "cancelled", received, "cancelled"
+                status, text, finish_reason = "cancelled", self.received(), "cancelled"
                 error = advised(ErrorInfo.of(ErrorCode.CANCELLED, "the call was cancelled"))
         billing = self.route.adapter.profile.billing if self.route else "unknown"
         return LLMResponse(
@@ -116,10 +128,21 @@ class Context:
             duration_s=round(time.monotonic() - self.call.created, 6),
             first_output_s=None if self.first_output_s is None else round(self.first_output_s, 6),
             attempts=tuple(self.attempts),
+            truncated=self.lost_chars > 0 and status != "completed",
             notices=tuple(self.notices),
             error=error,
             call_id=self.call.id,
         )
+
+
+def _weight(event: Event) -> int:
+    match event:
+        case Thought(text=text) | Notice(message=text):
+            return EVENT_CHARS + len(text)
+        case Tool(name=name, detail=detail):
+            return EVENT_CHARS + len(name) + len(detail or "")
+        case _:
+            return EVENT_CHARS
 
 
 Handler = Callable[[Context], Awaitable[Outcome]]

@@ -69,7 +69,8 @@ class Engine:
             self.providers.route_layer(Limiter(configuration).around(runner.run)),
         )
         self._calls: set[Call] = set()
-        self._hosts: set[DialogueHost] = set()
+        self._hosts: dict[DialogueHost, anyio.Event] = {}
+        """Those whose children may still be there; the event is set when nothing of them is left."""
         self._tasks: TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
@@ -149,25 +150,26 @@ class Engine:
 
     def _serve(self, host: DialogueHost, folder: PrivateFolder, call_id: str) -> None:
         # Entered here and not in the task: between the spawn and the task's first step nobody may lose the child.
-        self._hosts.add(host)
+        self._hosts[host] = anyio.Event()
         self._recorder.process_started(host.child, call_id, folder.made)
         self._running().start_soon(self._keep, host, folder, call_id)
 
     async def _keep(self, host: DialogueHost, folder: PrivateFolder, call_id: str) -> None:
         try:
-            await host.serve()
-        except Exception as error:  # noqa: BLE001 - one channel's fault must not end the others' calls
-            logger.opt(exception=error).error("a channel failed inside Dragoman")
+            try:
+                await host.serve()
+            except Exception as error:  # noqa: BLE001 - one channel's fault must not end the others' calls
+                logger.opt(exception=error).error("a channel failed inside Dragoman")
+            if host.child.lost:
+                # Its shepherd was killed. If the guardian was, too, nobody else knows what it had.
+                await anyio.to_thread.run_sync(sweep, [Leftover(host.child.pid, None, call_id)])
+            if await host.child.gone():
+                self._recorder.process_ended(host.child)
+                folder.close()
+            else:
+                logger.error("process {} could not be killed", host.child.pid)
         finally:
-            self._hosts.discard(host)
-        if host.child.lost:
-            # Its shepherd was killed. If the guardian was, too, nobody else knows what it had.
-            await anyio.to_thread.run_sync(sweep, [Leftover(host.child.pid, None, call_id)])
-        if not await host.child.gone():
-            logger.error("process {} could not be killed", host.child.pid)
-            return
-        self._recorder.process_ended(host.child)
-        folder.close()
+            self._hosts.pop(host).set()
 
     async def _leave(self, patience_s: float) -> None:
         for call in list(self._calls):
@@ -181,8 +183,8 @@ class Engine:
                     await host.gone.wait()
         self.terminate()
         with anyio.move_on_after(STOP_S):
-            for host in list(self._hosts):
-                await host.gone.wait()
+            for cleared in list(self._hosts.values()):
+                await cleared.wait()
 
     def _running(self) -> TaskGroup:
         if self._tasks is None:

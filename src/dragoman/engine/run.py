@@ -142,7 +142,7 @@ class Runner:
                 ended=_ending(outcome, clocks),
             ).info("{} ran", route.name)
         if outcome is None:
-            outcome = Failed(self._overflow(context)) if context.overflowed else listener.timeout()
+            outcome = listener.timeout()
         return _checked(outcome, context, host)
 
     def _turn(self, context: Context, route: Route) -> Turn:
@@ -217,13 +217,6 @@ class Runner:
                 return empty
         return folder.empty()
 
-    def _overflow(self, context: Context) -> ErrorInfo:
-        return ErrorInfo.of(
-            ErrorCode.OUTPUT_LIMIT,
-            f"the answer is over {context.capture_bytes} bytes; what came before is kept",
-            next_step="ask for less, or raise `capture_bytes` under [limits]",
-        )
-
 
 class _Listener:
     """Hears one attempt: keeps its events, keeps its clocks going."""
@@ -237,8 +230,6 @@ class _Listener:
         self._context.take(event)
         if isinstance(event, Retrying):
             self._retrying = event
-        if self._context.overflowed:
-            self._clocks.scope.cancel()
 
     def alive(self) -> None:
         self._retrying = None
@@ -277,19 +268,28 @@ def _spelled(argument: Argument, folder: PrivateFolder) -> str:
 def _checked(outcome: Outcome, context: Context, host: DialogueHost | None) -> Outcome:
     """The outcome, with an empty answer as the failure it is and the child's last words with every failure."""
     if isinstance(outcome, Completed):
-        if (outcome.text if outcome.text is not None else "".join(context.texts)).strip():
+        if outcome.text is None and context.lost_chars:
+            error = _overflow(context)
+        elif outcome.text.strip() if outcome.text is not None else any(map(str.strip, context.texts)):
             return outcome
-        outcome = Failed(
-            ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, "the provider ended without an answer", next_step="ask again"),
-            model=outcome.model,
-            usage=outcome.usage,
-        )
+        else:
+            words = "the provider ended without an answer"
+            error = ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, words, next_step="ask again")
+        outcome = Failed(error, model=outcome.model, usage=outcome.usage)
     error = outcome.error.with_effects(_effects(context))
     # Redacted before it is cut: half a key has no recognisable shape.
     tail = redact(host.stderr.text(4 * STDERR_TAIL_BYTES)).strip()[-STDERR_TAIL_BYTES:] if host else ""
     if tail and not error.stderr_tail:
         error = error.model_copy(update={"stderr_tail": tail})
     return replace(outcome, error=error)
+
+
+def _overflow(context: Context) -> ErrorInfo:
+    return ErrorInfo.of(
+        ErrorCode.OUTPUT_LIMIT,
+        f"the answer has {context.lost_chars} characters more than the {context.capture_bytes} that are kept",
+        next_step="ask for less, or raise `capture_bytes` under [limits]",
+    )
 
 
 def _effects(context: Context) -> Effects:
