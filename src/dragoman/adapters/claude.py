@@ -38,8 +38,8 @@ from dragoman.adapters.base import (
     Write,
 )
 from dragoman.adapters.classify import code_from_status, code_from_text
-from dragoman.adapters.json_lines import items, mapping, parse, text, whole
-from dragoman.schemas import Billing, ErrorCode, ErrorInfo, FinishReason, Retrying, Text, Thought, Tool, Usage
+from dragoman.adapters.json_lines import items, mapping, objects, parse, strange, text, whole
+from dragoman.schemas import Billing, ErrorCode, ErrorInfo, FinishReason, Notice, Retrying, Text, Thought, Tool, Usage
 
 DEFAULT_SYSTEM_PROMPT = "Answer the question directly and completely."
 RESTRICTED_SINCE = (2, 1, 329)
@@ -132,6 +132,15 @@ class ClaudeAdapter:
         return ("--tools", ",".join(READING_TOOLS), "--permission-mode", "dontAsk", "--restricted")
 
 
+_OTHER_EVENTS = frozenset(
+    (
+        *("system", "user", "control_request", "control_response", "control_cancel_request", "keep_alive"),
+        *("rate_limit_event", "tool_progress", "tool_use_summary", "auth_status"),
+    )
+)
+"""Events that tell us nothing."""
+
+
 class ClaudeDialogue:
     """The talk with one process, which answers one turn."""
 
@@ -158,11 +167,15 @@ class ClaudeDialogue:
 
     def receive(self, stream: Stream, frames: Sequence[bytes]) -> Iterable[Act]:
         """Lines of JSON on stdout; stderr is kept for the case that no result comes."""
-        for frame in frames:
-            if stream is Stream.STDERR:
-                self._stderr = [*self._stderr[-9:], frame.decode("utf-8", "replace")]
-            elif self._turn is not None:
-                yield from self._line(self._turn, parse(frame))
+        if stream is Stream.STDERR:
+            self._stderr = [*self._stderr, *(frame.decode("utf-8", "replace") for frame in frames)][-10:]
+            return
+        for line, noise in objects(frames):
+            if self._turn is None:
+                return
+            if noise:
+                yield Emit(self._turn, Notice(message=noise))
+            yield from self._line(self._turn, line)
 
     def interrupt(self, turn: TurnId) -> Iterable[Act] | None:
         """Ends the turn and its tools in about 0.1 s, and the token flow with it."""
@@ -209,8 +222,9 @@ class ClaudeDialogue:
                 )
             case "result", _:
                 yield from self._result(turn, line)
-            case _:
-                pass
+            case kind, _:
+                if words := strange(kind, _OTHER_EVENTS):
+                    yield Emit(turn, Notice(message=words))
 
     def _stream_event(self, turn: TurnId, event: Mapping[str, Any]) -> Iterator[Act]:
         match event.get("type"):

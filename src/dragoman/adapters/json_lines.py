@@ -3,8 +3,70 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
+
+_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
+"""What moves a terminal's cursor or colours its text. In JSON a bare escape character cannot stand."""
+_START = re.compile(r'\{\s*(?:"|\})')
+_DECODER = json.JSONDecoder()
+STARTS = 64
+"""How many places of a garbled line are tried. A program that prints noise prints little of it."""
+SHOWN_CHARS = 200
+
+
+def objects(frames: Sequence[bytes]) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """The objects on these lines, in order, each with the noise before it on its line; noise alone has an empty object.
+
+    A line is one object, unless something else wrote there too: colours, a byte order mark, words before the object, a
+    second object behind it without a newline.
+    """
+    for frame in frames:
+        try:
+            value = json.loads(frame)
+        except (ValueError, RecursionError):
+            yield from _garbled(frame)
+        else:
+            if isinstance(value, dict):
+                yield cast("Mapping[str, Any]", value), ""
+            else:
+                yield {}, _shown(frame.decode("utf-8", "replace"))
+
+
+def _garbled(frame: bytes) -> Iterator[tuple[Mapping[str, Any], str]]:
+    line = _TERMINAL.sub("", frame.decode("utf-8", "replace").replace("\ufeff", ""))
+    position = tried = 0
+    noise = ""
+    while tried < STARTS and (start := _START.search(line, position)):
+        tried += 1
+        noise += line[position : start.start()]
+        try:
+            value, position = _DECODER.raw_decode(line, start.start())
+        except (ValueError, RecursionError):
+            noise += line[start.start() : start.end()]
+            position = start.end()
+        else:
+            yield mapping(value), _shown(noise)
+            noise = ""
+    if words := _shown(noise + line[position:]):
+        yield {}, words
+
+
+def _shown(noise: str) -> str:
+    words = " ".join(noise.split())
+    if len(words) > SHOWN_CHARS:
+        words = f"{words[:SHOWN_CHARS]}…"
+    return f"not understood: {words}" if words else ""
+
+
+def strange(kind: object, known: frozenset[str]) -> str:
+    """What to say of an event whose type is not known; empty for a known one, and for none."""
+    return (
+        ""
+        if kind is None or (isinstance(kind, str) and kind in known)
+        else f"an event of an unknown type: {str(kind)[:SHOWN_CHARS]}"
+    )
 
 
 def parse(frame: bytes) -> Mapping[str, Any]:

@@ -32,7 +32,7 @@ from dragoman.adapters.base import (
     TurnId,
 )
 from dragoman.adapters.classify import code_from_text
-from dragoman.adapters.json_lines import items, mapping, parse, text, whole
+from dragoman.adapters.json_lines import items, mapping, objects, text, whole
 from dragoman.schemas import Billing, ErrorCode, ErrorInfo, FinishReason, Notice, Text, Thought, Tool, Usage
 
 PROTOCOL_VERSION = 1
@@ -124,14 +124,17 @@ class AcpDialogue:
 
     def receive(self, stream: Stream, frames: Sequence[bytes]) -> Iterable[Act]:
         """Messages on stdout; stderr is kept for the case that the agent dies."""
-        for frame in frames:
-            if stream is Stream.STDERR:
-                line = frame.decode("utf-8", "replace").strip()
-                self._stderr = [*self._stderr, line][-_STDERR_LINES:] if line else self._stderr
-            elif message := parse(frame):
-                yield from self._message(message)
-            elif (failure := self._agent.stray(frame.decode("utf-8", "replace"))) is not None:
+        if stream is Stream.STDERR:
+            lines = (frame.decode("utf-8", "replace").strip() for frame in frames)
+            self._stderr = [*self._stderr, *filter(None, lines)][-_STDERR_LINES:]
+            return
+        for message, noise in objects(frames):
+            if noise and (failure := self._agent.stray(noise)) is not None:
                 yield from self._give_up(failure)
+            elif noise:
+                yield from (Emit(turn, Notice(message=noise)) for turn in self._lanes)
+            if message:
+                yield from self._message(message)
 
     def interrupt(self, turn: TurnId) -> Iterable[Act] | None:
         """Ends the turn; the agent answers the prompt that it was cancelled."""

@@ -36,8 +36,8 @@ from dragoman.adapters.base import (
 )
 from dragoman.adapters.codex.errors import Retries, error_code, error_info
 from dragoman.adapters.codex.lean import DEFAULT_INSTRUCTIONS
-from dragoman.adapters.json_lines import mapping, parse, text, whole
-from dragoman.schemas import Billing, ErrorCode, Event, FinishReason, Retrying, Text, Thought, Tool, Usage
+from dragoman.adapters.json_lines import mapping, objects, text, whole
+from dragoman.schemas import Billing, ErrorCode, Event, FinishReason, Notice, Retrying, Text, Thought, Tool, Usage
 
 Step = Literal["initialize", "account", "config", "thread", "turn", "interrupt"]
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -89,13 +89,17 @@ class AppServerDialogue:
 
     def receive(self, stream: Stream, frames: Sequence[bytes]) -> Iterable[Act]:
         """Replies, notifications, and requests of codex's own, which are all refused."""
-        for frame in frames:
-            if stream is Stream.STDERR:
+        if stream is Stream.STDERR:
+            for frame in frames:
                 line = _ANSI.sub("", frame.decode("utf-8", "replace"))
                 # Its log lines begin with the time; they are noise also when all goes well.
                 self._stderr = line[:500] if _LAST_WORDS.match(line) else self._stderr
+            return
+        for message, noise in objects(frames):
+            if noise:
+                yield from (Emit(turn, Notice(message=noise)) for turn in self._lanes)
+            if not message:
                 continue
-            message = parse(frame)
             method, params = message.get("method"), mapping(message.get("params"))
             if method is None:
                 yield from self._reply(message)
@@ -120,8 +124,9 @@ class AppServerDialogue:
     def closed(self, end: Exit) -> Iterable[Act]:
         """It ended; what is open ends with it."""
         words = f"codex ended in mid-turn (exit {end.code})" + (f": {self._stderr}" if self._stderr else "")
+        code = ErrorCode.CRASHED if end.code else ErrorCode.MALFORMED_OUTPUT
         for lane in list(self._lanes.values()):
-            yield self._fail(lane, ErrorCode.CRASHED, words)
+            yield self._fail(lane, code, words)
 
     def _ask(self, step: Step, turn: TurnId, method: str, params: Mapping[str, Any]) -> Act:
         self._number += 1

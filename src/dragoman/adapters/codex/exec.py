@@ -25,8 +25,8 @@ from dragoman.adapters.base import (
 from dragoman.adapters.classify import code_from_text
 from dragoman.adapters.codex.errors import Retries, error_code, error_info
 from dragoman.adapters.codex.lean import DEFAULT_INSTRUCTIONS, overrides
-from dragoman.adapters.json_lines import mapping, parse, text, whole
-from dragoman.schemas import ErrorCode, Retrying, Text, Thought, Tool, Usage
+from dragoman.adapters.json_lines import mapping, objects, strange, text, whole
+from dragoman.schemas import ErrorCode, Notice, Retrying, Text, Thought, Tool, Usage
 
 
 def exec_arguments(turn: Turn) -> tuple[Argument, ...]:
@@ -39,6 +39,10 @@ def exec_arguments(turn: Turn) -> tuple[Argument, ...]:
         *((Value("--model=", turn.model),) if turn.model else ()),
         "-",
     )
+
+
+_OTHER_EVENTS = frozenset(("thread.started", "turn.started", "item.updated"))
+"""Events that tell us nothing."""
 
 
 class ExecDialogue:
@@ -62,11 +66,15 @@ class ExecDialogue:
 
     def receive(self, stream: Stream, frames: Sequence[bytes]) -> Iterable[Act]:
         """Events on stdout; stderr is noise unless no event tells how it ended."""
-        for frame in frames:
-            if stream is Stream.STDERR:
-                self._stderr = [*self._stderr[-9:], frame.decode("utf-8", "replace")]
-            elif self._turn is not None:
-                yield from self._event(self._turn.id, parse(frame))
+        if stream is Stream.STDERR:
+            self._stderr = [*self._stderr, *(frame.decode("utf-8", "replace") for frame in frames)][-10:]
+            return
+        for event, noise in objects(frames):
+            if self._turn is None:
+                return
+            if noise:
+                yield Emit(self._turn.id, Notice(message=noise))
+            yield from self._event(self._turn.id, event)
 
     def interrupt(self, turn: TurnId) -> Iterable[Act] | None:
         """There is no way but a signal."""
@@ -95,8 +103,9 @@ class ExecDialogue:
                 words = text(event.get("message"))
                 if words.startswith("Reconnecting"):
                     yield from self._retry(turn, words)
-            case _:
-                pass
+            case kind:
+                if words := strange(kind, _OTHER_EVENTS):
+                    yield Emit(turn, Notice(message=words))
 
     def _item(self, turn: TurnId, kind: str, item: Mapping[str, Any]) -> Iterator[Act]:
         match item.get("type"), kind:

@@ -26,12 +26,16 @@ from dragoman.adapters.base import (
     Write,
 )
 from dragoman.adapters.gemini import errors
-from dragoman.adapters.json_lines import mapping, parse, text, whole
-from dragoman.schemas import Billing, ErrorCode, ErrorInfo, FinishReason, Retrying, Text, Tool, Usage
+from dragoman.adapters.json_lines import mapping, objects, strange, text, whole
+from dragoman.schemas import Billing, ErrorCode, ErrorInfo, FinishReason, Notice, Retrying, Text, Tool, Usage
 
 _AT = re.compile(r"(?<!\\)@")
 _RETRY = re.compile(r"Attempt (\d+) failed with status (\d{3})\. Retrying")
 _STDERR_LINES = 20
+
+
+_OTHER_EVENTS = frozenset(("init", "message", "tool_result"))
+"""Events that tell us nothing."""
 
 
 class HeadlessDialogue:
@@ -58,13 +62,17 @@ class HeadlessDialogue:
 
     def receive(self, stream: Stream, frames: Sequence[bytes]) -> Iterable[Act]:
         """Events on stdout; retries and what explains a failure before the first event on stderr."""
-        for frame in frames:
+        if stream is Stream.STDERR:
+            for frame in frames:
+                if self._turn is not None:
+                    yield from self._stderr_line(self._turn.id, frame.decode("utf-8", "replace"))
+            return
+        for event, noise in objects(frames):
             if self._turn is None:
                 return
-            if stream is Stream.STDERR:
-                yield from self._stderr_line(self._turn.id, frame.decode("utf-8", "replace"))
-            else:
-                yield from self._event(self._turn.id, parse(frame))
+            if noise:
+                yield Emit(self._turn.id, Notice(message=noise))
+            yield from self._event(self._turn.id, event)
 
     def interrupt(self, turn: TurnId) -> Iterable[Act] | None:
         """There is no way but a signal."""
@@ -96,8 +104,9 @@ class HeadlessDialogue:
                 self._warning = text(event.get("message"))
             case "result":
                 yield self._result(turn, event)
-            case _:
-                pass
+            case kind:
+                if words := strange(kind, _OTHER_EVENTS):
+                    yield Emit(turn, Notice(message=words))
 
     def _result(self, turn: TurnId, event: Mapping[str, Any]) -> Act:
         stats = mapping(event.get("stats"))
