@@ -17,11 +17,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 _PACKAGE = Path(__file__).with_name("package.json")
 _OLD_PACKAGE = Path(__file__).with_name("old") / "package.json"
+_MCP_PACKAGE = Path(__file__).with_name("mcp") / "package.json"
 _CACHE = Path(__file__).parents[2] / ".cache" / "real-clis"
 _NODE_NEEDED = (22, 19)
 _INSTALL_LIMIT = 900.0
@@ -74,7 +75,25 @@ def old_gemini() -> Path:
     Raises:
         UnavailableError: it cannot be installed here.
     """
-    return _cached(_OLD_PACKAGE, _install_old) / "node_modules" / ".bin" / "gemini"
+    return _cached(_OLD_PACKAGE, partial(_install_only, _OLD_PACKAGE)) / "node_modules" / ".bin" / "gemini"
+
+
+def inspector() -> Path:
+    """The pinned MCP Inspector, a script for :func:`node`.
+
+    Raises:
+        UnavailableError: it cannot be installed here.
+    """
+    return _cached(_MCP_PACKAGE, partial(_install_only, _MCP_PACKAGE)) / "node_modules" / ".bin" / "mcp-inspector"
+
+
+def conformance() -> Path:
+    """The pinned conformance suite of MCP, a script for :func:`node`.
+
+    Raises:
+        UnavailableError: it cannot be installed here.
+    """
+    return inspector().with_name("conformance")
 
 
 def node() -> Path:
@@ -139,17 +158,17 @@ def _lock(path: Path) -> Generator[None]:
 
 def _install(home: Path) -> None:
     """Install beside ``home``, check what came, and only then give it its name: a run that is killed leaves no half."""
-    partial, machine_node = _packages(home, _PACKAGE)
-    modules = partial / "node_modules"
+    made, machine_node = _packages(home, _PACKAGE)
+    modules = made / "node_modules"
     _run_installer([machine_node, "install.cjs"], modules / "@anthropic-ai" / "claude-code")
     _run_installer([machine_node, "installArchSpecificPackage.js"], modules / "node")
-    _check(partial)
-    partial.rename(home)
+    _check(made)
+    made.rename(home)
 
 
-def _install_old(home: Path) -> None:
-    partial, _ = _packages(home, _OLD_PACKAGE)
-    partial.rename(home)
+def _install_only(package: Path, home: Path) -> None:
+    made, _ = _packages(home, package)
+    made.rename(home)
 
 
 def _packages(home: Path, package: Path) -> tuple[Path, str]:
@@ -157,14 +176,14 @@ def _packages(home: Path, package: Path) -> tuple[Path, str]:
     npm, machine_node = shutil.which("npm"), shutil.which("node")
     if npm is None or machine_node is None:
         raise UnavailableError("the real CLIs come from npm, which is not on the PATH; install Node.js")
-    partial = home.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    shutil.copy(package, partial)
+    made = home.with_suffix(".partial")
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    shutil.copy(package, made)
     lenient = ("--ignore-scripts", "--include=optional", "--engine-strict=false")  # against a user's npm settings
     quiet = ("--no-package-lock", "--no-audit", "--no-fund")
-    _run_installer([npm, "install", *lenient, *quiet], partial)
-    return partial, machine_node
+    _run_installer([npm, "install", *lenient, *quiet], made)
+    return made, machine_node
 
 
 def _run_installer(argv: list[str], folder: Path) -> None:
