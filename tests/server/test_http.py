@@ -4,9 +4,8 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -19,13 +18,13 @@ import dragoman
 from dragoman.server.listening import ListenError, listen, url_of
 from dragoman.testing import FakeCli, Liveness
 from tests.server.conftest import listening, make
+from tests.server.serving import SERVE, served, variables
 from tests.server.web import Web
 
 pytestmark = pytest.mark.anyio
 
 WHEN_IT_MATTERS = 30
 STUBBORN = {"ignore": ["TERM", "INT", "HUP"]}
-SERVE = (sys.executable, "-m", "dragoman", "serve")
 HTTP = ("sse", "streamable-http")
 
 
@@ -48,42 +47,11 @@ def cli(tmp_path: Path) -> FakeCli:
     return FakeCli(tmp_path / "bin", "llm", version="0.36")
 
 
-def variables(folder: Path) -> dict[str, str]:
-    return {
-        "PATH": f"{folder / 'bin'}:/usr/bin:/bin",
-        "HOME": str(folder / "home"),
-        "DRAGOMAN_HOME": str(folder / "state"),
-        "XDG_CONFIG_HOME": str(folder / "config"),
-        "DRAGOMAN_PROVIDERS__LOCAL__ENABLED": "false",
-    }
-
-
 @pytest.fixture
 async def here(tmp_path: Path, cli: FakeCli) -> AsyncGenerator[list[str]]:
     """A server over each transport in this process; their URLs."""
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(listening(make(tmp_path, transport))) for transport in HTTP]
-
-
-@asynccontextmanager
-async def served(folder: Path, *options: str) -> AsyncGenerator[tuple[Process, str]]:
-    """The server, and the URL it told; killed if it is still there at the end."""
-    process = await anyio.open_process(
-        (*SERVE, "--port", "0", *options), cwd=folder / "work", env=variables(folder), stdin=subprocess.DEVNULL
-    )
-    try:
-        assert process.stderr is not None
-        told = b""
-        while b"\n" not in told:
-            told += await process.stderr.receive()
-        words = told.decode().split()
-        assert words[:4] == ["dragoman", "serves", "MCP", "at"], told
-        yield process, words[4].removesuffix(";")
-    finally:
-        with anyio.CancelScope(shield=True):
-            if process.returncode is None:
-                process.kill()
-            await process.aclose()
 
 
 async def rest(process: Process) -> str:
