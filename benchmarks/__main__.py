@@ -6,6 +6,7 @@ python -m benchmarks --write     also writes it to docs/benchmarks.md
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
@@ -23,6 +24,7 @@ import anyio
 
 from benchmarks.many import guardian_of, pss_kib
 from benchmarks.stdio import Server
+from benchmarks.web import Era, WebClient, WebServer
 from dragoman.config import Configuration, ProviderSettings
 from dragoman.engine import Engine
 from dragoman.processes.guardian import children
@@ -59,6 +61,7 @@ def main() -> None:
         rows = [
             start_row(environment, folder),
             call_row(environment, folder),
+            *http_rows(environment, folder),
             *memory_rows(environment, folder),
             *many_rows(folder),
             list_row(environment, folder),
@@ -127,6 +130,26 @@ def call_row(environment: dict[str, str], folder: Path) -> Row:
         f"+ {extra * 1000:.2f} ms",
         "≤ + 3 ms",
     )
+
+
+def http_rows(environment: dict[str, str], folder: Path) -> Iterator[Row]:
+    """The same question over streamable HTTP, beside the server over stdio."""
+    question = "What is the capital of France?"
+    eras: tuple[Era, ...] = ("2026-07-28", "handshake")
+    with Server(OURS, environment, folder) as server, WebServer(OURS, environment, folder) as web:
+        clients = [WebClient(web, era) for era in eras]
+        floor, *ours = alternate(
+            *(functools.partial(each.call, "ask_llm", prompt=question) for each in (server, *clients))
+        )
+    for era, times in zip(eras, ours, strict=True):
+        extra = statistics.median(times) - statistics.median(floor)
+        yield Row(
+            f"one call over streamable HTTP, {era}, p50",
+            ms(times),
+            f"{ms(floor)} (over stdio)",
+            f"{extra * 1000:+.2f} ms",
+            "≤ + 4 ms",
+        )
 
 
 def alternate(*actions: Callable[[], object]) -> list[list[float]]:

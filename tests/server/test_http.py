@@ -1,5 +1,6 @@
 """``dragoman serve`` over HTTP as a process of its own: where it listens, whom it answers, how it ends."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -169,6 +170,21 @@ async def test_a_host_is_told_as_the_address_it_is(host: str, prefix: str) -> No
         pytest.skip(f"{error}")
     with listener:
         assert url_of(listener) == f"{prefix}{listener.getsockname()[1]}"
+
+
+async def test_an_answer_in_two_parts_is_not_held_back_for_an_acknowledgement() -> None:
+    accepted: list[socket.socket] = []
+
+    class Accept(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            accepted.append(transport.get_extra_info("socket"))
+
+    with listen("127.0.0.1", 0) as listener:
+        server = await asyncio.get_running_loop().create_server(Accept, sock=listener)
+        async with server, await anyio.connect_tcp(*listener.getsockname()):
+            while not accepted:
+                await anyio.lowlevel.checkpoint()
+            assert accepted[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_a_prompt_as_long_as_is_allowed_comes_through_however_it_is_spelled(
