@@ -194,6 +194,55 @@ def stats(
     _ended(lambda: stats(context.obj, as_json=as_json, since=since))
 
 
+def _client_names(incomplete: str) -> list[str]:
+    from dragoman.clients import CLIENTS
+
+    return [name for name in CLIENTS if name.startswith(incomplete)]
+
+
+ClientName = Annotated[
+    str,
+    typer.Argument(
+        metavar="CLIENT",
+        autocompletion=_client_names,
+        help="claude-code, claude-desktop, codex, cursor, gemini, vscode, windsurf or zed.",
+    ),
+]
+ServerName = Annotated[str, typer.Option("--name", metavar="NAME", help="What the client calls the server.")]
+InProject = Annotated[
+    bool, typer.Option("--project", help="In the current folder's configuration instead of your own.")
+]
+Show = Annotated[bool, typer.Option("--print", help="Print what the file would be, and write nothing.")]
+
+
+@app.command(epilog=_examples("dragoman install claude-code", "dragoman install codex --print"))
+def install(
+    client: ClientName,
+    name: ServerName = PROGRAM,
+    project: InProject = False,
+    show: Show = False,
+    as_json: AsJson = False,
+) -> None:
+    """Register Dragoman with an MCP client. Comments and everything else in its file stay; the old file is kept."""
+    from dragoman.cli.setup import Asked, install
+
+    _ended(lambda: install(Asked(client, name, project, show, as_json)))
+
+
+@app.command(epilog=_examples("dragoman uninstall claude-code"))
+def uninstall(
+    client: ClientName,
+    name: ServerName = PROGRAM,
+    project: InProject = False,
+    show: Show = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take Dragoman out of an MCP client's configuration, and nothing else."""
+    from dragoman.cli.setup import Asked, uninstall
+
+    _ended(lambda: uninstall(Asked(client, name, project, show, as_json)))
+
+
 @config_app.command("show", epilog=_examples("dragoman config show", "dragoman --config my.toml config show --json"))
 def config_show(context: typer.Context, as_json: AsJson = False) -> None:
     """Show every value in force and where it came from. Values that may be secrets are masked."""

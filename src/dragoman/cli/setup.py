@@ -1,0 +1,90 @@
+"""``dragoman install`` and ``dragoman uninstall``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dragoman.cli import output
+from dragoman.cli.exits import FAILURE, OK, USAGE
+
+if TYPE_CHECKING:
+    from dragoman.clients import Change, Client
+
+NAME = "dragoman"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for."""
+
+    client: str
+    name: str
+    project: bool
+    show: bool
+    as_json: bool
+
+
+def install(asked: Asked) -> int:
+    """Register Dragoman with a client."""
+    from dragoman.clients import compile_bytecode, install, own_command
+
+    def change(client: Client, file: Path) -> Change:
+        return install(client, file, asked.name, own_command(), write=not asked.show)
+
+    code = _changed(asked, change, done="is registered with", known="is registered already with")
+    if code == OK and not asked.show:
+        compile_bytecode()
+    return code
+
+
+def uninstall(asked: Asked) -> int:
+    """Take Dragoman out of a client's configuration."""
+    from dragoman.clients import uninstall
+
+    def change(client: Client, file: Path) -> Change:
+        return uninstall(client, file, asked.name, write=not asked.show)
+
+    return _changed(asked, change, done="is no longer registered with", known="is not registered with")
+
+
+def _changed(asked: Asked, make: Callable[[Client, Path], Change], *, done: str, known: str) -> int:
+    from dragoman.clients import CLIENTS, SetupError, config_file, here
+
+    client = CLIENTS.get(asked.client)
+    if client is None:
+        output.complain(f"there is no client {asked.client!r}")
+        output.suggest(f"choose one of: {', '.join(CLIENTS)}")
+        return USAGE
+    try:
+        change = make(client, config_file(client, here(), Path.cwd() if asked.project else None))
+    except SetupError as error:
+        output.complain(str(error))
+        output.suggest(error.next_step)
+        return FAILURE
+    if asked.as_json:
+        output.say_json(_described(change))
+    elif asked.show:
+        output.remark(f"{change.file} would be:" if change.changed else f"{change.file} stays as it is:")
+        output.write(change.text)
+    elif change.changed:
+        output.say(f"{asked.name} {done} {client.title}: {change.file}")
+        if change.backup is not None:
+            output.remark(f"the file as it was: {change.backup}")
+        output.suggest(client.hint)
+    else:
+        output.say(f"{asked.name} {known} {client.title}: {change.file}")
+    return OK
+
+
+def _described(change: Change) -> dict[str, object]:
+    return {
+        "client": change.client.name,
+        "file": str(change.file),
+        "changed": change.changed,
+        "backup": None if change.backup is None else str(change.backup),
+        "entry": json.loads(json.dumps(change.entry, default=str)),
+    }

@@ -1,0 +1,27 @@
+"""MCP clients on this machine: putting Dragoman into their configuration. Importing this imports little."""
+
+from dragoman.clients.known import CLIENTS, Client, Place
+from dragoman.clients.setup import (
+    Change,
+    SetupError,
+    compile_bytecode,
+    config_file,
+    here,
+    install,
+    own_command,
+    uninstall,
+)
+
+__all__ = [
+    "CLIENTS",
+    "Change",
+    "Client",
+    "Place",
+    "SetupError",
+    "compile_bytecode",
+    "config_file",
+    "here",
+    "install",
+    "own_command",
+    "uninstall",
+]
