@@ -43,6 +43,12 @@ def test_serve_loads_no_parser(shell: Shell) -> None:
     assert {"typer", "rich", "mcp"}.isdisjoint(modules)
 
 
+def test_a_server_over_stdio_loads_nothing_that_only_http_needs(shell: Shell) -> None:
+    code = "import sys, dragoman.server; print('dragoman.server.http' in sys.modules)"
+    done = subprocess.run((sys.executable, "-c", code), capture_output=True, env=shell.variables, check=True)
+    assert done.stdout == b"False\n"
+
+
 def test_a_wrong_option_of_serve_is_explained_by_the_configuration(shell: Shell) -> None:
     ended = shell("serve", "--port", "many")
     assert ended.code == 2

@@ -74,6 +74,16 @@ async def test_a_cancel_ends_the_child_also_when_the_connection_broke_before_it(
             await live.all_gone()
 
 
+@pytest.mark.parametrize("transport", ["streamable-http"])
+async def test_a_client_that_says_goodbye_ends_the_child(url: str, cli: FakeCli) -> None:
+    async with Liveness() as live, Web(url, "legacy") as web:
+        cli.script(live.connect(), {"pause": True})
+        async with web.asking("ask_fake", prompt="hi"):
+            await live.connected()
+            await web.leave()
+            await live.all_gone()
+
+
 async def test_progress_and_the_answer_come_over_the_same_connection(url: str, cli: FakeCli, mode: str) -> None:
     cli.script({"line": {"text": "Paris"}}, DONE)
     async with Web(url, mode) as web, web.asking("ask_fake", prompt="hi") as messages:

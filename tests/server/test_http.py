@@ -94,6 +94,33 @@ async def test_an_idle_client_that_stays_connected_does_not_hold_the_server(
             assert await process.wait() == 128 + number
 
 
+async def test_a_client_that_does_not_read_its_answer_does_not_hold_the_server(
+    tmp_path: Path, transport: str, mode: str, cli: FakeCli
+) -> None:
+    async with Liveness() as live, served(tmp_path, "--transport", transport) as (process, url), Web(url, mode) as web:
+        cli.script(live.connect(), {"spew": 20_000_000})
+        async with web.asking("ask_llm", prompt="much"):
+            [connection] = await live.connected()
+            await connection.gone.wait()
+            process.send_signal(signal.SIGTERM)
+            with anyio.fail_after(5):
+                assert await rest(process) == ""
+                assert await process.wait() == 128 + signal.SIGTERM
+
+
+async def test_nothing_is_left_of_a_server_that_is_killed(tmp_path: Path, transport: str, cli: FakeCli) -> None:
+    async with (
+        Liveness() as live,
+        served(tmp_path, "--transport", transport) as (process, url),
+        Web(url, "legacy") as web,
+    ):
+        cli.script(STUBBORN, live.connect(), {"grandchild": {"connect": live.port, "setsid": True}}, {"pause": True})
+        await web.call("ask_llm", prompt="a job", max_wait_s=0)
+        await live.connected(2)
+        process.kill()
+        await live.all_gone()
+
+
 async def test_health_tells_the_version_and_nothing_more(tmp_path: Path, transport: str, cli: FakeCli) -> None:
     async with served(tmp_path, "--transport", transport) as (_, url), httpx2.AsyncClient() as http:
         health = await http.get(urljoin(url, "/health"))

@@ -100,6 +100,11 @@ class Web:
         """Tell the server that nobody waits for the last request any more."""
         await self.notify("notifications/cancelled", {"requestId": self._number})
 
+    async def leave(self) -> None:
+        """End the session of the handshake era."""
+        response = await self._http.delete(self._url, headers=self._headers)
+        assert response.status_code == 200
+
     async def notify(self, method: str, params: Message) -> None:
         """Send a notification."""
         message = {"jsonrpc": "2.0", "method": method, "params": params}

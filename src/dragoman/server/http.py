@@ -36,7 +36,7 @@ LEAVE_S = 3.0
 ANSWER_S = 0.5
 """How long requests may take to end once their calls have."""
 CLOSE_S = 0.5
-"""How long connections may take to close."""
+"""How long connections may take to close, and then to break."""
 JSON_BYTES = 6
 """The most bytes that JSON spends on one byte of a text."""
 FRAME_BYTES = 1 << 20
@@ -173,5 +173,11 @@ class _WebServer(uvicorn.Server):
             return
         for connection in list(self.server_state.connections):
             connection.transport.close()
+        with anyio.move_on_after(CLOSE_S):
+            await self._ended.wait()
+            return
+        for connection in list(self.server_state.connections):
+            # Its client does not read, and what it was sent would be waited for.
+            connection.transport.abort()
         with anyio.move_on_after(CLOSE_S):
             await self._ended.wait()
