@@ -165,14 +165,14 @@ def doctor(
     _ended(lambda: doctor(context.obj, as_json=as_json, deep=deep))
 
 
-@app.command(epilog=_examples("dragoman serve", "claude mcp add dragoman -- dragoman serve"))
+@app.command(epilog=_examples("dragoman serve", "dragoman serve --transport streamable-http --port 0"))
 def serve(
     context: typer.Context,
     transport: Annotated[
         str | None, typer.Option(metavar="stdio|sse|streamable-http", help="How clients connect; stdio is the default.")
     ] = None,
-    host: Annotated[str | None, typer.Option(metavar="HOST", help="The address to listen on.")] = None,
-    port: Annotated[str | None, typer.Option(metavar="PORT", help="The port to listen on.")] = None,
+    host: Annotated[str | None, typer.Option(metavar="HOST", help="The address to listen on; of this machine only.")] = None,
+    port: Annotated[str | None, typer.Option(metavar="PORT", help="The port to listen on; 0: any free one.")] = None,
 ) -> None:
     """Run the MCP server. MCP clients start this by themselves; register it with them once."""
     from dragoman.cli.serving import serve
