@@ -96,6 +96,15 @@ def conformance() -> Path:
     return inspector().with_name("conformance")
 
 
+def bundler() -> Path:
+    """The pinned tool that checks and packs MCP bundles, a script for :func:`node`.
+
+    Raises:
+        UnavailableError: it cannot be installed here.
+    """
+    return inspector().with_name("mcpb")
+
+
 def node() -> Path:
     """The machine's Node when it is new enough for all CLIs, else the pinned one.
 
