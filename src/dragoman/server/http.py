@@ -75,11 +75,13 @@ async def serve(
     transport = engine.configuration.server.transport
     if transport == "stdio":
         raise ValueError("the transport stdio needs no socket")
-    web = _WebServer(application(DragomanServer(engine), transport, engine.configuration.limits.prompt_bytes))
+    server = DragomanServer(engine)
+    web = _WebServer(application(server, transport, engine.configuration.limits.prompt_bytes))
     async with anyio.create_task_group() as tasks:
         with suppress(ServerStopped):
             async with engine:
                 await tasks.start(web.serve_on, listener)
+                tasks.start_soon(server.watch)
                 if ready is not None:
                     ready(url_of(listener) + PATHS[transport])
                 await stop.wait()

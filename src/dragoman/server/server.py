@@ -18,6 +18,7 @@ from dragoman import __version__
 from dragoman.engine import Call, Engine, Jobs
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, LLMRequest, LLMResponse, error_from
 from dragoman.server.arguments import check, wrong
+from dragoman.server.changes import ToolChanges
 from dragoman.server.departures import Departure, departure_of, stream
 from dragoman.server.progress import narrate
 from dragoman.server.results import error_result, jobs_result, providers_result, reply_result
@@ -43,19 +44,25 @@ class DragomanServer(MCPServer[Departure | None]):
     """
 
     def __init__(self, engine: Engine, lifespan: Lifespan = _connection) -> None:
-        # No subscriptions: the list of tools is looked up whenever a client asks, and no change of it is announced.
+        self._changes = ToolChanges(engine.providers.present)
         super().__init__(
             "dragoman",
             title="Dragoman",
             version=__version__,
             instructions=INSTRUCTIONS,
             log_level="WARNING",
-            subscriptions=False,
+            subscriptions=self._changes.bus,
+            middleware=[self._changes.remember],
             lifespan=lifespan,
         )
+        self._changes.announce(self._lowlevel_server)
         self._engine = engine
         self._max_wait_s = engine.configuration.server.max_wait_s
         self._jobs = Jobs()
+
+    async def watch(self) -> None:
+        """Tell clients when a provider appears or goes. Never returns: run it beside the server."""
+        await self._changes.watch()
 
     async def list_tools(self) -> list[Tool]:
         """A tool for every provider whose program is there, and the two that are always there. Starts no process."""

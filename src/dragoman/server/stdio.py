@@ -77,6 +77,7 @@ class _Connection:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._end_on_signal, tasks.cancel_scope)
+                tasks.start_soon(server.watch)
                 await server.run_stdio_async()
                 tasks.cancel_scope.cancel()
         except* BrokenPipeError:
