@@ -20,7 +20,9 @@ from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, LLMRequest, LLMResp
 from dragoman.server.arguments import check, wrong
 from dragoman.server.changes import ToolChanges
 from dragoman.server.departures import Departure, departure_of, stream
+from dragoman.server.icon import ICON
 from dragoman.server.progress import narrate
+from dragoman.server.resources import add_resources
 from dragoman.server.results import error_result, jobs_result, providers_result, reply_result
 from dragoman.server.tools import ASK, INSTRUCTIONS, JOB, PROVIDERS, ask_tool, job_tool, providers_tool
 
@@ -50,12 +52,14 @@ class DragomanServer(MCPServer[Departure | None]):
             title="Dragoman",
             version=__version__,
             instructions=INSTRUCTIONS,
+            icons=[ICON],
             log_level="WARNING",
             subscriptions=self._changes.bus,
             middleware=[self._changes.remember],
             lifespan=lifespan,
         )
         self._changes.announce(self._lowlevel_server)
+        add_resources(self, engine)
         self._engine = engine
         self._max_wait_s = engine.configuration.server.max_wait_s
         self._jobs = Jobs()

@@ -1,0 +1,45 @@
+"""The pages a client may read."""
+
+import json
+from typing import Any
+
+import pytest
+from mcp.shared.exceptions import MCPError
+
+from dragoman.testing import FakeAdapter, FakeCli
+from tests.server.conftest import Connect
+
+pytestmark = pytest.mark.anyio
+
+
+async def page(client: Any, uri: str) -> Any:  # noqa: ANN401 - JSON
+    [content] = (await client.read_resource(uri)).contents
+    assert content.mime_type == "application/json"
+    return json.loads(content.text)
+
+
+async def test_the_page_of_all_providers_and_the_page_of_one(connect: Connect, cli: FakeCli) -> None:
+    cli.script({"line": {"text": "x"}})
+    async with connect(FakeAdapter(), FakeAdapter("absent", executables=("no-such-program",))) as client:
+        listed = (await client.list_resources()).resources
+        assert [(each.uri, each.title) for each in listed] == [("dragoman://providers", "Providers")]
+        templates = (await client.list_resource_templates()).resource_templates
+        assert [each.uri_template for each in templates] == ["dragoman://providers/{name}"]
+        states = {each["name"]: each["state"] for each in await page(client, "dragoman://providers")}
+        assert states == {"fake": "ready", "absent": "missing"}
+        assert (await page(client, "dragoman://providers/fake"))["state"] == "ready"
+
+
+async def test_a_page_that_is_not_there_is_an_error(connect: Connect, cli: FakeCli) -> None:
+    cli.script({"line": {"text": "x"}})
+    async with connect() as client:
+        with pytest.raises(MCPError):
+            await client.read_resource("dragoman://providers/nobody")
+
+
+async def test_the_server_has_an_icon_that_is_no_address_elsewhere(connect: Connect, cli: FakeCli) -> None:
+    cli.script({"line": {"text": "x"}})
+    async with connect() as client:
+        assert client.server_info is not None
+        assert client.server_info.icons is not None
+        assert client.server_info.icons[0].src.startswith("data:image/svg+xml;base64,")
