@@ -171,7 +171,9 @@ def serve(
     transport: Annotated[
         str | None, typer.Option(metavar="stdio|sse|streamable-http", help="How clients connect; stdio is the default.")
     ] = None,
-    host: Annotated[str | None, typer.Option(metavar="HOST", help="The address to listen on; of this machine only.")] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="HOST", help="The address to listen on; of this machine only.")
+    ] = None,
     port: Annotated[str | None, typer.Option(metavar="PORT", help="The port to listen on; 0: any free one.")] = None,
 ) -> None:
     """Run the MCP server. MCP clients start this by themselves; register it with them once."""
