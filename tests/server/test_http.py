@@ -149,6 +149,7 @@ async def test_a_web_page_of_elsewhere_reaches_nothing(
             for method in ("GET", "POST"):
                 response = await http.request(method, urljoin(url, path), headers={header: value})
                 assert response.status_code == code
+                assert response.json()["next_step"]
 
 
 @pytest.mark.parametrize("value", ["localhost:1234", "[::1]:1234", "127.0.0.1"])

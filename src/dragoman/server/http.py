@@ -123,6 +123,10 @@ class _ThisMachineOnly:
     """
 
     _NAMES = ("127.0.0.1", "localhost", "[::1]")
+    _REASONS: Mapping[int, tuple[str, str]] = {
+        421: ("the request names another host than this machine", f"call it by one of: {', '.join(_NAMES)}"),
+        403: ("the request comes from a web page of another machine", "call it from a program or a page of this one"),
+    }
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -134,8 +138,10 @@ class _ThisMachineOnly:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (refusal := await self._check.validate_request(Request(scope))):
-            await refusal(scope, receive, send)
+        if scope["type"] == "http" and (refused := await self._check.validate_request(Request(scope))):
+            error, next_step = self._REASONS[refused.status_code]
+            answer = JSONResponse({"error": error, "next_step": next_step}, refused.status_code)
+            await answer(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
