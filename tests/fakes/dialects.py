@@ -71,6 +71,7 @@ class Messages:
                 _typed,
                 (
                     {"type": "content_block_stop", "index": 0},
+                    *self._tool_events(scenario),
                     {
                         "type": "message_delta",
                         "delta": {"stop_reason": self._stop(scenario), "stop_sequence": None},
@@ -84,7 +85,7 @@ class Messages:
     def whole(self, request: Request, scenario: Scenario) -> Body:
         return {
             **self._message(request),
-            "content": [{"type": "text", "text": scenario.text}],
+            "content": [{"type": "text", "text": scenario.text}, *self._tool_uses(scenario)],
             "stop_reason": self._stop(scenario),
             "usage": {"input_tokens": scenario.input_tokens, "output_tokens": scenario.output_tokens},
         }
@@ -114,7 +115,25 @@ class Messages:
 
     @staticmethod
     def _stop(scenario: Scenario) -> str:
-        return {Ending.REFUSED: "refusal", Ending.TOO_LONG: "max_tokens"}.get(scenario.ending, "end_turn")
+        usual = "tool_use" if scenario.tool else "end_turn"
+        return {Ending.REFUSED: "refusal", Ending.TOO_LONG: "max_tokens"}.get(scenario.ending, usual)
+
+    @staticmethod
+    def _tool_uses(scenario: Scenario) -> list[Body]:
+        if scenario.tool is None:
+            return []
+        return [{"type": "tool_use", "id": "toolu_fake", "name": scenario.tool[0], "input": scenario.tool[1]}]
+
+    def _tool_events(self, scenario: Scenario) -> list[Body]:
+        events: list[Body] = []
+        for use in self._tool_uses(scenario):
+            delta = {"type": "input_json_delta", "partial_json": json.dumps(use["input"])}
+            events += [
+                {"type": "content_block_start", "index": 1, "content_block": {**use, "input": {}}},
+                {"type": "content_block_delta", "index": 1, "delta": delta},
+                {"type": "content_block_stop", "index": 1},
+            ]
+        return events
 
 
 class Responses:
@@ -134,16 +153,19 @@ class Responses:
         return _typed({"type": kind, "item_id": "msg_fake", "output_index": 0, "content_index": 0, "delta": text})
 
     def closing(self, request: Request, scenario: Scenario) -> bytes:
-        done = {"type": "response.output_item.done", "output_index": 0, "item": self._item(scenario)}
+        done = [
+            {"type": "response.output_item.done", "output_index": index, "item": item}
+            for index, item in enumerate(self._items(scenario))
+        ]
         whole = self.whole(request, scenario)
-        return _typed(done) + _typed({"type": f"response.{whole['status']}", "response": whole})
+        return b"".join(map(_typed, (*done, {"type": f"response.{whole['status']}", "response": whole})))
 
     def whole(self, request: Request, scenario: Scenario) -> Body:
         cut_off = scenario.ending is Ending.TOO_LONG
         return self._response(
             request,
             "incomplete" if cut_off else "completed",
-            output=[self._item(scenario)],
+            output=self._items(scenario),
             incomplete_details={"reason": "max_output_tokens"} if cut_off else None,
             usage={
                 "input_tokens": scenario.input_tokens,
@@ -156,6 +178,19 @@ class Responses:
 
     def error(self, scenario: Scenario) -> Body:
         return _openai_error(scenario)
+
+    @classmethod
+    def _items(cls, scenario: Scenario) -> list[Body]:
+        if scenario.tool is None:
+            return [cls._item(scenario)]
+        # Tools may be told in groups: the tool a::b is the tool b of the group a.
+        group, _, name = scenario.tool[0].rpartition("::")
+        call: Body = {
+            "type": "function_call", "id": "fc_fake", "call_id": "call_fake", "status": "completed",
+            **({"namespace": group} if group else {}),
+            "name": name, "arguments": json.dumps(scenario.tool[1]),
+        }
+        return [cls._item(scenario), call]
 
     @staticmethod
     def _item(scenario: Scenario) -> Body:
@@ -276,7 +311,7 @@ class GenerateContent:
     def _response(
         request: Request,
         parts: Sequence[Body],
-        finishReason: str | None = None,
+        finishReason: str | None = None,  # noqa: N803 - its name on the wire
         **more: object,
     ) -> Body:
         candidate: Body = {"content": {"role": "model", "parts": list(parts)}, "index": 0}

@@ -57,7 +57,7 @@ class Scenario:
     input_tokens: int = 12
     output_tokens: int = 3
     tool: tuple[str, Mapping[str, Any]] | None = None
-    """A tool to use and its arguments, after the chunks. Gemini's dialect alone has it."""
+    """A tool to use and its arguments, after the chunks. Chat completions do not have it."""
     _gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
     @property
@@ -110,7 +110,7 @@ def status(
 
 
 def use_tool(name: str, **arguments: object) -> Scenario:
-    """Have the client use one of its tools. Gemini's dialect only."""
+    """Have the client use one of its tools, in every dialect but chat completions."""
     return Scenario(tool=(name, arguments))
 
 
