@@ -19,8 +19,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dragoman.client import AskOptions, Dragoman, Stream
     from dragoman.config import Configuration, ConfigurationError, RetryConfig, load_configuration
+    from dragoman.engine.breaker import CircuitBreaker
     from dragoman.log import setup_logging
     from dragoman.schemas import (
+        CircuitState,
+        CircuitStatus,
         ConversationTurn,
         ErrorCategory,
         ErrorCode,
@@ -43,17 +46,21 @@ __version__ = "0.1.0"
 _HOMES = {
     "dragoman.client": ("AskOptions", "Dragoman", "Stream"),
     "dragoman.config": ("Configuration", "ConfigurationError", "RetryConfig", "load_configuration"),
+    "dragoman.engine.breaker": ("CircuitBreaker",),
     "dragoman.log": ("setup_logging",),
     "dragoman.schemas": (
-        *("ConversationTurn", "ErrorCategory", "ErrorCode", "ErrorInfo", "LLMAPIError", "LLMConnectionError"),
-        *("LLMError", "LLMRequest", "LLMResponse", "Message", "ProviderStatus", "RateLimitError", "TimeoutConfig"),
-        *("TimeoutOverrides", "Usage"),
+        *("CircuitState", "CircuitStatus", "ConversationTurn", "ErrorCategory", "ErrorCode", "ErrorInfo"),
+        *("LLMAPIError", "LLMConnectionError", "LLMError", "LLMRequest", "LLMResponse", "Message", "ProviderStatus"),
+        *("RateLimitError", "TimeoutConfig", "TimeoutOverrides", "Usage"),
     ),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AskOptions",
+    "CircuitBreaker",
+    "CircuitState",
+    "CircuitStatus",
     "Configuration",
     "ConfigurationError",
     "ConversationTurn",

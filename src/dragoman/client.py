@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +36,8 @@ class AskOptions(TypedDict, total=False):
     """What the provider may do; more than the configuration allows is refused."""
     timeouts: TimeoutOverrides | TimeoutConfig | TimeoutPreset | Mapping[str, float | TimeoutPreset]
     """Some of the clocks of `TimeoutConfig`, in seconds, or a preset: ``"interactive"``, ``{"idle": 30}``."""
+    fallback: Sequence[str] | None
+    """Providers to ask instead when this one cannot answer; None: as configured. The reply names who answered."""
 
 
 class Stream:
@@ -57,7 +59,7 @@ class Stream:
         await self._events.aclose()
 
     async def _follow(self, engine: Engine, request: LLMRequest) -> AsyncGenerator[Event]:
-        async with engine.asking(request) as call, aclosing(call.log.follow()) as events:
+        async with engine.asking(request, streams=True) as call, aclosing(call.log.follow()) as events:
             async for event in events:
                 yield event
             self.reply = await call.outcome()

@@ -30,7 +30,8 @@ def guardian() -> int:
 async def test_a_call_whose_shepherd_is_killed_fails_as_crashed_and_its_tree_goes(
     make_engine: MakeEngine, cli: FakeCli, *, guardian_first: bool
 ) -> None:
-    async with Liveness() as live, make_engine() as engine:
+    once = {"retry": {"max_attempts": 1}}
+    async with Liveness() as live, make_engine(configuration=once) as engine:
         hidden: Step = {"grandchild": {**HIDDEN["grandchild"], "connect": live.port}}
         cli.script({"ignore": ["TERM"]}, hidden, {"line": {"text": "part"}}, live.connect(), {"pause": True})
         with anyio.fail_after(20):

@@ -49,14 +49,15 @@ class FakeSpawner(Spawner):
 async def engine(
     folder: Path, spawner: Spawner, *adapters: FakeAdapter, configuration: dict[str, Any] | None = None
 ) -> AsyncGenerator[Engine]:
-    """An engine of the fake provider, whose program is there but never run."""
+    """An engine of the fake provider, whose program is there but never run. It tries once unless told otherwise."""
     (folder / "dragoman-fake").touch(mode=0o700)
     async with Engine(
-        Configuration.model_validate(configuration or {}),
+        Configuration.model_validate({"retry": {"max_attempts": 1}, **(configuration or {})}),
         adapters={adapter.profile.name: adapter for adapter in adapters or (FakeAdapter(),)},
         environ={"PATH": str(folder), "HOME": str(folder)},
         folder=folder,
         spawner=spawner,
+        clock=anyio.current_time,
     ) as running:
         # The first call opens the store in a thread, for which virtual time does not wait.
         await running.submit(LLMRequest(prompt="hi", provider="nobody")).outcome()

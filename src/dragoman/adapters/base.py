@@ -321,6 +321,8 @@ class Profile:
     """Clocks whose defaults are too short for this CLI. They are raised to these, never lowered."""
     own_retries: Literal["none", "limited", "unlimited"] = "none"
     """Whether the CLI tries again by itself: not, held to a known bound, or beyond our control."""
+    start_gap_s: float = 0.0
+    """Between two starts with one login: CLIs that start at once race for a refresh token that works once."""
     strength: Mapping[Access, Strength] = field(default_factory=dict[Access, Strength])
     """The accesses it can be held to, and by whom. An access that is missing is refused."""
     reads_folder: bool = True

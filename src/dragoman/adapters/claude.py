@@ -63,6 +63,7 @@ PROFILE = Profile(
     ),
     metered_env=("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_USE_*"),
     own_retries="limited",
+    start_gap_s=0.5,
     strength={"read-only": "enforced"},
     billing="unknown",
 )

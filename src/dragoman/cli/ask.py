@@ -46,7 +46,7 @@ async def _put(engine: Engine, request: LLMRequest, as_json: bool, quiet: bool) 
     gone: BrokenPipeError | None = None
     async with engine:
         with StatusLine(request.provider, quiet=quiet) as status:
-            async with engine.asking(request, face=FACE) as call:
+            async with engine.asking(request, face=FACE, streams=not as_json) as call:
                 with on_stop(call.cancel):
                     try:
                         await (_wait(call, status) if as_json else _stream(call, status))

@@ -69,7 +69,7 @@ async def _ask(engine: Engine, names: Iterable[str]) -> Mapping[str, LLMResponse
 
     async def ask(name: str) -> None:
         request = LLMRequest(prompt=QUESTION, provider=name, timeouts=TimeoutOverrides(call=CALL_S))
-        async with engine.asking(request, face="cli") as call:
+        async with engine.asking(request, face="cli", insists=True) as call:
             replies[name] = await call.outcome()
 
     async with anyio.create_task_group() as asking:

@@ -100,6 +100,10 @@ class ProviderSettings(_Section):
     workspaces: tuple[FilePath, ...] | None = None
     """None: those of the top level."""
     max_concurrency: PositiveInt = 3
+    start_gap_s: Annotated[NonNegativeFloat | None, OrNone] = None
+    """Between two starts with one login, whichever Dragoman of this machine starts them; None: the provider's own."""
+    fallback: tuple[Name, ...] = ()
+    """Who is asked instead when this one cannot answer, best first."""
     warm: bool = False
     timeouts: TimeoutOverrides = TimeoutOverrides()
 

@@ -17,7 +17,12 @@ from dragoman.config.paths import state_folder
 from dragoman.config.settings import Configuration
 
 _FILE = "trusted.json"
-_OF_A_PROVIDER = frozenset({"command", "args", "env", "pass_env", "credentials", "access", "workspaces"})
+_OF_A_PROVIDER = frozenset(
+    {
+        *("command", "args", "env", "pass_env", "credentials", "access", "workspaces"),
+        *("fallback", "start_gap_s"),  # who else gets to see the question; what keeps logins whole
+    }
+)
 
 
 def needs_trust(key: Key, value: object, lower: Configuration) -> bool:

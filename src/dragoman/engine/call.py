@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from dragoman.schemas import Event, LLMRequest, LLMResponse
+from dragoman.schemas import Event, LLMRequest, LLMResponse, Text
 
 
 class EventLog:
@@ -24,6 +24,13 @@ class EventLog:
         """Add an event and wake the followers."""
         self.events.append(event)
         self._wake()
+
+    def withdraw(self, start: int) -> int:
+        """Take back the text of the events from number `start` on; how many events there are."""
+        for number in range(start, len(self.events)):
+            if isinstance(self.events[number], Text):
+                self.events[number] = Text(text="")
+        return len(self.events)
 
     def close(self) -> None:
         """No more events come."""
@@ -54,12 +61,18 @@ class EventLog:
 
 
 class Call:
-    """One question on its way. It runs in the engine's task: a caller that goes away does not end it, `cancel` does."""
+    """One question on its way. It runs in the engine's task: a caller that goes away does not end it, `cancel` does.
 
-    def __init__(self, request: LLMRequest, face: str) -> None:
+    `streams`: its face hands text on as it comes and cannot take it back, so after the first piece of an answer nobody
+    else may begin another one. `insists`: the provider is asked even if its circuit breaker is open.
+    """
+
+    def __init__(self, request: LLMRequest, face: str, *, streams: bool = False, insists: bool = False) -> None:
         self.id = secrets.token_hex(8)
         self.request = request
         self.face = face
+        self.streams = streams
+        self.insists = insists
         self.created = time.monotonic()
         self.log = EventLog()
         self.scope = anyio.CancelScope()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -18,8 +19,10 @@ from dragoman.schemas import (
     ErrorCode,
     ErrorInfo,
     Event,
+    LLMRequest,
     LLMResponse,
     Notice,
+    Retrying,
     Status,
     Text,
     Thought,
@@ -42,6 +45,15 @@ class Route:
     settings: ProviderSettings
     program: Program
     timeouts: TimeoutConfig
+    account: str
+    """Whose login is used, as a name that tells nothing: see `account_of`."""
+
+    is_let_through: bool = False
+    """Whether it is asked although its circuit is open."""
+
+    def model(self, request: LLMRequest) -> str | None:
+        """The model that is asked for; None: the provider chooses."""
+        return request.model or self.settings.model
 
 
 @dataclass(slots=True)
@@ -50,9 +62,15 @@ class Context:
 
     call: Call
     capture_bytes: int
+    request: LLMRequest = field(init=False)
+    """What is asked. The call's own request, unless another provider stands in."""
     route: Route | None = None
-    deadline: float = 0.0
+    deadline: float = math.inf
     """On the event loop's clock; set by the layer that routes, since the clocks are the provider's."""
+    is_barred: bool = False
+    """Whether the circuit breaker stands against another attempt."""
+    channel: str | None = None
+    """What the last attempt ran in: other calls may have run in it too."""
     attempts: list[Attempt] = field(default_factory=list[Attempt])
     texts: list[str] = field(default_factory=list[str])
     argv_shape: str | None = None
@@ -68,6 +86,28 @@ class Context:
     model: str | None = None
     usage: Usage | None = None
     queued_at: float = field(default_factory=anyio.current_time)
+    _kept_events: int = 0
+
+    def __post_init__(self) -> None:
+        self.request = self.call.request
+
+    def may_start_over(self, failed: Failed) -> bool:
+        """Whether asking once more can do no harm: nothing was changed, and no text went where it must stay."""
+        return failed.error.effects == "none" and not self.acted and not (self.call.streams and self.texts)
+
+    def start_over(self, event: Retrying) -> None:
+        """Forget what an attempt left: nothing of it may show in the answer of the next one."""
+        self.forget()
+        self.take(event)
+
+    def forget(self) -> None:
+        """Drop what an attempt left, but for its place in `attempts`."""
+        self.texts.clear()
+        self.notices.clear()
+        self.text_chars = self.lost_chars = 0
+        self.acted = False
+        self.first_output_s = self.model = self.usage = self.channel = None
+        self._kept_events = self.call.log.withdraw(self._kept_events)
 
     def take(self, event: Event) -> None:
         """Keep what the reply needs of an event, and log it for the followers, as long as there is room."""
@@ -120,7 +160,7 @@ class Context:
         return LLMResponse(
             status=status,
             text=text,
-            provider=self.route.name if self.route else self.call.request.provider,
+            provider=self.route.name if self.route else self.request.provider,
             model=(outcome.model if outcome else None) or self.model,
             usage=(outcome.usage if outcome else None) or self.usage,
             billing=(outcome.billing if isinstance(outcome, Completed) else None) or billing,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Mapping
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -15,15 +16,19 @@ from anyio.abc import TaskGroup
 
 from dragoman.adapters.base import Adapter, Failed, Outcome
 from dragoman.adapters.registry import load_adapters
-from dragoman.config import Configuration
+from dragoman.config import Configuration, state_folder
+from dragoman.engine.breakers import Breakers
 from dragoman.engine.call import Call
 from dragoman.engine.context import Context
 from dragoman.engine.environment import Lineage
+from dragoman.engine.fallback import Fallback
 from dragoman.engine.finding import Versions
 from dragoman.engine.host import DialogueHost
-from dragoman.engine.limit import Limiter
+from dragoman.engine.limit import Limiter, StartGate
+from dragoman.engine.places import Machine
 from dragoman.engine.providers import Providers
 from dragoman.engine.record import Recorder
+from dragoman.engine.retry import Retrier
 from dragoman.engine.run import Runner
 from dragoman.engine.workspaces import default_workspaces
 from dragoman.log import logger
@@ -43,7 +48,7 @@ class Engine:
     """An async context manager. Leaving it stops what still runs; nothing it started is left behind.
 
     `folder` is where relative folders begin and the default workspace; `environ` is what children may get parts of.
-    `spawner` is closed with the engine.
+    `spawner` is closed with the engine. `clock` gives seconds since 1970, for what processes share.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class Engine:
         folder: Path | None = None,
         store_file: Path | None = None,
         spawner: Spawner | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.configuration = configuration
         environ = dict(os.environ) if environ is None else environ
@@ -62,12 +68,16 @@ class Engine:
         self._spawner = spawner or Spawner()
         versions = Versions(self._spawner)
         workspaces = configuration.workspaces or default_workspaces(folder or Path.cwd())
-        self.providers = Providers(configuration, found, broken, environ, self._spawner, versions)
         self._recorder = Recorder(store_file, Lineage.told(environ))
+        machine = Machine(lambda: state_folder() / "locks", clock)
+        breakers = Breakers(configuration.breaker, machine, lambda: self._recorder.store, clock)
+        self.providers = Providers(configuration, found, broken, environ, self._spawner, versions, breakers)
         runner = Runner(configuration, environ, workspaces, self._spawner, versions, self._serve)
-        self._way = self._recorder.around(
-            self.providers.route_layer(Limiter(configuration).around(runner.run)),
-        )
+        # Read from below: each layer goes around what stands above it.
+        way = breakers.around(StartGate(machine).around(runner.run), self.providers)
+        way = Limiter(configuration, machine).around(Retrier(configuration.retry).around(way))
+        way = self.providers.route_layer(breakers.ahead(way, self.providers))
+        self._way = self._recorder.around(Fallback(configuration).around(way))
         self._calls: set[Call] = set()
         self._hosts: dict[DialogueHost, anyio.Event] = {}
         """Those whose children may still be there; the event is set when nothing of them is left."""
@@ -96,17 +106,21 @@ class Engine:
             with anyio.CancelScope(shield=True):
                 await self._recorder.close()
 
-    def submit(self, request: LLMRequest, *, face: str = "library") -> Call:
-        """Start a call. It goes on until it ends or is cancelled, whoever waits for it."""
-        call = Call(request, face)
+    def submit(
+        self, request: LLMRequest, *, face: str = "library", streams: bool = False, insists: bool = False
+    ) -> Call:
+        """Start a call. It goes on until it ends or is cancelled, whoever waits for it. See `Call`."""
+        call = Call(request, face, streams=streams, insists=insists)
         self._calls.add(call)
         self._running().start_soon(self._run, call)
         return call
 
     @asynccontextmanager
-    async def asking(self, request: LLMRequest, *, face: str = "library") -> AsyncGenerator[Call]:
-        """A call that is cancelled when the block is left before its reply is there."""
-        async with self.submit(request, face=face).owned() as call:
+    async def asking(
+        self, request: LLMRequest, *, face: str = "library", streams: bool = False, insists: bool = False
+    ) -> AsyncGenerator[Call]:
+        """A call that is cancelled when the block is left before its reply is there. See `Call`."""
+        async with self.submit(request, face=face, streams=streams, insists=insists).owned() as call:
             yield call
 
     def kill(self) -> None:

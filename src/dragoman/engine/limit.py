@@ -1,4 +1,7 @@
-"""The layer that waits for a free place: so many calls at once per provider, so many in all, so many waiting."""
+"""The layer that waits for a free place: so many calls at once per provider, so many in all, so many waiting.
+
+A provider's places are those of its account: every Dragoman of this machine shares them.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,24 @@ import anyio
 from dragoman.adapters.base import Failed, Outcome
 from dragoman.config import Configuration
 from dragoman.engine.clocks import timed_out
-from dragoman.engine.context import Context, Handler
-from dragoman.schemas import ErrorCode, ErrorInfo, TimeoutConfig
+from dragoman.engine.context import Context, Handler, Route
+from dragoman.engine.places import Machine
+from dragoman.schemas import ErrorCode, ErrorInfo
+
+ASK_AGAIN_S = 0.05
+"""How often a place that another process holds is asked for. Only whoever has a place in this process asks."""
+
+MOST_GAPS = 20
+"""How many gaps a start waits at most."""
 
 
 class Limiter:
     """See the module."""
 
-    def __init__(self, configuration: Configuration) -> None:
-        self._configuration = configuration
-        self._total = anyio.CapacityLimiter(configuration.limits.max_concurrency)
+    def __init__(self, configuration: Configuration, machine: Machine) -> None:
+        self._limits = configuration.limits
+        self._machine = machine
+        self._total = anyio.CapacityLimiter(self._limits.max_concurrency)
         self._providers: dict[str, anyio.CapacityLimiter] = {}
         self._waiting = 0
 
@@ -26,49 +37,88 @@ class Limiter:
         """The layer around the next one."""
 
         async def limited(context: Context) -> Outcome:
-            if context.route is None:
+            if (route := context.route) is None:
                 raise ValueError("the limit stands behind the route")
-            name, timeouts = context.route.name, context.route.timeouts
-            provider = self._providers.get(name) or self._providers.setdefault(
-                name, anyio.CapacityLimiter(context.route.settings.max_concurrency)
-            )
             async with AsyncExitStack() as places:
-                left = context.deadline - anyio.current_time()
-                if not await self._enter(places, (provider, self._total), min(timeouts.queue, left)):
-                    return self._no_place(name, timeouts, left)
+                if not self._enter_at_once(places, route):
+                    if self._waiting >= self._limits.queue:
+                        return self._overloaded()
+                    left = context.deadline - anyio.current_time()
+                    if not await self._wait(places, route, min(route.timeouts.queue, left)):
+                        return self._timed_out(route, left)
                 return await following(context)
 
         return limited
 
-    async def _enter(
-        self, places: AsyncExitStack, limiters: tuple[anyio.CapacityLimiter, ...], patience_s: float
-    ) -> bool:
-        if all(limiter.available_tokens for limiter in limiters):
-            for limiter in limiters:
-                await places.enter_async_context(limiter)
-            return True
-        if self._waiting >= self._configuration.limits.queue:
+    def _provider(self, route: Route) -> anyio.CapacityLimiter:
+        return self._providers.get(route.name) or self._providers.setdefault(
+            route.name, anyio.CapacityLimiter(route.settings.max_concurrency)
+        )
+
+    def _enter_at_once(self, places: AsyncExitStack, route: Route) -> bool:
+        limiters = (self._provider(route), self._total)
+        if not all(limiter.available_tokens for limiter in limiters):
             return False
+        if (place := self._machine.take(route.account, route.settings.max_concurrency)) is None:
+            return False
+        places.callback(place.release)
+        for limiter in limiters:
+            # On behalf of the stack, not of the task: a task may be in several places, such as of a call within a call.
+            limiter.acquire_on_behalf_of_nowait(places)
+            places.callback(limiter.release_on_behalf_of, places)
+        return True
+
+    async def _wait(self, places: AsyncExitStack, route: Route, patience_s: float) -> bool:
         self._waiting += 1
         try:
-            with anyio.move_on_after(patience_s) as patience:
-                for limiter in limiters:
-                    await places.enter_async_context(limiter)
-            return not patience.cancelled_caught
+            with anyio.move_on_after(patience_s):
+                await places.enter_async_context(self._provider(route))
+                # Another process gives it back, and tells nobody.
+                while (place := self._machine.take(route.account, route.settings.max_concurrency)) is None:  # noqa: ASYNC110
+                    await anyio.sleep(ASK_AGAIN_S)
+                places.callback(place.release)
+                await places.enter_async_context(self._total)
+                return True
+            return False
         finally:
             self._waiting -= 1
 
-    def _no_place(self, name: str, timeouts: TimeoutConfig, left: float) -> Failed:
-        limits = self._configuration.limits
-        if self._waiting >= limits.queue:
-            return Failed(
-                ErrorInfo.of(
-                    ErrorCode.OVERLOADED,
-                    f"{limits.queue} calls already wait for a place",
-                    next_step="ask again later, or raise `queue` or `max_concurrency` under [limits]",
-                )
+    def _overloaded(self) -> Failed:
+        return Failed(
+            ErrorInfo.of(
+                ErrorCode.OVERLOADED,
+                f"{self._limits.queue} calls already wait for a place",
+                next_step="ask again later, or raise `queue` or `max_concurrency` under [limits]",
             )
-        hint = f"ask again later, or raise `max_concurrency` under [providers.{name}]"
-        if left < timeouts.queue:
-            return timed_out("call", timeouts.call, because=f"it was still waiting for a place at {name!r}", hint=hint)
-        return timed_out("queue", timeouts.queue, because=f"{name!r} is busy", hint=hint)
+        )
+
+    def _timed_out(self, route: Route, left: float) -> Failed:
+        hint = f"ask again later, or raise `max_concurrency` under [providers.{route.name}]"
+        if left < route.timeouts.queue:
+            because = f"it was still waiting for a place at {route.name!r}"
+            return timed_out("call", route.timeouts.call, because=because, hint=hint)
+        return timed_out("queue", route.timeouts.queue, because=f"{route.name!r} is busy", hint=hint)
+
+
+class StartGate:
+    """The layer that keeps the starts of CLIs with one login apart, on the whole machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def around(self, following: Handler) -> Handler:
+        """The layer around the next one."""
+
+        async def gated(context: Context) -> Outcome:
+            if (route := context.route) is None:
+                raise ValueError("starts are kept apart behind the route")
+            gap_s = route.settings.start_gap_s
+            gap_s = route.adapter.profile.start_gap_s if gap_s is None else gap_s
+            if gap_s:
+                # Bounded: whoever stands in the way may have been stopped, and a start too early is better than none.
+                with anyio.move_on_after(min(MOST_GAPS * gap_s, context.deadline - anyio.current_time())):
+                    while (wait_s := self._machine.claim_start(route.account, gap_s)) > 0:  # noqa: ASYNC110
+                        await anyio.sleep(wait_s)
+            return await following(context)
+
+        return gated

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import anyio
 
 from dragoman.adapters.base import Adapter
 from dragoman.config import Configuration
+from dragoman.engine.accounts import account_of
+from dragoman.engine.breakers import Breakers
 from dragoman.engine.clocks import timed_out
 from dragoman.engine.context import Context, Handler, Outcome, Route
 from dragoman.engine.environment import build_environment
 from dragoman.engine.finding import Missing, Program, Versions, find_program, inquire
 from dragoman.processes import Spawner, SpawnError
-from dragoman.schemas import ErrorCode, ErrorInfo, ProviderState, ProviderStatus, TimeoutConfig, error_from
+from dragoman.schemas import (
+    CircuitState,
+    ErrorCode,
+    ErrorInfo,
+    ProviderState,
+    ProviderStatus,
+    TimeoutConfig,
+    error_from,
+)
 
 LOGIN_TIMEOUT_S = 10.0
 LOGIN_KNOWN_S = 300.0
@@ -31,12 +41,15 @@ class Providers:
         environ: Mapping[str, str],
         spawner: Spawner,
         versions: Versions,
+        breakers: Breakers,
     ) -> None:
         self._configuration = configuration
         self._broken = broken
         self._environ = environ
         self._spawner = spawner
         self._versions = versions
+        self._breakers = breakers
+        self._accounts: dict[str, str] = {}
         self._logins: dict[str, tuple[float, bool | None]] = {}
         first = [name for name in configuration.order if name in adapters]
         self.adapters = {name: adapters[name] for name in (*first, *(name for name in adapters if name not in first))}
@@ -49,7 +62,7 @@ class Providers:
         """The layer that decides who answers."""
 
         async def routed(context: Context) -> Outcome:
-            started, request = anyio.current_time(), context.call.request
+            started, request = anyio.current_time(), context.request
             name = request.provider
             if name is None:
                 # Whose clocks they are is not known yet, except for what the caller said.
@@ -60,25 +73,33 @@ class Providers:
                     return timed_out("call", limit, because="it was not known yet which provider is ready")
             route = context.route = self._route(name)
             route.timeouts = request.timeouts.over(route.timeouts, route.adapter.profile.timeouts)
-            context.deadline = started + route.timeouts.call
+            # Whoever stands in for another does not get more time.
+            context.deadline = min(context.deadline, started + route.timeouts.call)
             return await following(context)
 
         return routed
 
     async def first_ready(self) -> str:
-        """The first provider in the order that can answer.
+        """The first provider in the order that can answer; one that is left alone now only when there is no other.
 
         Raises:
             LLMError: there is none (code ``not_found``); the next step says what each one lacks.
         """
         lacking: list[str] = []
+        left_alone: list[str] = []
+        self._breakers.refresh()
         for name in self.adapters:
             status = await self.status(name)
             if status.state == "ready":
-                return name
+                if not self._breakers.is_open(name):
+                    return name
+                left_alone.append(name)
+                continue
             lacking.append(
                 f"{name}: {status.reason}; {status.next_step}" if status.next_step else f"{name}: {status.reason}"
             )
+        if left_alone:
+            return left_alone[0]
         raise error_from(
             ErrorInfo.of(ErrorCode.NOT_FOUND, "no provider is ready", next_step="one of: " + " | ".join(lacking))
         )
@@ -97,7 +118,8 @@ class Providers:
         program = self._find(name)
         if isinstance(program, Missing):
             return lacking("missing", program.reason, program.next_step)
-        status = status.model_copy(update={"path": program.path})
+        circuit = self._breakers.status(name, self._account(name))
+        status = status.model_copy(update={"path": program.path, "circuit": circuit})
         if deep:
             environment = build_environment(profile, settings, self._environ)
             found = await self._versions.ask(profile, program, environment.variables)
@@ -108,11 +130,18 @@ class Providers:
         status = status.model_copy(update={"logged_in": logged_in})
         if logged_in is False and profile.login is not None:
             return lacking("logged_out", "nobody is logged in", profile.login.hint)
+        if circuit is not None and circuit["state"] is CircuitState.OPEN:
+            return lacking(
+                "ready",
+                f"left alone until {circuit['reset_at']}: it failed, the last time with {circuit['last_failure']}",
+                "ask another provider until then, or `dragoman doctor --deep`, which asks all the same",
+            )
         return status
 
     async def statuses(self, *, deep: bool = False) -> list[ProviderStatus]:
         """What is known of every provider, in order; asked for all at once."""
         found: dict[str, ProviderStatus] = {}
+        self._breakers.refresh()
 
         async def ask(name: str) -> None:
             found[name] = await self.status(name, deep=deep)
@@ -127,6 +156,17 @@ class Providers:
             for name, reason in self._broken.items()
         ]
         return [*(found[name] for name in self.adapters), *broken]
+
+    def others(self, name: str) -> Iterable[str]:
+        """The other providers that are present and not known to be logged out. Starts nothing."""
+        return (
+            other for other in self.present() if other != name and self._logins.get(other, (0.0, None))[1] is not False
+        )
+
+    async def is_logged_in(self, name: str) -> bool:
+        """Whether the CLI itself says, now, that somebody is logged in."""
+        program = self._find(name)
+        return isinstance(program, Program) and await self._login(name, program, anew=True) is True
 
     def forget_login(self, name: str) -> None:
         """A call found the login missing, or working again: ask anew next time."""
@@ -147,7 +187,14 @@ class Providers:
         settings = self._configuration.provider(name)
         longer = self.adapters[name].profile.timeouts
         timeouts = settings.timeouts.over(TimeoutConfig().raised(longer), longer)
-        return Route(name, self.adapters[name], settings, program, timeouts)
+        return Route(name, self.adapters[name], settings, program, timeouts, self._account(name))
+
+    def _account(self, name: str) -> str:
+        if name not in self._accounts:
+            profile, settings = self.adapters[name].profile, self._configuration.provider(name)
+            variables = build_environment(profile, settings, self._environ).variables
+            self._accounts[name] = account_of(profile, settings, variables)
+        return self._accounts[name]
 
     def _enabled(self, name: str) -> bool:
         return self._configuration.provider(name).enabled

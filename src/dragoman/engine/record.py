@@ -102,12 +102,22 @@ class Recorder:
         """A child is gone."""
         self._post(ProcessEnded(pid=child.pid))
 
-    async def tidy(self) -> None:
-        """Stop what an earlier server left behind. Does nothing if there never was one."""
+    @property
+    def store(self) -> Store | None:
+        """The store; None: it is not open, or cannot be."""
+        return self._store
+
+    async def open_if_there(self) -> bool:
+        """Open the store if there ever was one."""
         with suppress(OSError):
             if (self._file or store_file()).exists():
                 await self._open()
-                await self._sweep()
+        return self._store is not None
+
+    async def tidy(self) -> None:
+        """Stop what an earlier server left behind. Does nothing if there never was one."""
+        if await self.open_if_there():
+            await self._sweep()
 
     async def close(self) -> None:
         """Write what is left and close the store."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -78,6 +79,7 @@ class Runner:
                 provider=route.name,
                 duration_s=round(time.monotonic() - started, 6),
                 error=error,
+                usage=outcome.usage or context.usage,
             )
         )
         return outcome
@@ -122,6 +124,7 @@ class Runner:
                     grace_s=route.timeouts.grace,
                 )
                 self._serve(host, folder, context.call.id)
+                context.channel = f"{os.getpid()}:{child.pid}"
                 clocks.starting()
                 context.take(Started(provider=route.name, model=turn.model, version=installed.version_text or None))
                 outcome = await host.turn(replace(turn, runs_in=runs_in), listener)
@@ -146,7 +149,7 @@ class Runner:
         return _checked(outcome, context, host)
 
     def _turn(self, context: Context, route: Route) -> Turn:
-        request, profile = context.call.request, route.adapter.profile
+        request, profile = context.request, route.adapter.profile
         settings_access = route.settings.access
         if request.access not in profile.strength:
             raise _refusal(
@@ -295,7 +298,7 @@ def _overflow(context: Context) -> ErrorInfo:
 def _effects(context: Context) -> Effects:
     route = context.route
     enforced = route is not None and route.adapter.profile.strength.get("read-only") == "enforced"
-    return "none" if enforced and context.call.request.access == "read-only" and not context.acted else "possible"
+    return "none" if enforced and context.request.access == "read-only" and not context.acted else "possible"
 
 
 def _with_key_hint(outcome: Outcome, name: str, environment: Environment) -> Outcome:

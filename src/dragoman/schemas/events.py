@@ -54,12 +54,14 @@ class Tool(_Event):
 
 
 class Retrying(_Event):
-    """The CLI itself tries again after an upstream failure. It does not count as activity."""
+    """The CLI tries again by itself after an upstream failure, or Dragoman does. It does not count as activity."""
 
     type: Literal["retrying"] = "retrying"
     attempt: int
     cause: Writable
     delay_s: float | None = None
+    starts_over: bool = False
+    """Dragoman asks anew: text that came before is not part of the answer."""
 
 
 class Usage(_Event):

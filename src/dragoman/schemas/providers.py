@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypedDict  # before Python 3.12 Pydantic takes no other
 
 ProviderState = Literal["ready", "logged_out", "missing", "broken", "disabled"]
+
+
+class CircuitState(StrEnum):
+    """Whether a provider is asked (closed), left alone (open), or tried with a few calls (half-open)."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class CircuitStatus(TypedDict):
+    """A circuit breaker as people and programs see it. Times are ISO 8601, in UTC."""
+
+    state: CircuitState
+    failure_count: int
+    """In a row, of the provider."""
+    local_failure_count: int
+    """In a row, of this machine, such as when it could not be started."""
+    success_count: int
+    """In a row, since it was opened."""
+    last_failure_time: str | None
+    last_failure: str | None
+    """Its code."""
+    reset_at: str | None
+    """From when on it is tried again."""
 
 
 class ProviderStatus(BaseModel):
@@ -29,3 +56,5 @@ class ProviderStatus(BaseModel):
     next_step: str | None = None
     access: str | None = None
     """The access it runs with and who enforces it."""
+    circuit: CircuitStatus | None = None
+    """Its circuit breaker, the one that is furthest from closed; None: it was not needed yet."""

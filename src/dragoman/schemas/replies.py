@@ -26,6 +26,8 @@ class Attempt(BaseModel):
     provider: str
     duration_s: float
     error: ErrorInfo | None = None
+    usage: Usage | None = None
+    """What this run cost; the reply's is that of the run that answered."""
 
 
 class LLMResponse(BaseModel):

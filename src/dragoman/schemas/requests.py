@@ -121,6 +121,8 @@ class LLMRequest(BaseModel):
     cwd: Path | None = None
     access: Access = "read-only"
     timeouts: Timeouts = TimeoutOverrides()
+    fallback: tuple[str, ...] | None = None
+    """Providers to ask, in this order, when the first cannot answer; None: as configured; empty: none."""
 
     @field_validator("prompt", "system_prompt", "model")
     @classmethod

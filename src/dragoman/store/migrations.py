@@ -65,6 +65,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX processes_running ON processes (server_id, pid) WHERE ended_at IS NULL",
     ),
     ("ALTER TABLE processes ADD COLUMN folder TEXT",),
+    (
+        """
+        CREATE TABLE circuits (
+            provider TEXT NOT NULL,
+            account TEXT NOT NULL,
+            model TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            circuit TEXT NOT NULL,
+            PRIMARY KEY (provider, account, model)
+        ) WITHOUT ROWID
+        """,
+    ),
 )
 
 

@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 from loguru import logger
 
+from dragoman.store.circuits import CircuitKey, CircuitReader, CircuitRow
 from dragoman.store.errors import StoreError
 from dragoman.store.records import Orphan, Record
 from dragoman.store.stats import ProviderStats, read_stats
@@ -39,6 +40,7 @@ class Store:
         self._closed = False
         self._watched = False
         self._news = anyio.Event()
+        self._circuits: CircuitReader | None = None
 
     @classmethod
     async def open(cls, path: Path, *, on_error: Callable[[StoreError], None] = _warn) -> Self:
@@ -97,11 +99,27 @@ class Store:
         """
         return await anyio.to_thread.run_sync(read_stats, self.path, since)
 
+    def circuit(self, key: CircuitKey) -> CircuitRow | None:
+        """A circuit breaker as the processes of this machine left it. Does not wait, and costs some microseconds.
+
+        Posted changes of this process may be missing. For the thread of the event loop.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        return self._reader().get(key)
+
+    def circuits(self) -> list[CircuitRow]:
+        """Every circuit breaker; as for `circuit`."""
+        return self._reader().all()
+
     async def close(self) -> None:
         """Write what is queued and close the file; calls of this store that still run become ``interrupted``."""
         if self._closed:
             return
         self._closed = True
+        if self._circuits is not None:
+            self._circuits.close()
         self._writer.stop()
         with anyio.move_on_after(CLOSE_S, shield=True) as limit:
             await anyio.to_thread.run_sync(self._writer.join, abandon_on_cancel=True)
@@ -109,6 +127,11 @@ class Store:
         self._writer.news.close()
         if limit.cancelled_caught:
             _warn(StoreError(self.path, f"it was not written within {CLOSE_S:g} s", "end the program that holds it"))
+
+    def _reader(self) -> CircuitReader:
+        self._check_open()
+        self._circuits = self._circuits or CircuitReader(self.path)
+        return self._circuits
 
     def _check_open(self) -> None:
         if self._closed:

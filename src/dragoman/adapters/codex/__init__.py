@@ -47,6 +47,7 @@ PROFILE = Profile(
     pass_env=("CODEX_HOME", "CODEX_CA_CERTIFICATE"),
     metered_env=(KEY, "OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "OPENROUTER_API_KEY"),
     own_retries="limited",
+    start_gap_s=0.5,
     strength={"read-only": "enforced"},
 )
 

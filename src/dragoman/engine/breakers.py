@@ -1,0 +1,235 @@
+"""The layer that leaves a failing provider alone: a circuit breaker for each provider, account and model.
+
+What one process finds out, all of this machine know: circuits stand in the store. They are read before each call, which
+costs microseconds; a change is written by the store's thread, together with what other processes changed meanwhile.
+The few calls that a half-open circuit lets through hold a lock, so that they are few on the machine, and the death of
+whoever holds it gives it back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from dragoman.adapters.base import Failed, Outcome
+from dragoman.config import BreakerSettings
+from dragoman.engine.breaker import Circuit, CircuitBreaker, Permit, Verdict, judge
+from dragoman.engine.context import Context, Handler, Route
+from dragoman.engine.places import Machine, Place
+from dragoman.log import logger
+from dragoman.schemas import CircuitState, CircuitStatus, ErrorCode, ErrorInfo, LLMError
+from dragoman.store import CircuitChanged, CircuitKey, Store, StoreError
+
+UNWRITTEN_S = 10.0
+"""After so long a change that was posted will not be written any more: what stands in the store counts again."""
+_RANK = (CircuitState.CLOSED, CircuitState.HALF_OPEN, CircuitState.OPEN)
+
+
+class Peers(Protocol):
+    """What is known of the providers."""
+
+    def others(self, name: str) -> Iterable[str]:
+        """The other providers that could be asked as far as is known without asking."""
+        ...
+
+    async def is_logged_in(self, name: str) -> bool:
+        """Whether the CLI itself says, now, that somebody is logged in."""
+        ...
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A breaker, and how far it and the store have told each other."""
+
+    key: CircuitKey
+    breaker: CircuitBreaker
+    version: int = 0
+    posted: int = 0
+    written: int = 0
+    """Counted by the store's thread alone, as `posted` is by ours."""
+    posted_at: float = 0.0
+
+
+class Breakers:
+    """See the module. `store` gives the store, once it is open; without one each process knows only its own calls."""
+
+    def __init__(
+        self,
+        settings: BreakerSettings,
+        machine: Machine,
+        store: Callable[[], Store | None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._machine = machine
+        self._store = store
+        self._clock = clock
+        self._kept: dict[CircuitKey, _Kept] = {}
+        self._is_alone = False
+
+    def around(self, following: Handler, peers: Peers) -> Handler:
+        """The layer around an attempt."""
+
+        async def guarded(context: Context) -> Outcome:
+            kept, route = self._of(context), _route(context)
+            self._look(kept)
+            permit, place = await self._admit(kept, context, peers)
+            if permit is None:
+                context.is_barred = True
+                return Failed(kept.breaker.refusal(route.name, _advice(kept, route)))
+            with place:
+                error: ErrorInfo | None = None
+                try:
+                    outcome = await following(context)
+                    error = outcome.error if isinstance(outcome, Failed) else None
+                except LLMError as refused:
+                    error = refused.info
+                    raise
+                except BaseException:
+                    permit.release()
+                    raise
+                finally:
+                    source = context.channel if error is not None and error.code is ErrorCode.CRASHED else None
+                    verdict = permit.succeed() if error is None else permit.fail(error, source=source)
+                    if verdict is not None:
+                        self._share(kept, verdict)
+            context.is_barred = kept.breaker.state is not CircuitState.CLOSED
+            return outcome
+
+        return guarded
+
+    def ahead(self, following: Handler, peers: Peers) -> Handler:
+        """The layer before the queue: nobody waits for a place only to be refused then."""
+
+        async def ahead(context: Context) -> Outcome:
+            kept, route = self._of(context), _route(context)
+            self._look(kept)
+            if kept.breaker.state is CircuitState.OPEN and not await self._may_insist(kept, context, peers):
+                return Failed(kept.breaker.refusal(route.name, _advice(kept, route)))
+            return await following(context)
+
+        return ahead
+
+    def is_open(self, name: str) -> bool:
+        """Whether a provider is left alone now, as far as this process knows."""
+        return any(
+            kept.breaker.state is CircuitState.OPEN for key, kept in list(self._kept.items()) if key.provider == name
+        )
+
+    def refresh(self) -> None:
+        """Learn what the processes of this machine know."""
+        if (store := self._store()) is None:
+            return
+        try:
+            rows = store.circuits()
+        except StoreError as error:
+            self._alone(error)
+            return
+        for row in rows:
+            self._adopt(self._at(row.key), row.version, row.circuit)
+
+    def status(self, name: str, account: str) -> CircuitStatus | None:
+        """The circuit of a provider's account, of the model that stands worst; None: it was not needed yet."""
+        found = [kept.breaker for key, kept in self._kept.items() if key[:2] == (name, account)]
+        worst = max(found, key=lambda breaker: _RANK.index(breaker.state), default=None)
+        return worst.status if worst else None
+
+    async def _admit(self, kept: _Kept, context: Context, peers: Peers) -> tuple[Permit | None, Place]:
+        permit, breaker = kept.breaker.acquire(), kept.breaker
+        if permit is None:
+            if breaker.state is CircuitState.OPEN and await self._may_insist(kept, context, peers):
+                permit = breaker.force(closes=context.call.insists)
+        elif permit.is_probe:
+            place = self._machine.take(_lock(kept.key), self._settings.half_open_permits, of="probe")
+            if place is not None:
+                return permit, place
+            permit.release()
+            permit = None
+        return permit, Place()
+
+    async def _may_insist(self, kept: _Kept, context: Context, peers: Peers) -> bool:
+        """Whether a call is let through although the circuit is open."""
+        route = _route(context)
+        route.is_let_through = route.is_let_through or context.call.insists or await self._is_exempt(kept, peers)
+        return route.is_let_through
+
+    async def _is_exempt(self, kept: _Kept, peers: Peers) -> bool:
+        if kept.breaker.circuit.cause == ErrorCode.AUTH and await peers.is_logged_in(kept.key.provider):
+            # Whoever was told to log in, and did, is not to wait.
+            return True
+        return self._settings.never_open_last and all(map(self.is_open, peers.others(kept.key.provider)))
+
+    def _of(self, context: Context) -> _Kept:
+        route = _route(context)
+        return self._at(CircuitKey(route.name, route.account, route.model(context.request) or ""))
+
+    def _at(self, key: CircuitKey) -> _Kept:
+        if key not in self._kept:
+            self._kept[key] = _Kept(key, CircuitBreaker.of(self._settings, self._clock))
+        return self._kept[key]
+
+    def _look(self, kept: _Kept) -> None:
+        """Take over what other processes found out."""
+        if (store := self._store()) is None:
+            return
+        try:
+            row = store.circuit(kept.key)
+        except StoreError as error:
+            self._alone(error)
+            return
+        if row is not None:
+            self._adopt(kept, row.version, row.circuit)
+
+    def _adopt(self, kept: _Kept, version: int, circuit: str) -> None:
+        if kept.posted != kept.written and time.monotonic() - kept.posted_at < UNWRITTEN_S:
+            return  # what we know is newer: ours is still on its way
+        if version > kept.version:
+            kept.version = version
+            kept.breaker.circuit = Circuit.read(circuit)
+
+    def _share(self, kept: _Kept, verdict: Verdict) -> None:
+        if (store := self._store()) is None:
+            return
+        after = kept.breaker.circuit
+
+        def change(text: str | None) -> str:
+            there = Circuit.read(text)
+            kept.written += 1
+            if there.generation == verdict.generation:
+                return judge(there, verdict, self._settings).text()
+            # Ahead of what is there, since something was not written: what we know stands for all of it.
+            return (after if after.generation > there.generation else there).text()
+
+        kept.posted += 1
+        kept.posted_at = time.monotonic()
+        try:
+            store.post(CircuitChanged(kept.key, change))
+        except StoreError as error:
+            self._alone(error)
+
+    def _alone(self, error: StoreError) -> None:
+        if not self._is_alone:
+            self._is_alone = True
+            logger.warning("circuit breakers are not shared with other Dragomans of this machine: {}", error)
+
+
+def _route(context: Context) -> Route:
+    if context.route is None:
+        raise ValueError("the breaker stands behind the route")
+    return context.route
+
+
+def _lock(key: CircuitKey) -> str:
+    """A file name for a key: a model's name may hold anything."""
+    if not key.model:
+        return key.account
+    return f"{key.account}-{key.model.encode().hex()[:64]}"
+
+
+def _advice(kept: _Kept, route: Route) -> str | None:
+    login = route.adapter.profile.login
+    if kept.breaker.circuit.cause == ErrorCode.AUTH and login is not None:
+        return f"{login.hint}, then ask again"
+    return None

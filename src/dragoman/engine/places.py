@@ -1,0 +1,158 @@
+"""Places that every Dragoman on this machine shares, kept as locks on files: whoever dies, however, gives theirs back.
+
+Nothing here waits. A lock belongs to an open file, so two engines in one process keep each other out as well.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+from dragoman.log import logger
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+_TIME_BYTES = 20
+
+
+class Place:
+    """A place that is held until `release`, or the end of the process."""
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        self.descriptor = descriptor
+        """None: it is not shared with anyone."""
+
+    def release(self) -> None:
+        """Give it back. More than once is once."""
+        descriptor, self.descriptor = self.descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class Places:
+    """The places of this name in `folder`, as many as each caller says there are."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._name = name
+
+    def take(self, count: int = 1) -> Place | None:
+        """One of the first `count` places; None: all are taken.
+
+        Raises:
+            OSError: the folder cannot be written, or its file system has no locks.
+        """
+        for number in range(count):
+            if (place := self._take(number)) is not None:
+                return place
+        return None
+
+    def _take(self, number: int) -> Place | None:
+        # The files stay: removing one that another process just opened would make two locks of one.
+        descriptor = os.open(self._folder / f"{self._name}.{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        place = Place(descriptor)
+        try:
+            _try_lock(descriptor)
+        except (BlockingIOError, PermissionError):  # Windows says the latter
+            place.release()
+            return None
+        except BaseException:
+            place.release()
+            raise
+        return place
+
+
+class Starts:
+    """Keeps starts apart: between two of them lies a gap, whichever processes they are of."""
+
+    def __init__(self, folder: Path, name: str, clock: Callable[[], float]) -> None:
+        self._places = Places(folder, f"{name}.start")
+        self._clock = clock
+
+    def claim(self, gap_s: float) -> float:
+        """Claim the next start. 0: it is ours, now. More: ask again after so many seconds.
+
+        Raises:
+            OSError: as for `Places.take`.
+        """
+        place = self._places.take()
+        if place is None:
+            return gap_s / 10
+        with place:
+            assert place.descriptor is not None  # noqa: S101 - it was just taken
+            now, last = self._clock(), _time_in(place.descriptor)
+            # A time ahead of ours is of a clock that was set back since.
+            if 0 <= now - last < gap_s:
+                return gap_s - (now - last)
+            os.lseek(place.descriptor, 0, os.SEEK_SET)
+            os.write(place.descriptor, f"{now:{_TIME_BYTES}.6f}".encode())
+        return 0.0
+
+
+def _time_in(descriptor: int) -> float:
+    try:
+        return float(os.read(descriptor, _TIME_BYTES) or 0)
+    except ValueError:
+        return 0.0
+
+
+class Machine:
+    """What this machine's Dragomans share, by account. Where nothing can be shared, each goes on by itself.
+
+    `folder` gives the folder of the locks, once something is to be locked.
+    """
+
+    def __init__(self, folder: Callable[[], Path], clock: Callable[[], float] = time.time) -> None:
+        self._find = folder
+        self._clock = clock
+        self._folder: Path | None = None
+        self._is_alone = False
+
+    def take(self, account: str, count: int, *, of: str = "call") -> Place | None:
+        """One of the account's `count` places; None: all are taken."""
+        try:
+            return Places(self._shared(), f"{account}.{of}").take(count)
+        except OSError as error:
+            return self._alone(error)
+
+    def claim_start(self, account: str, gap_s: float) -> float:
+        """See `Starts.claim`."""
+        try:
+            return Starts(self._shared(), account, self._clock).claim(gap_s)
+        except OSError as error:
+            self._alone(error)
+            return 0.0
+
+    def _shared(self) -> Path:
+        if self._folder is None:
+            folder = self._find()
+            folder.mkdir(mode=0o700, exist_ok=True)
+            self._folder = folder
+        return self._folder
+
+    def _alone(self, error: OSError) -> Place:
+        if not self._is_alone:
+            self._is_alone = True
+            logger.warning("limits are not shared with other Dragomans of this machine: {}", error)
+        return Place()

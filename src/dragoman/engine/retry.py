@@ -1,0 +1,130 @@
+"""The layer that tries again: one loop for every face, within the call's deadline, and only where it can do no harm."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import anyio
+
+from dragoman.adapters.base import Failed, Outcome
+from dragoman.config import RetryConfig
+from dragoman.engine.context import Context, Handler
+from dragoman.schemas import RULES, ErrorCode, ErrorInfo, Retrying
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+
+def delay(config: RetryConfig, attempt: int, error: ErrorInfo, chance: float) -> float:
+    """Seconds from the end of attempt number `attempt` (from 1) to the next; `chance` is between 0 and 1.
+
+    It is never sooner than the provider asked for, and after a failure of the provider never sooner than
+    `RetryConfig.upstream_delay_s`.
+    """
+    is_local = RULES[error.code].counts == "local"
+    first = min(config.initial_delay_s if is_local else config.upstream_delay_s, config.max_delay_s)
+    try:
+        grown = first * config.exponential_base ** (attempt - 1)
+    except OverflowError:
+        grown = config.max_delay_s
+    wait = min(grown * (1 + config.jitter * (2 * chance - 1)), config.max_delay_s)
+    if not is_local:
+        wait = max(wait, first)
+    if error.retry_after_s is not None:
+        # Everyone was told the same time; not everyone comes back in the same moment.
+        wait = max(wait, error.retry_after_s + config.jitter * chance * first)
+    return wait
+
+
+class Retrier:
+    """See the module. `chance` gives numbers between 0 and 1."""
+
+    def __init__(self, config: RetryConfig, chance: Callable[[], float] = random.random) -> None:
+        self._config = config
+        self._chance = chance
+
+    def around(self, following: Handler) -> Handler:
+        """The layer around the next one."""
+
+        async def retried(context: Context) -> Outcome:
+            # Not imported before the first call: whoever starts a server waits for the imports.
+            from tenacity import AsyncRetrying
+
+            loop = _Loop(self._config, self._chance, context)
+            # An object for each call: it keeps the state of the loop it drives.
+            retrying = AsyncRetrying(
+                sleep=anyio.sleep,
+                retry=loop.helps,
+                wait=loop.wait,
+                stop=loop.is_over,
+                before_sleep=loop.start_over,
+                retry_error_callback=_outcome,
+            )
+            outcome: Outcome = await retrying(following, context)
+            return outcome
+
+        return retried
+
+
+class _Loop:
+    """The attempts of one call, as `tenacity` asks about them."""
+
+    def __init__(self, config: RetryConfig, chance: Callable[[], float], context: Context) -> None:
+        self._config = config
+        self._chance = chance
+        self._context = context
+        self._crashes = 0
+
+    def helps(self, state: RetryCallState) -> bool:
+        """Whether another attempt may help and can do no harm."""
+        if state.outcome is None or state.outcome.failed:
+            return False  # cancelled, or a refusal: nothing was attempted
+        failed, context = _outcome(state), self._context
+        if not isinstance(failed, Failed):
+            return False
+        if failed.error.code is ErrorCode.CRASHED:
+            self._crashes += 1
+        return (
+            failed.error.retryable
+            and self._crashes < 2
+            and not context.is_barred
+            and (context.route is None or context.route.adapter.profile.own_retries != "unlimited")
+            and context.may_start_over(failed)
+        )
+
+    def wait(self, state: RetryCallState) -> float:
+        """Seconds to the next attempt."""
+        return delay(self._config, state.attempt_number, _failed(state).error, self._chance())
+
+    def is_over(self, state: RetryCallState) -> bool:
+        """Whether there is no attempt left, or no time for one."""
+        return (
+            state.attempt_number >= self._config.max_attempts
+            or anyio.current_time() + state.upcoming_sleep >= self._context.deadline
+        )
+
+    def start_over(self, state: RetryCallState) -> None:
+        """Another attempt is coming."""
+        error = _failed(state).error
+        self._context.start_over(
+            Retrying(
+                attempt=state.attempt_number + 1,
+                cause=f"{error.code.value}: {error.message}",
+                delay_s=round(state.upcoming_sleep, 3),
+                starts_over=True,
+            )
+        )
+
+
+def _outcome(state: RetryCallState) -> Outcome:
+    assert state.outcome is not None  # noqa: S101 - asked only after an attempt
+    outcome: Outcome = state.outcome.result()
+    return outcome
+
+
+def _failed(state: RetryCallState) -> Failed:
+    outcome = _outcome(state)
+    assert isinstance(outcome, Failed)  # noqa: S101 - asked only when another attempt helps
+    return outcome
