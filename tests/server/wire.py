@@ -71,7 +71,7 @@ class Wire:
     async def answer(self, number: int) -> Message:
         """Wait for the result of a request."""
         while True:
-            message = await self._receive()
+            message = await self.receive()
             if message.get("id") == number:
                 return message["result"]
 
@@ -91,7 +91,7 @@ class Wire:
         """Wait for the end; the exit code. All that was still written is received."""
         while True:
             try:
-                await self._receive()
+                await self.receive()
             except anyio.EndOfStream:
                 break
         return await self.process.wait()
@@ -99,7 +99,8 @@ class Wire:
     async def _send(self, message: Message) -> None:
         await self._stdin.send(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
 
-    async def _receive(self) -> Message:
+    async def receive(self) -> Message:
+        """The next message, whatever it is."""
         try:
             line = await self._stdout.receive_until(b"\n", LINE_BYTES)
         except anyio.IncompleteRead:

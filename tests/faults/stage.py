@@ -1,0 +1,150 @@
+"""Playing one row through the real server and writing down what happened."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from dragoman.processes.guardian import children
+from dragoman.testing import FakeCli, Liveness
+from dragoman.testing.fakes import Step
+from tests.faults.rows import Row
+from tests.server.wire import Wire, served
+
+BOUND_S = 60
+"""Bounds a row on a slow machine. The gigabyte takes the longest."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What happened. ``left``: processes that were there when they should not."""
+
+    code: str
+    clock: str | None
+    text: str
+    notices: tuple[str, ...]
+    seconds: float
+    grown_mib: float
+    left: int
+
+
+async def play(row: Row, folder: Path) -> Seen:
+    """Play a row in an empty folder."""
+    for name in ("bin", "home", "state", "tmp"):
+        (folder / name).mkdir()
+    if row.configure:
+        (folder / "config" / "dragoman").mkdir(parents=True)
+        text = row.configure.replace("FOLDER", str(folder))
+        (folder / "config" / "dragoman" / "config.toml").write_text(text, encoding="utf-8")
+    with anyio.fail_after(BOUND_S):
+        async with Liveness() as live:
+            if row.prepare is not None:
+                row.prepare(folder / "bin")
+            elif row.steps is not None:
+                FakeCli(folder / "bin", "claude", version="2.1.329").script(
+                    live.connect(), *_connected(row.steps, live)
+                )
+            async with served(folder, _environment(row, folder), "legacy") as wire:
+                await wire.open()
+                before = _peak_mib(wire.process.pid)
+                started = time.monotonic()
+                code, reply = await _happen(row, wire, live)
+                seconds = time.monotonic() - started
+                grown = _peak_mib(wire.process.pid) - before if before else 0.0
+                with suppress(TimeoutError):
+                    await live.all_gone(10)
+                error = reply.get("error", {})
+                return Seen(
+                    code,
+                    error.get("clock"),
+                    reply.get("text", ""),
+                    tuple(reply.get("notices", ())),
+                    seconds,
+                    max(grown, 0.0),
+                    len(live.alive),
+                )
+
+
+async def _happen(row: Row, wire: Wire, live: Liveness) -> tuple[str, dict[str, Any]]:
+    number = await wire.start("ask_claude", prompt=row.prompt, max_wait_s=BOUND_S)
+    if row.event is not None:
+        await live.connected(row.processes)
+        await _heard_part(wire)
+        if row.event == "cancel":
+            await wire.cancel(number)
+            await live.all_gone()
+            assert not any(message.get("id") == number for message in wire.received)
+            return "no answer", {}
+        if row.event == "vanish":
+            await wire.close_stdin()
+            return f"exit {await wire.ended()}", {}
+        if "server" in row.event:
+            for pid in _victims(row.event, wire.process.pid):
+                os.kill(pid, _signal(row.event))
+            await wire.process.wait()
+            return f"exit {wire.process.returncode}", {}
+        for pid in _victims(row.event, wire.process.pid):
+            os.kill(pid, _signal(row.event))
+        if row.event == "KILL guardian":
+            await live.release("cli")
+    reply: dict[str, Any] = (await wire.answer(number))["structuredContent"]
+    return reply["error"]["code"] if "error" in reply else reply["status"], reply
+
+
+async def _heard_part(wire: Wire) -> None:
+    """Wait until the server has told of what the CLI said: from then on the call is under way for certain."""
+    while not any(message.get("method") == "notifications/progress" for message in wire.received):
+        await wire.receive()
+
+
+def _victims(event: str, server: int) -> Sequence[int]:
+    guardians = [pid for pid in children(server) if b"guardian.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    match event.split(" ", 1)[1]:
+        case "server":
+            return [server]
+        case "guardian":
+            return guardians
+        case "guardian and server":
+            return [*guardians, server]
+        case _:
+            return [pid for guardian in guardians for pid in children(guardian) if children(pid)]
+
+
+def _signal(event: str) -> signal.Signals:
+    return signal.Signals[f"SIG{event.split()[0]}"]
+
+
+def _connected(steps: Sequence[Step], live: Liveness) -> list[Step]:
+    """The steps with every grandchild connected, too."""
+    return [
+        {"grandchild": {**step["grandchild"], "connect": live.port}} if "grandchild" in step else step for step in steps
+    ]
+
+
+def _environment(row: Row, folder: Path) -> dict[str, str]:
+    return {
+        "PATH": f"{folder / 'bin'}:/usr/bin:/bin",
+        "HOME": str(folder / "home"),
+        "TMPDIR": str(folder / "tmp"),
+        "DRAGOMAN_HOME": str(folder / "state"),
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "DRAGOMAN_RETRY__MAX_ATTEMPTS": "1",
+        "LANG": "C.UTF-8",
+        **row.environment,
+    }
+
+
+def _peak_mib(pid: int) -> float:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)
