@@ -20,6 +20,7 @@ from dragoman.log import logger
 
 LOOK_S = 3.0
 """How often is looked while a client is there."""
+TELL_S = 1.0
 CONNECTIONS = 1000
 """How many connections of the handshake era are remembered; the SDK does not say when one ends."""
 
@@ -64,9 +65,15 @@ class ToolChanges:
 
     async def _tell(self) -> None:
         await self.bus.publish(ToolsListChanged())
-        for session in list(self._sessions):
-            try:
+        async with anyio.create_task_group() as telling:
+            for session in list(self._sessions):
+                telling.start_soon(self._tell_one, session)
+
+    async def _tell_one(self, session: ServerSession) -> None:
+        try:
+            # One client that does not read must not keep the news from itself for ever, nor from the others.
+            with anyio.fail_after(TELL_S):
                 await session.send_tool_list_changed()
-            except Exception as error:  # noqa: BLE001 - each transport has its own way to say that a client is gone
-                logger.debug("a client that is gone was not told of new tools: {!r}", error)
-                self._sessions.remove(session)
+        except Exception as error:  # noqa: BLE001 - each transport has its own way to say that a client is gone
+            logger.debug("a client that is gone was not told of new tools: {!r}", error)
+            self._sessions.remove(session)
