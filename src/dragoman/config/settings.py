@@ -147,7 +147,7 @@ class LimitSettings(_Section):
     """Calls at once, all providers together."""
     queue: NonNegativeInt = 64
     line_bytes: PositiveInt = 8 * MIB
-    capture_bytes: PositiveInt = 32 * MIB
+    capture_bytes: PositiveInt = 16 * MIB
     stderr_bytes: PositiveInt = 256 * KIB
     max_depth: NonNegativeInt = 2
     prompt_bytes: PositiveInt = 10 * MIB

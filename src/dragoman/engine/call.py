@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from io import StringIO
 
 import anyio
 
 from dragoman.schemas import Event, LLMRequest, LLMResponse, Text
+
+FINE_EVENTS = 10_000
+"""So many events are logged as they come. An event weighs much more than a word: after them text waits for a block."""
+BLOCK_CHARS = 4096
 
 
 class EventLog:
@@ -18,15 +23,29 @@ class EventLog:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.closed = False
+        self._held = StringIO()
         self._changed = anyio.Event()
 
     def append(self, event: Event) -> None:
         """Add an event and wake the followers."""
-        self.events.append(event)
+        if isinstance(event, Text) and len(self.events) >= FINE_EVENTS:
+            self._held.write(event.text)
+            if self._held.tell() < BLOCK_CHARS:
+                return
+            self._release()
+        else:
+            self._release()
+            self.events.append(event)
         self._wake()
+
+    def texts(self) -> Iterator[str]:
+        """The pieces of the answer."""
+        self._release()
+        return (event.text for event in self.events if isinstance(event, Text))
 
     def withdraw(self, start: int) -> int:
         """Take back the text of the events from number `start` on; how many events there are."""
+        self._release()
         for number in range(start, len(self.events)):
             if isinstance(self.events[number], Text):
                 self.events[number] = Text(text="")
@@ -34,6 +53,7 @@ class EventLog:
 
     def close(self) -> None:
         """No more events come."""
+        self._release()
         self.closed = True
         self._wake()
 
@@ -54,6 +74,11 @@ class EventLog:
                 return
             else:
                 await changed.wait()
+
+    def _release(self) -> None:
+        if self._held.tell():
+            self.events.append(Text(text=self._held.getvalue()))
+            self._held = StringIO()
 
     def _wake(self) -> None:
         changed, self._changed = self._changed, anyio.Event()

@@ -32,7 +32,7 @@ from dragoman.schemas import (
 )
 
 MAX_NOTICES = 20
-EVENT_CHARS = 100
+EVENT_BYTES = 600
 """What an event weighs besides its text, when it is decided whether there is room for it."""
 
 
@@ -72,13 +72,12 @@ class Context:
     channel: str | None = None
     """What the last attempt ran in: other calls may have run in it too."""
     attempts: list[Attempt] = field(default_factory=list[Attempt])
-    texts: list[str] = field(default_factory=list[str])
     argv_shape: str | None = None
     """The command line that was run, without anything a user wrote."""
     notices: list[str] = field(default_factory=list[str])
-    text_chars: int = 0
-    other_chars: int = 0
-    lost_chars: int = 0
+    text_bytes: int = 0
+    other_bytes: int = 0
+    lost_bytes: int = 0
     """Text that came when there was no more room for it."""
     acted: bool = False
     """Whether a tool was used that can have changed something."""
@@ -93,7 +92,7 @@ class Context:
 
     def may_start_over(self, failed: Failed) -> bool:
         """Whether asking once more can do no harm: nothing was changed, and no text went where it must stay."""
-        return failed.error.effects == "none" and not self.acted and not (self.call.streams and self.texts)
+        return failed.error.effects == "none" and not self.acted and not (self.call.streams and self.text_bytes)
 
     def start_over(self, event: Retrying) -> None:
         """Forget what an attempt left: nothing of it may show in the answer of the next one."""
@@ -102,45 +101,49 @@ class Context:
 
     def forget(self) -> None:
         """Drop what an attempt left, but for its place in `attempts`."""
-        self.texts.clear()
         self.notices.clear()
-        self.text_chars = self.lost_chars = 0
+        self.text_bytes = self.lost_bytes = 0
         self.acted = False
         self.first_output_s = self.model = self.usage = self.channel = None
         self._kept_events = self.call.log.withdraw(self._kept_events)
 
     def take(self, event: Event) -> None:
         """Keep what the reply needs of an event, and log it for the followers, as long as there is room."""
-        match event:
-            case Text(text=text):
-                if self.first_output_s is None:
-                    self.first_output_s = time.monotonic() - self.call.created
-                room = max(self.capture_bytes - self.text_chars, 0)
-                if len(text) > room:
-                    self.lost_chars += len(text) - room
-                    if room == 0:
-                        return
-                    event = Text(text=text[:room])
-                self.texts.append(event.text)
-                self.text_chars += len(event.text)
-            case Notice(message=message):
-                if message not in self.notices and len(self.notices) < MAX_NOTICES:
-                    self.notices.append(message)
-            case Usage():
-                self.usage = event
-            case Tool(reads_only=False):
-                self.acted = True
-            case _:
-                pass
-        if not isinstance(event, Text):
-            self.other_chars += _weight(event)
-            if self.other_chars > self.capture_bytes:
+        if isinstance(event, Text):
+            self._take_text(event)
+            return
+        if isinstance(event, Usage):
+            self.usage = event
+        elif isinstance(event, Tool) and not event.reads_only:
+            self.acted = True
+        elif isinstance(event, Notice) and (event.message in self.notices or len(self.notices) >= MAX_NOTICES):
+            return
+        had_room = self.other_bytes <= self.capture_bytes
+        self.other_bytes += _weight(event)
+        if self.other_bytes > self.capture_bytes:
+            if not had_room:
                 return
+            event = Notice(message="it did more than there is room to tell")
+        if isinstance(event, Notice):
+            self.notices.append(event.message)
         self.call.log.append(event)
+
+    def _take_text(self, event: Text) -> None:
+        if self.first_output_s is None:
+            self.first_output_s = time.monotonic() - self.call.created
+        size, room = _utf8_size(event.text), self.capture_bytes - self.text_bytes
+        if size > room:
+            self.lost_bytes += size - room
+            # The room counts as used even if a character of several bytes left some: no later one may slip into it.
+            size = room
+            event = Text(text=event.text[:room].encode()[:room].decode("utf-8", "ignore"))
+        self.text_bytes += size
+        if event.text:
+            self.call.log.append(event)
 
     def received(self) -> str:
         """The text that came."""
-        return "".join(self.texts)
+        return "".join(self.call.log.texts())
 
     def reply(self, outcome: Outcome | None) -> LLMResponse:
         """The reply; `outcome` None: the call was cancelled."""
@@ -168,7 +171,7 @@ class Context:
             duration_s=round(time.monotonic() - self.call.created, 6),
             first_output_s=None if self.first_output_s is None else round(self.first_output_s, 6),
             attempts=tuple(self.attempts),
-            truncated=self.lost_chars > 0 and status != "completed",
+            truncated=self.lost_bytes > 0 and status != "completed",
             notices=tuple(self.notices),
             error=error,
             call_id=self.call.id,
@@ -177,12 +180,16 @@ class Context:
 
 def _weight(event: Event) -> int:
     match event:
-        case Thought(text=text) | Notice(message=text):
-            return EVENT_CHARS + len(text)
+        case Thought(text=text) | Notice(message=text) | Retrying(cause=text):
+            return EVENT_BYTES + _utf8_size(text)
         case Tool(name=name, detail=detail):
-            return EVENT_CHARS + len(name) + len(detail or "")
+            return EVENT_BYTES + _utf8_size(name) + _utf8_size(detail)
         case _:
-            return EVENT_CHARS
+            return EVENT_BYTES
+
+
+def _utf8_size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 Handler = Callable[[Context], Awaitable[Outcome]]

@@ -117,6 +117,8 @@ class DialogueHost:
                 with anyio.move_on_after(DRAIN_S):
                     await self._all_drained.wait()
                 self._end_all(code)
+                # Whoever stops it from here on finds it stopped: a group that is being left takes no more tasks.
+                self._tasks = None
                 tasks.cancel_scope.cancel()
         finally:
             self._tasks = None
@@ -221,7 +223,9 @@ class DialogueHost:
     async def _read(self, stream: Stream) -> None:
         is_stdout = stream is Stream.STDOUT
         read = self.child.read_stdout if is_stdout else self.child.read_stderr
-        framer = LineFramer(self._line_bytes) if not is_stdout or self._launch.framing is Framing.LINES else None
+        # Adapters keep some lines of stderr: none of them is longer than all that is kept of it.
+        longest = self._line_bytes if is_stdout else min(self._line_bytes, self.stderr.limit)
+        framer = LineFramer(longest) if not is_stdout or self._launch.framing is Framing.LINES else None
         while chunk := await read():
             if not is_stdout:
                 self.stderr.feed(chunk)
@@ -246,7 +250,7 @@ class DialogueHost:
 
     def _report_skipped(self, framer: LineFramer | None) -> None:
         if framer is not None and framer.skipped:
-            notice = Notice(message=f"{framer.skipped} line(s) over {self._line_bytes} bytes were skipped")
+            notice = Notice(message=f"{framer.skipped} line(s) over {framer.max_line} bytes were skipped")
             framer.skipped = 0
             for turn_id in list(self._turns):
                 self._emit(turn_id, notice)

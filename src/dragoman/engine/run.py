@@ -271,9 +271,9 @@ def _spelled(argument: Argument, folder: PrivateFolder) -> str:
 def _checked(outcome: Outcome, context: Context, host: DialogueHost | None) -> Outcome:
     """The outcome, with an empty answer as the failure it is and the child's last words with every failure."""
     if isinstance(outcome, Completed):
-        if outcome.text is None and context.lost_chars:
+        if outcome.text is None and context.lost_bytes:
             error = _overflow(context)
-        elif outcome.text.strip() if outcome.text is not None else any(map(str.strip, context.texts)):
+        elif outcome.text.strip() if outcome.text is not None else any(map(str.strip, context.call.log.texts())):
             return outcome
         else:
             words = "the provider ended without an answer"
@@ -290,7 +290,7 @@ def _checked(outcome: Outcome, context: Context, host: DialogueHost | None) -> O
 def _overflow(context: Context) -> ErrorInfo:
     return ErrorInfo.of(
         ErrorCode.OUTPUT_LIMIT,
-        f"the answer has {context.lost_chars} characters more than the {context.capture_bytes} that are kept",
+        f"the answer is {context.lost_bytes} bytes longer than the {context.capture_bytes} that are kept",
         next_step="ask for less, or raise `capture_bytes` under [limits]",
     )
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from dragoman.adapters.acp.errors import explain
 from dragoman.adapters.acp.rpc import Asked, Peer, Reply, Told
+from dragoman.adapters.answer import Answer
 from dragoman.adapters.base import (
     Act,
     Completed,
@@ -80,19 +81,11 @@ class _Lane:
 
     turn: Turn
     session: str | None = None
-    said: list[str] = field(default_factory=list[str])
-    """The text since the last use of a tool."""
-    earlier: str = ""
-    """The text before that."""
+    answer: Answer = field(default_factory=Answer)
     usage: Usage | None = None
     model: str | None = None
     unwanted: bool = False
     """It was interrupted before there was a session to cancel."""
-
-    @property
-    def answer(self) -> str:
-        said = "".join(self.said)
-        return said if said.strip() else self.earlier
 
 
 class AcpDialogue:
@@ -241,13 +234,11 @@ class AcpDialogue:
         content = text(mapping(update.get("content")).get("text"))
         match update.get("sessionUpdate"):
             case "agent_message_chunk" if content:
-                paragraph = "\n\n" if lane.earlier and not lane.said else ""
-                lane.said.append(content)
-                yield Emit(lane.turn.id, Text(text=paragraph + content))
+                yield Emit(lane.turn.id, Text(text=lane.answer.add(content)))
             case "agent_thought_chunk" if content:
                 yield Emit(lane.turn.id, Thought(text=content))
             case "tool_call":
-                lane.earlier, lane.said = lane.answer, []
+                lane.answer.tool_used()
                 kind = text(update.get("kind")) or "tool"
                 places = [text(mapping(place).get("path")) for place in items(update.get("locations"))]
                 detail = next(filter(None, places), "") or text(update.get("title"))
@@ -259,7 +250,8 @@ class AcpDialogue:
         reason = text(result.get("stopReason"))
         lane.usage, model = _usage(result)
         lane.model = model or lane.model
-        failure = None if lane.unwanted else self._agent.flaw(reason, result, answered=bool(lane.answer.strip()))
+        answered = bool(lane.answer.text.strip())
+        failure = None if lane.unwanted else self._agent.flaw(reason, result, answered=answered)
         if failure is not None:
             yield self._fail(lane, failure)
         elif reason == "cancelled":
@@ -267,14 +259,14 @@ class AcpDialogue:
         elif reason == "refusal":
             words = f"{self._agent.name} refused to answer"
             yield self._fail(lane, ErrorInfo.of(ErrorCode.REFUSED, words), "refused")
-        elif reason == "max_turn_requests" or not lane.answer.strip():
+        elif reason == "max_turn_requests" or not answered:
             yield self._fail(lane, _unfinished(self._agent.name, reason))
         else:
             del self._lanes[lane.turn.id]
             yield Done(
                 lane.turn.id,
                 Completed(
-                    text=lane.answer,
+                    text=lane.answer.whole,
                     finish_reason="max_tokens" if reason == "max_tokens" else "stop",
                     model=lane.model,
                     usage=lane.usage,

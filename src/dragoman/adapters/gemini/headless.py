@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dragoman.adapters.acp.dialogue import as_text
+from dragoman.adapters.answer import Answer
 from dragoman.adapters.base import (
     Act,
     Close,
@@ -45,8 +46,7 @@ class HeadlessDialogue:
         self._billing: Billing | None = billing
         self._turn: Turn | None = None
         self._model: str | None = None
-        self._said: list[str] = []
-        self._earlier = ""
+        self._answer = Answer()
         self._warning = ""
         self._stderr: list[str] = []
 
@@ -94,11 +94,9 @@ class HeadlessDialogue:
         match event.get("type"):
             case "message" if event.get("role") == "assistant":
                 if content := text(event.get("content")):
-                    paragraph = "\n\n" if self._earlier and not self._said else ""
-                    self._said.append(content)
-                    yield Emit(turn, Text(text=paragraph + content))
+                    yield Emit(turn, Text(text=self._answer.add(content)))
             case "tool_use":
-                self._earlier, self._said = self._answer(), []
+                self._answer.tool_used()
                 yield Emit(turn, Tool(name=text(event.get("tool_name")) or "tool"))
             case "error":
                 self._warning = text(event.get("message"))
@@ -117,19 +115,14 @@ class HeadlessDialogue:
         )
         models = mapping(stats.get("models"))
         self._model = next((text(name) for name in models), None) or self._model
-        answer = self._answer()
         if event.get("status") != "success":
             words = text(mapping(event.get("error")).get("message")) or self._warning
             return self._fail(errors.failure(None, words.removeprefix("[API Error: ").removesuffix("]")), usage)
-        if not answer.strip():
+        if not self._answer.text.strip():
             words = self._warning or "gemini ended without an answer: it was empty, or was blocked"
             return self._fail(ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, words), usage)
         self._turn = None
-        return Done(turn, Completed(text=answer, model=self._model, usage=usage, billing=self._billing))
-
-    def _answer(self) -> str:
-        said = "".join(self._said)
-        return said if said.strip() else self._earlier
+        return Done(turn, Completed(self._answer.whole, model=self._model, usage=usage, billing=self._billing))
 
     def _fail(self, failure: ErrorInfo, usage: Usage | None = None) -> Act:
         turn, self._turn = self._turn.id if self._turn else "", None
