@@ -70,6 +70,7 @@ async def test_only_a_provider_that_is_held_to_reading_is_called_read_only(
         tool = (await client.list_tools()).tools[0]
     assert tool.annotations is not None
     assert tool.annotations.read_only_hint is truth
+    assert tool.annotations.destructive_hint is not truth
     assert tool.annotations.open_world_hint is True
     assert ("changes nothing" in str(tool.description)) is truth
 

@@ -22,7 +22,7 @@ from dragoman.server.changes import ToolChanges
 from dragoman.server.departures import Departure, departure_of, stream
 from dragoman.server.icon import ICON
 from dragoman.server.progress import narrate
-from dragoman.server.resources import add_resources
+from dragoman.server.resources import ALL, add_resources
 from dragoman.server.results import error_result, jobs_result, providers_result, reply_result
 from dragoman.server.tools import ASK, INSTRUCTIONS, JOB, PROVIDERS, ask_tool, job_tool, providers_tool
 
@@ -46,7 +46,7 @@ class DragomanServer(MCPServer[Departure | None]):
     """
 
     def __init__(self, engine: Engine, lifespan: Lifespan = _connection) -> None:
-        self._changes = ToolChanges(engine.providers.present)
+        self._changes = ToolChanges(engine.providers.present, ALL)
         super().__init__(
             "dragoman",
             title="Dragoman",

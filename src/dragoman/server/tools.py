@@ -53,7 +53,10 @@ def ask_tool(profile: Profile, max_wait_s: float | None) -> Tool:
         f"{profile.description} It remembers nothing between calls{' and changes nothing' if reads_only else ''}. "
         f'Not done within max_wait_s: status "running" and a job_id for `{JOB}`.',
         properties,
-        ToolAnnotations(read_only_hint=reads_only, destructive_hint=False, open_world_hint=profile.billing != "local"),
+        # Nobody can vouch for what a CLI leaves alone that is not held to reading.
+        ToolAnnotations(
+            read_only_hint=reads_only, destructive_hint=not reads_only, open_world_hint=profile.billing != "local"
+        ),
         required=("prompt",),
         meta=_WHOLE_ANSWERS,
     )
