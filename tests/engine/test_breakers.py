@@ -1,0 +1,246 @@
+"""A failing provider is left alone, and tried again: one engine, in virtual time."""
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import trio.testing
+
+from dragoman.adapters.base import Login
+from dragoman.engine import Call, Engine
+from dragoman.schemas import CircuitState, ErrorCode, LLMRequest, LLMResponse
+from dragoman.testing import FakeAdapter, FakeProcess
+from tests.engine.virtual import FakeSpawner, engine, line, request, timed
+
+pytestmark = pytest.mark.anyio
+
+ALONE = {"breaker": {"never_open_last": False}}
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+
+
+class Upstream:
+    """What every process says until told otherwise; None: nothing, for as long as it is."""
+
+    def __init__(self, said: bytes | None = None) -> None:
+        self.says = said
+        self.spawner = FakeSpawner(self._make)
+
+    @property
+    def asked(self) -> int:
+        return len(self.spawner.processes)
+
+    def _make(self) -> FakeProcess:
+        process = FakeProcess()
+        if self.says is not None:
+            process.feed(self.says)
+        return process
+
+
+def failure(code: str, **facts: object) -> bytes:
+    return line(error={"code": code, "message": f"it said {code}", **facts})
+
+
+BUSY = failure("overloaded")
+FINE = line(text="fine") + line(done={})
+
+
+async def ask(running: Engine, times: int = 1, **timeouts: float) -> LLMResponse:
+    replies = [await running.submit(request(**timeouts)).outcome() for _ in range(times)]
+    return replies[-1]
+
+
+def code(reply: LLMResponse) -> ErrorCode | None:
+    return reply.error.code if reply.error else None
+
+
+async def test_after_five_failures_nobody_asks_until_the_minute_is_over(tmp_path: Path) -> None:
+    upstream = Upstream(BUSY)
+    async with engine(tmp_path, upstream.spawner, configuration=ALONE) as running:
+        assert code(await ask(running, 5)) is ErrorCode.OVERLOADED
+        opened = anyio.current_time()
+        reply, elapsed = await timed(running.submit(request()))
+        assert reply.error is not None
+        assert (reply.error.code, elapsed, upstream.asked, reply.attempts) == (ErrorCode.CIRCUIT_OPEN, 0, 5, ())
+        assert reply.error.reset_at is not None
+        assert reply.error.reset_at.timestamp() == pytest.approx(opened + 60, abs=0.01)
+        assert reply.error.retry_after_s == pytest.approx(60, abs=0.01)
+        assert reply.error.next_step
+        upstream.says = FINE
+        await anyio.sleep(60)
+        assert (await ask(running)).text == "fine"
+
+
+async def test_half_open_lets_one_call_through_and_a_cancelled_one_makes_room(tmp_path: Path) -> None:
+    upstream = Upstream(BUSY)
+    async with engine(tmp_path, upstream.spawner, configuration=ALONE) as running:
+        await ask(running, 5)
+        upstream.says = None
+        await anyio.sleep(60)
+        probe = running.submit(request())
+        await upstream.spawner.process(5)
+        assert code(await ask(running)) is ErrorCode.CIRCUIT_OPEN
+        probe.cancel()
+        assert (await probe.outcome()).status == "cancelled"
+        upstream.says = FINE
+        assert [(await ask(running)).text for _ in range(3)] == ["fine"] * 3
+        (status,) = await running.providers.statuses()
+        assert status.circuit is not None
+        assert status.circuit["state"] is CircuitState.CLOSED
+
+
+async def test_a_failed_try_opens_it_again_and_is_not_tried_twice(tmp_path: Path) -> None:
+    upstream = Upstream(BUSY)
+    three = {**ALONE, "retry": {"max_attempts": 3}}
+    async with engine(tmp_path, upstream.spawner, configuration=three) as running:
+        await ask(running, 2)
+        assert upstream.asked == 5, "the second call's last attempt is not made: the circuit is open"
+        await anyio.sleep(60)
+        reply = await ask(running)
+        assert (code(reply), upstream.asked) == (ErrorCode.OVERLOADED, 6)
+        assert code(await ask(running)) is ErrorCode.CIRCUIT_OPEN
+
+
+async def test_a_used_up_quota_is_believed_at_once_and_until_the_time_it_said(tmp_path: Path) -> None:
+    upstream = Upstream(failure("quota", retry_after_s=12840))
+    async with engine(tmp_path, upstream.spawner, configuration=ALONE) as running:
+        await ask(running)
+        await anyio.sleep(12839)
+        assert code(await ask(running)) is ErrorCode.CIRCUIT_OPEN
+        await anyio.sleep(1)
+        assert code(await ask(running)) is ErrorCode.QUOTA
+
+
+@pytest.mark.parametrize("said", ["bad_request", "refused", "context_length"])
+async def test_what_is_wrong_with_the_question_is_not_the_providers_fault(tmp_path: Path, said: str) -> None:
+    upstream = Upstream(failure(said))
+    async with engine(tmp_path, upstream.spawner, configuration=ALONE) as running:
+        await ask(running, 9)
+        assert upstream.asked == 9
+
+
+async def test_cancelled_calls_count_for_nothing(tmp_path: Path) -> None:
+    upstream = Upstream()
+    async with engine(tmp_path, upstream.spawner, configuration=ALONE) as running:
+        for number in range(9):
+            call = running.submit(request())
+            await upstream.spawner.process(number)
+            call.cancel()
+            await call.outcome()
+        upstream.says = FINE
+        assert (await ask(running)).text == "fine"
+
+
+async def test_each_model_is_judged_by_itself(tmp_path: Path) -> None:
+    upstream = Upstream(BUSY)
+    async with engine(tmp_path, upstream.spawner, configuration=ALONE) as running:
+        await ask(running, 5)
+        upstream.says = FINE
+        other = request().model_copy(update={"model": "other"})
+        assert (await running.submit(other).outcome()).text == "fine"
+        assert code(await ask(running)) is ErrorCode.CIRCUIT_OPEN
+
+
+def two(folder: Path) -> tuple[FakeAdapter, FakeAdapter]:
+    (folder / "other").touch(mode=0o700)
+    return FakeAdapter(), FakeAdapter("other", executables=("other",))
+
+
+async def test_the_last_provider_that_could_answer_is_asked_all_the_same_but_once(tmp_path: Path) -> None:
+    upstream = Upstream(BUSY)
+    async with engine(tmp_path, upstream.spawner, configuration={"retry": {"max_attempts": 3}}) as running:
+        await ask(running, 3)
+        before = upstream.asked
+        reply = await ask(running)
+        assert (code(reply), upstream.asked - before) == (ErrorCode.OVERLOADED, 1)
+        upstream.says = FINE
+        assert (await ask(running)).text == "fine"
+
+
+async def test_while_another_provider_could_answer_nobody_is_the_last(tmp_path: Path) -> None:
+    upstream = Upstream(BUSY)
+    async with engine(tmp_path, upstream.spawner, *two(tmp_path)) as running:
+        await ask(running, 5)
+        assert code(await ask(running)) is ErrorCode.CIRCUIT_OPEN
+        other = request().model_copy(update={"provider": "other"})
+        for _ in range(5):
+            assert code(await running.submit(other).outcome()) is ErrorCode.OVERLOADED
+        assert code(await ask(running)) is ErrorCode.OVERLOADED, "now both are open, so either is the last"
+
+
+async def test_whoever_leaves_the_choice_to_dragoman_gets_one_that_is_not_left_alone(tmp_path: Path) -> None:
+    upstream = Upstream(BUSY)
+    async with engine(tmp_path, upstream.spawner, *two(tmp_path)) as running:
+        await ask(running, 5)
+        upstream.says = FINE
+        reply = await running.submit(LLMRequest(prompt="hi")).outcome()
+        assert (reply.provider, reply.text) == ("other", "fine")
+
+
+async def test_it_is_seen_in_the_list_of_providers(tmp_path: Path) -> None:
+    upstream = Upstream(BUSY)
+    async with engine(tmp_path, upstream.spawner, configuration=ALONE) as running:
+        (status,) = await running.providers.statuses()
+        assert status.circuit is None
+        await ask(running, 5)
+        (status,) = await running.providers.statuses()
+        assert status.circuit is not None
+        assert (status.circuit["state"], status.circuit["last_failure"]) == ("open", "overloaded")
+        assert status.reason is not None
+        assert str(status.circuit["reset_at"]) in status.reason
+        assert status.next_step
+        assert "circuit" in status.model_dump(mode="json")
+
+
+async def test_a_person_can_insist_and_an_answer_closes_it(tmp_path: Path) -> None:
+    upstream = Upstream(failure("quota", retry_after_s=100_000))
+    async with engine(tmp_path, upstream.spawner, configuration=ALONE) as running:
+        await ask(running)
+        upstream.says = FINE
+        assert code(await ask(running)) is ErrorCode.CIRCUIT_OPEN
+        assert (await running.submit(request(), insists=True).outcome()).text == "fine"
+        assert (await ask(running)).text == "fine"
+
+
+async def test_a_missing_login_opens_it_at_once_and_logging_in_closes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream = Upstream(failure("auth"))
+    adapter = FakeAdapter(login=Login(("status",), "run `fake login`"))
+    async with engine(tmp_path, upstream.spawner, adapter, configuration=ALONE) as running:
+        says = False
+
+        async def is_logged_in(name: str) -> bool:
+            return says
+
+        monkeypatch.setattr(running.providers, "is_logged_in", is_logged_in)
+        await ask(running)
+        reply = await ask(running)
+        assert reply.error is not None
+        assert (reply.error.code, upstream.asked) == (ErrorCode.CIRCUIT_OPEN, 1)
+        assert "run `fake login`" in (reply.error.next_step or "")
+        upstream.says, says = FINE, True
+        assert (await ask(running)).text == "fine"
+
+
+async def test_nobody_waits_for_a_place_only_to_be_refused(tmp_path: Path) -> None:
+    upstream = Upstream(BUSY)
+    one = {**ALONE, "limits": {"max_concurrency": 1}}
+    async with engine(tmp_path, upstream.spawner, configuration=one) as running:
+        await ask(running, 4)
+        upstream.says = None
+        slow = running.submit(request().model_copy(update={"model": "slow"}))
+        await upstream.spawner.process(4)
+        queued: list[Call] = [running.submit(request())]
+        slow.cancel()
+        process = await upstream.spawner.process(5)
+        process.feed(BUSY)
+        assert code(await queued[0].outcome()) is ErrorCode.OVERLOADED
+        running.submit(request().model_copy(update={"model": "slow"}))
+        await upstream.spawner.process(6)
+        reply, elapsed = await timed(running.submit(request()))
+        assert (code(reply), elapsed) == (ErrorCode.CIRCUIT_OPEN, 0)
