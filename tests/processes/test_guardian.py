@@ -205,6 +205,16 @@ async def test_a_guardian_that_hangs_is_replaced(spawner: Spawner, tmp_path: Pat
         assert await (await spawner.spawn(command)).wait() == 0
 
 
+async def test_a_stopped_guardian_leaves_too_when_its_server_does(tmp_path: Path) -> None:
+    async with Spawner() as spawner:
+        assert await (await spawner.spawn(Command(["/bin/echo", "hi"], ENV, tmp_path))).wait() == 0
+        guardian = spawner.guardian_pid
+        assert guardian is not None
+        os.kill(guardian, signal.SIGSTOP)
+    with anyio.fail_after(20):
+        await end_of(guardian)
+
+
 async def test_a_shepherd_killed_while_it_waits_is_replaced(spawner: Spawner, tmp_path: Path) -> None:
     command = Command(["/bin/echo", "hi"], ENV, tmp_path)
     with anyio.fail_after(20):

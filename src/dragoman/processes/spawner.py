@@ -174,6 +174,8 @@ class Spawner:
         if control is not None:
             _close(control)
         if guardian_ is not None:
+            # One that somebody stopped would never notice that it may leave.
+            guardian_.send_signal(signal.SIGCONT)
             try:
                 guardian_.wait(GUARDIAN_LEAVES_S)
             except subprocess.TimeoutExpired:
