@@ -97,12 +97,41 @@ async def test_a_failed_try_opens_it_again_and_is_not_tried_twice(tmp_path: Path
     upstream = Upstream(BUSY)
     three = {**ALONE, "retry": {"max_attempts": 3}}
     async with engine(tmp_path, upstream.spawner, configuration=three) as running:
-        await ask(running, 2)
-        assert upstream.asked == 5, "the second call's last attempt is not made: the circuit is open"
+        await ask(running, 5)
+        assert upstream.asked == 15
         await anyio.sleep(60)
         reply = await ask(running)
-        assert (code(reply), upstream.asked) == (ErrorCode.OVERLOADED, 6)
+        assert (code(reply), upstream.asked) == (ErrorCode.OVERLOADED, 16)
         assert code(await ask(running)) is ErrorCode.CIRCUIT_OPEN
+
+
+async def test_a_call_that_waits_to_try_again_gives_up_when_others_find_it_down(tmp_path: Path) -> None:
+    upstream = Upstream(BUSY)
+    patient = {**ALONE, "retry": {"max_attempts": 3, "upstream_delay_s": 10, "jitter": 0}}
+    async with engine(tmp_path, upstream.spawner, configuration=patient) as running:
+        early = running.submit(request())
+        await upstream.spawner.process()
+        upstream.says = failure("quota")
+        await ask(running)
+        upstream.says = BUSY
+        reply = await early.outcome()
+        assert (code(reply), len(reply.attempts)) == (ErrorCode.OVERLOADED, 1)
+        assert upstream.asked == 2
+
+
+async def test_a_call_that_succeeds_in_the_end_is_a_success(tmp_path: Path) -> None:
+    upstream = Upstream(BUSY)
+    twice = {**ALONE, "retry": {"max_attempts": 2, "jitter": 0}}
+    async with engine(tmp_path, upstream.spawner, configuration=twice) as running:
+        for number in range(0, 20, 2):
+            upstream.says = BUSY
+            call = running.submit(request())
+            await upstream.spawner.process(number)
+            upstream.says = FINE
+            assert (await call.outcome()).text == "fine"
+        (status,) = await running.providers.statuses()
+        assert status.circuit is not None
+        assert status.circuit["failure_count"] == 0
 
 
 async def test_a_used_up_quota_is_believed_at_once_and_until_the_time_it_said(tmp_path: Path) -> None:
@@ -153,7 +182,7 @@ def two(folder: Path) -> tuple[FakeAdapter, FakeAdapter]:
 async def test_the_last_provider_that_could_answer_is_asked_all_the_same_but_once(tmp_path: Path) -> None:
     upstream = Upstream(BUSY)
     async with engine(tmp_path, upstream.spawner, configuration={"retry": {"max_attempts": 3}}) as running:
-        await ask(running, 3)
+        await ask(running, 5)
         before = upstream.asked
         reply = await ask(running)
         assert (code(reply), upstream.asked - before) == (ErrorCode.OVERLOADED, 1)

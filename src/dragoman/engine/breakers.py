@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from dragoman.adapters.base import Failed, Outcome
@@ -70,32 +71,25 @@ class Breakers:
         self._is_alone = False
 
     def around(self, following: Handler, peers: Peers) -> Handler:
-        """The layer around an attempt."""
+        """The layer around a call with all its attempts: how it ends is one verdict."""
 
         async def guarded(context: Context) -> Outcome:
             kept, route = self._of(context), _route(context)
             self._look(kept)
             permit, place = await self._admit(kept, context, peers)
             if permit is None:
-                context.is_barred = True
                 return Failed(kept.breaker.refusal(route.name, _advice(kept, route)))
+            context.is_barred = partial(self._is_barred, kept)
             with place:
-                error: ErrorInfo | None = None
                 try:
                     outcome = await following(context)
-                    error = outcome.error if isinstance(outcome, Failed) else None
                 except LLMError as refused:
-                    error = refused.info
+                    self._settle(kept, permit, context, refused.info)
                     raise
                 except BaseException:
                     permit.release()
                     raise
-                finally:
-                    source = context.channel if error is not None and error.code is ErrorCode.CRASHED else None
-                    verdict = permit.succeed() if error is None else permit.fail(error, source=source)
-                    if verdict is not None:
-                        self._share(kept, verdict)
-            context.is_barred = kept.breaker.state is not CircuitState.CLOSED
+                self._settle(kept, permit, context, outcome.error if isinstance(outcome, Failed) else None)
             return outcome
 
         return guarded
@@ -135,6 +129,17 @@ class Breakers:
         found = [kept.breaker for key, kept in self._kept.items() if key[:2] == (name, account)]
         worst = max(found, key=lambda breaker: _RANK.index(breaker.state), default=None)
         return worst.status if worst else None
+
+    def _is_barred(self, kept: _Kept) -> bool:
+        """Whether a call that was let through is to make do with the attempt it had."""
+        self._look(kept)
+        return kept.breaker.state is not CircuitState.CLOSED
+
+    def _settle(self, kept: _Kept, permit: Permit, context: Context, error: ErrorInfo | None) -> None:
+        source = context.channel if error is not None and error.code is ErrorCode.CRASHED else None
+        verdict = permit.succeed() if error is None else permit.fail(error, source=source)
+        if verdict is not None:
+            self._share(kept, verdict)
 
     async def _admit(self, kept: _Kept, context: Context, peers: Peers) -> tuple[Permit | None, Place]:
         permit, breaker = kept.breaker.acquire(), kept.breaker

@@ -67,7 +67,7 @@ class Context:
     route: Route | None = None
     deadline: float = math.inf
     """On the event loop's clock; set by the layer that routes, since the clocks are the provider's."""
-    is_barred: bool = False
+    is_barred: Callable[[], bool] = lambda: False
     """Whether the circuit breaker stands against another attempt."""
     channel: str | None = None
     """What the last attempt ran in: other calls may have run in it too."""

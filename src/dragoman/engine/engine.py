@@ -74,8 +74,8 @@ class Engine:
         self.providers = Providers(configuration, found, broken, environ, self._spawner, versions, breakers)
         runner = Runner(configuration, environ, workspaces, self._spawner, versions, self._serve)
         # Read from below: each layer goes around what stands above it.
-        way = breakers.around(StartGate(machine).around(runner.run), self.providers)
-        way = Limiter(configuration, machine).around(Retrier(configuration.retry).around(way))
+        way = Retrier(configuration.retry).around(StartGate(machine).around(runner.run))
+        way = Limiter(configuration, machine).around(breakers.around(way, self.providers))
         way = self.providers.route_layer(breakers.ahead(way, self.providers))
         self._way = self._recorder.around(Fallback(configuration).around(way))
         self._calls: set[Call] = set()

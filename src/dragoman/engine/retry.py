@@ -52,7 +52,7 @@ class Retrier:
             # Not imported before the first call: whoever starts a server waits for the imports.
             from tenacity import AsyncRetrying
 
-            loop = _Loop(self._config, self._chance, context)
+            loop = _Loop(self._config, self._chance, context, following)
             # An object for each call: it keeps the state of the loop it drives.
             retrying = AsyncRetrying(
                 sleep=anyio.sleep,
@@ -62,7 +62,7 @@ class Retrier:
                 before_sleep=loop.start_over,
                 retry_error_callback=_outcome,
             )
-            outcome: Outcome = await retrying(following, context)
+            outcome: Outcome = await retrying(loop.attempt)
             return outcome
 
         return retried
@@ -71,11 +71,19 @@ class Retrier:
 class _Loop:
     """The attempts of one call, as `tenacity` asks about them."""
 
-    def __init__(self, config: RetryConfig, chance: Callable[[], float], context: Context) -> None:
+    def __init__(self, config: RetryConfig, chance: Callable[[], float], context: Context, following: Handler) -> None:
         self._config = config
         self._chance = chance
         self._context = context
+        self._following = following
         self._crashes = 0
+        self._failed: Failed | None = None
+
+    async def attempt(self) -> Outcome:
+        """One more; the last failure again where, during the wait, others found the provider to be down."""
+        if self._failed is not None and self._context.is_barred():
+            return self._failed
+        return await self._following(self._context)
 
     def helps(self, state: RetryCallState) -> bool:
         """Whether another attempt may help and can do no harm."""
@@ -84,12 +92,13 @@ class _Loop:
         failed, context = _outcome(state), self._context
         if not isinstance(failed, Failed):
             return False
+        self._failed = failed
         if failed.error.code is ErrorCode.CRASHED:
             self._crashes += 1
         return (
             failed.error.retryable
             and self._crashes < 2
-            and not context.is_barred
+            and not context.is_barred()
             and (context.route is None or context.route.adapter.profile.own_retries != "unlimited")
             and context.may_start_over(failed)
         )
