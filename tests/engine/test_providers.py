@@ -1,11 +1,12 @@
 """Who answers: found, chosen, refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 
-from dragoman.adapters.base import Login
+from dragoman.adapters.base import Installed, Login, Transport
 from dragoman.engine import Engine
 from dragoman.schemas import Access, ErrorCode, ErrorInfo, LLMRequest, ProviderStatus
 from dragoman.testing import FakeAdapter, FakeCli
@@ -15,6 +16,8 @@ from tests.engine.conftest import MakeEngine
 pytestmark = pytest.mark.anyio
 
 ANSWER: tuple[Step, ...] = ({"read": "all"}, {"line": {"text": "ok"}}, {"line": {"done": {}}})
+
+OLD = Transport("old")
 
 
 async def failure(engine: Engine, **request: str) -> ErrorInfo:
@@ -175,3 +178,37 @@ async def test_a_dragoman_that_is_nested_too_deep_starts_nothing(make_engine: Ma
         async with make_engine(environ={"DRAGOMAN_DEPTH": depth}) as engine:
             assert (await failure(engine, provider="fake")).code is ErrorCode.POLICY
     assert cli.starts == 0
+
+
+async def test_transport_and_capabilities_are_told_and_nothing_is_started_for_them(
+    make_engine: MakeEngine, cli: FakeCli
+) -> None:
+    cli.script(*ANSWER)
+    old, new = Transport("exec"), Transport("server", since=(2, 0))
+    adapters = (
+        FakeAdapter("one"),
+        FakeAdapter("two", transports=(new, old), takes_model=False, clocks=frozenset()),
+        FakeAdapter("three", transports=(Transport("server", without=("NOT_SET",)), old), reads_folder=False),
+    )
+    async with make_engine(*adapters) as engine:
+        before = await states(engine)
+        assert cli.starts == 0
+        deep = await states(engine, deep=True)
+        starts = cli.starts
+        after = await states(engine)
+        assert cli.starts == starts
+    assert [before[name].transport for name in before] == ["text", None, None]
+    assert [deep[name].transport for name in deep] == ["text", "exec", "server"]
+    assert after == deep
+    assert before["one"].capabilities == ("model", "system_prompt", "cwd", "streaming")
+    assert before["two"].capabilities == ("system_prompt", "cwd")
+    assert before["three"].capabilities == ("model", "system_prompt", "streaming")
+
+
+def test_the_best_transport_that_was_found_is_used() -> None:
+    profile = replace(FakeAdapter().profile, transports=(Transport("new", since=(2, 0), without=("KEY",)), OLD))
+    path = Path("/x")
+    assert profile.transport(Installed(path)) == "new"
+    assert profile.transport(Installed(path, (2, 0))) == "new"
+    assert profile.transport(Installed(path, (1, 9, 9))) == "old"
+    assert profile.transport(Installed(path, (2, 0), environment=frozenset({"KEY"}))) == "old"

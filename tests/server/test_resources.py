@@ -5,11 +5,16 @@ from typing import Any
 
 import pytest
 from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS
 
 from dragoman.testing import FakeAdapter, FakeCli
 from tests.server.conftest import Connect
+from tests.server.results import structured, texts
 
 pytestmark = pytest.mark.anyio
+
+VERSION = "1.2.3"
+"""What a fake CLI says."""
 
 
 async def page(client: Any, uri: str) -> Any:  # noqa: ANN401 - JSON
@@ -27,14 +32,21 @@ async def test_the_page_of_all_providers_and_the_page_of_one(connect: Connect, c
         assert [each.uri_template for each in templates] == ["dragoman://providers/{name}"]
         states = {each["name"]: each["state"] for each in await page(client, "dragoman://providers")}
         assert states == {"fake": "ready", "absent": "missing"}
-        assert (await page(client, "dragoman://providers/fake"))["state"] == "ready"
+        one = await page(client, "dragoman://providers/fake")
+        assert (one["state"], one["version"], one["transport"]) == ("ready", VERSION, "text")
+        assert one["capabilities"] == ["model", "system_prompt", "cwd", "streaming"]
+        called = await client.call_tool("providers", {})
+        assert structured(called)["providers"][0] == one
+        for fact in (VERSION, "over text", "read-only (enforced)", "streaming"):
+            assert fact in texts(called)[0]
 
 
 async def test_a_page_that_is_not_there_is_an_error(connect: Connect, cli: FakeCli) -> None:
     cli.script({"line": {"text": "x"}})
     async with connect() as client:
-        with pytest.raises(MCPError):
+        with pytest.raises(MCPError, match="there is no provider 'nobody'; choose one of: fake") as refused:
             await client.read_resource("dragoman://providers/nobody")
+        assert refused.value.error.code == INVALID_PARAMS
 
 
 async def test_the_server_has_an_icon_that_is_no_address_elsewhere(connect: Connect, cli: FakeCli) -> None:

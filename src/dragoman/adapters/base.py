@@ -272,6 +272,18 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
+class Transport:
+    """A way of talking with a CLI."""
+
+    name: str
+    """Such as ``acp``: a word for people and agents, and for `Adapter.plan`."""
+    since: tuple[int, ...] = ()
+    """The first version that has it."""
+    without: tuple[str, ...] = ()
+    """Variables that rule it out when they reach the child."""
+
+
+@dataclass(frozen=True, slots=True)
 class NpmPackage:
     """A CLI that npm installs as a launcher; the real program is in a package of its own for each platform.
 
@@ -307,6 +319,8 @@ class Profile:
     """Place in the default order; small is first."""
     version_argv: tuple[str, ...] = ("--version",)
     plan_needs_version: bool = False
+    transports: tuple[Transport, ...] = (Transport("text"),)
+    """Best first; the last one is always there."""
     minimum_version: tuple[int, ...] | None = None
     login: Login | None = None
     pass_env: tuple[str, ...] = ()
@@ -330,6 +344,15 @@ class Profile:
     takes_model: bool = True
     takes_system_prompt: bool = True
     billing: Billing = "unknown"
+
+    def transport(self, found: Installed) -> str:
+        """The name of the best one that was found; a version that is not known is taken for a new one."""
+        fitting = (
+            way.name
+            for way in self.transports[:-1]
+            if (found.version is None or found.version >= way.since) and found.environment.isdisjoint(way.without)
+        )
+        return next(fitting, self.transports[-1].name)
 
 
 class Dialogue(Protocol):

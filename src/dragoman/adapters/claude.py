@@ -32,6 +32,7 @@ from dragoman.adapters.base import (
     Refused,
     StopStep,
     Stream,
+    Transport,
     Turn,
     TurnId,
     Value,
@@ -56,6 +57,7 @@ PROFILE = Profile(
     npm=NpmPackage("@anthropic-ai/claude-code", native="@anthropic-ai/claude-code-{os}-{cpu}", program="claude"),
     order=10,
     plan_needs_version=True,
+    transports=(Transport("stream-json"),),
     login=Login(("auth", "status"), "run `claude auth login`"),
     pass_env=(
         *("CLAUDE_CONFIG_DIR", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_TMPDIR", "ANTHROPIC_BASE_URL"),

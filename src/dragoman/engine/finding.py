@@ -83,14 +83,26 @@ class Versions:
     async def ask(self, profile: Profile, program: Program, environ: Mapping[str, str]) -> Installed | Missing:
         """What `program` says of itself; `Missing` when it does not work, such as a package's stub."""
         try:
-            stat = os.stat(program.argv[0])  # noqa: PTH116 - it is no Path, and a stat does not block for long
+            key = _identity(program)
         except OSError as error:
             return Missing(f"{program.path}: {error.strerror}", profile.install_hint)
-        key = (" ".join(program.argv), stat.st_mtime_ns, stat.st_size)
         if key not in self._known:
             self._known[key] = await _probe(self._spawner, profile, program, environ)
         known = self._known[key]
         return known if isinstance(known, Missing) else replace(known, environment=frozenset(environ))
+
+    def remembered(self, program: Program, environ: Mapping[str, str]) -> Installed | None:
+        """What `program` said when it was asked before; None: it was not, or does not work. Starts nothing."""
+        try:
+            known = self._known.get(_identity(program))
+        except OSError:
+            return None
+        return replace(known, environment=frozenset(environ)) if isinstance(known, Installed) else None
+
+
+def _identity(program: Program) -> tuple[str, int, int]:
+    stat = os.stat(program.argv[0])  # noqa: PTH116 - it is no Path, and a stat does not block for long
+    return (" ".join(program.argv), stat.st_mtime_ns, stat.st_size)
 
 
 async def inquire(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import anyio
 
-from dragoman.adapters.base import Adapter
+from dragoman.adapters.base import Adapter, Installed, Profile
 from dragoman.config import Configuration
 from dragoman.engine.accounts import account_of
 from dragoman.engine.breakers import Breakers
@@ -16,6 +16,7 @@ from dragoman.engine.environment import build_environment
 from dragoman.engine.finding import Missing, Program, Versions, find_program, inquire
 from dragoman.processes import Spawner, SpawnError
 from dragoman.schemas import (
+    Capability,
     CircuitState,
     ErrorCode,
     ErrorInfo,
@@ -108,7 +109,9 @@ class Providers:
         """What is known of a provider. `deep` asks for its version too, and for its login anew."""
         profile, settings = self.adapters[name].profile, self._configuration.provider(name)
         access = f"{settings.access} ({profile.strength.get(settings.access, 'none')})"
-        status = ProviderStatus(name=name, title=profile.title, state="ready", access=access)
+        status = ProviderStatus(
+            name=name, title=profile.title, state="ready", access=access, capabilities=_capabilities(profile)
+        )
 
         def lacking(state: ProviderState, reason: str, next_step: str) -> ProviderStatus:
             return status.model_copy(update={"state": state, "reason": reason, "next_step": next_step})
@@ -120,14 +123,21 @@ class Providers:
             return lacking("missing", program.reason, program.next_step)
         circuit = self._breakers.status(name, self._account(name))
         status = status.model_copy(update={"path": program.path, "circuit": circuit})
+        variables = build_environment(profile, settings, self._environ).variables
         if deep:
-            environment = build_environment(profile, settings, self._environ)
-            found = await self._versions.ask(profile, program, environment.variables)
+            found = await self._versions.ask(profile, program, variables)
             if isinstance(found, Missing):
                 return lacking("broken", found.reason, found.next_step)
-            status = status.model_copy(update={"version": found.version_text or None})
+        else:
+            found = self._versions.remembered(program, variables)
         logged_in = await self._login(name, program, anew=deep)
-        status = status.model_copy(update={"logged_in": logged_in})
+        status = status.model_copy(
+            update={
+                "version": found.version_text or None if found else None,
+                "transport": _transport(profile, found),
+                "logged_in": logged_in,
+            }
+        )
         if logged_in is False and profile.login is not None:
             return lacking("logged_out", "nobody is logged in", profile.login.hint)
         if circuit is not None and circuit["state"] is CircuitState.OPEN:
@@ -218,6 +228,23 @@ class Providers:
         logged_in = None if said.code is None else adapter.logged_in(said.code, said.stdout, said.stderr)
         self._logins[name] = (anyio.current_time() + LOGIN_KNOWN_S, logged_in)
         return logged_in
+
+
+def _transport(profile: Profile, found: Installed | None) -> str | None:
+    if found is not None:
+        return profile.transport(found)
+    return profile.transports[0].name if len(profile.transports) == 1 else None
+
+
+def _capabilities(profile: Profile) -> tuple[Capability, ...]:
+    has: Mapping[Capability, bool] = {
+        "model": profile.takes_model,
+        "system_prompt": profile.takes_system_prompt,
+        "cwd": profile.reads_folder,
+        # What prints only at its end has no clock for a silence.
+        "streaming": "idle" in profile.clocks,
+    }
+    return tuple(word for word, true in has.items() if true)
 
 
 def _not_found(message: str, next_step: str) -> Exception:

@@ -14,7 +14,7 @@ from dragoman.schemas.errors import (
     error_from,
 )
 from dragoman.schemas.events import Bound, Event, Notice, Retrying, Started, Text, Thought, Tool, Usage
-from dragoman.schemas.providers import CircuitState, CircuitStatus, ProviderState, ProviderStatus
+from dragoman.schemas.providers import Capability, CircuitState, CircuitStatus, ProviderState, ProviderStatus
 from dragoman.schemas.replies import Attempt, Billing, ConversationTurn, FinishReason, LLMResponse, Status
 from dragoman.schemas.requests import (
     ACCESS_ORDER,
@@ -35,6 +35,7 @@ __all__ = [
     "Attempt",
     "Billing",
     "Bound",
+    "Capability",
     "CircuitState",
     "CircuitStatus",
     "CodeRule",

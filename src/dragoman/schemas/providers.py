@@ -12,6 +12,10 @@ from typing_extensions import TypedDict  # before Python 3.12 Pydantic takes no 
 ProviderState = Literal["ready", "logged_out", "missing", "broken", "disabled"]
 
 
+Capability = Literal["model", "system_prompt", "cwd", "streaming"]
+"""What a provider takes beside a prompt, and whether its answer comes as it is written."""
+
+
 class CircuitState(StrEnum):
     """Whether a provider is asked (closed), left alone (open), or tried with a few calls (half-open)."""
 
@@ -50,6 +54,10 @@ class ProviderStatus(BaseModel):
     state: ProviderState
     path: Path | None = None
     version: str | None = None
+    """None: it was not asked yet."""
+    transport: str | None = None
+    """How Dragoman talks with it; None: that depends on its version."""
+    capabilities: tuple[Capability, ...] = ()
     logged_in: bool | None = None
     """None: the CLI does not tell, or was not asked."""
     reason: str | None = None

@@ -6,8 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 from mcp.server import MCPServer
+from mcp.server.mcpserver.exceptions import ResourceNotFoundError
 
-from dragoman.schemas import ErrorCode, ErrorInfo, ProviderStatus, error_from
+from dragoman.schemas import ProviderStatus
 
 if TYPE_CHECKING:
     from dragoman.engine import Engine
@@ -36,9 +37,7 @@ def add_resources(server: MCPServer, engine: Engine) -> None:
     async def provider(name: str) -> str:
         if name not in engine.providers.adapters:
             known = ", ".join(engine.providers.adapters)
-            raise error_from(
-                ErrorInfo.of(ErrorCode.NOT_FOUND, f"there is no provider {name!r}", next_step=f"choose one of: {known}")
-            )
+            raise ResourceNotFoundError(f"there is no provider {name!r}; choose one of: {known}")
         return _page(_plain(await engine.providers.status(name, deep=True)))
 
 

@@ -79,8 +79,11 @@ def _failure(reply: LLMResponse) -> str:
 def _provider_line(status: ProviderStatus) -> str:
     facts = (
         status.version,
+        f"over {status.transport}" if status.transport else None,
         {True: "logged in", False: "not logged in", None: None}[status.logged_in],
         status.reason,
         f"next step: {status.next_step}" if status.next_step else None,
+        f"access: {status.access}" if status.access else None,
+        f"capabilities: {', '.join(status.capabilities)}" if status.capabilities else None,
     )
     return "; ".join((f"{status.name}: {status.state}", *filter(None, facts)))

@@ -7,7 +7,7 @@ itself agrees to. It gets no file system and no terminal from us, and whatever i
 from __future__ import annotations
 
 from dragoman.adapters.acp.dialogue import AcpDialogue, Agent
-from dragoman.adapters.base import Dialogue, Installed, Launch, Plan, Profile, StopStep, Turn
+from dragoman.adapters.base import Dialogue, Installed, Launch, Plan, Profile, StopStep, Transport, Turn
 
 # The turn is given up in words first; at the end of its input an agent has nobody left to work for.
 STOP = (StopStep("interrupt", 0.2), StopStep("eof", 1.0), StopStep("term"), StopStep("kill"))
@@ -19,6 +19,7 @@ PROFILE = Profile(
     executables=("acp-agent",),
     install_hint='set `command` under [providers.acp] to an agent that speaks ACP, such as ["opencode", "acp"]',
     order=60,
+    transports=(Transport("acp"),),
     own_retries="unlimited",
     strength={"read-only": "agent-honoured"},
     takes_system_prompt=False,

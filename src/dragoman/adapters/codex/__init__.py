@@ -17,6 +17,7 @@ from dragoman.adapters.base import (
     Profile,
     Refused,
     StopStep,
+    Transport,
     Turn,
 )
 from dragoman.adapters.codex.app_server import AppServerDialogue
@@ -43,6 +44,7 @@ PROFILE = Profile(
     ),
     order=20,
     plan_needs_version=True,
+    transports=(Transport("app-server", since=APP_SERVER_SINCE, without=(KEY,)), Transport("exec")),
     login=Login(("login", "status"), "run `codex login`"),
     pass_env=("CODEX_HOME", "CODEX_CA_CERTIFICATE"),
     metered_env=(KEY, "OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "OPENROUTER_API_KEY"),
@@ -69,7 +71,7 @@ class CodexAdapter:
                 "shorten the prompt, or ask another provider",
             )
         looks = turn.cwd is not None
-        if KEY in found.environment or (found.version is not None and not found.at_least(*APP_SERVER_SINCE)):
+        if PROFILE.transport(found) == "exec":
             return Plan(Launch(exec_arguments(turn)), host_key=f"codex exec {turn.id}")
         arguments = ("app-server", *overrides(looks=looks))
         # A command that codex runs outlives the end of its turn, so only turns without a shell share a process.

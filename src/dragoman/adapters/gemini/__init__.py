@@ -12,7 +12,18 @@ from typing import Any
 from dragoman.adapters.acp import STOP
 from dragoman.adapters.acp.dialogue import AcpDialogue, Agent
 from dragoman.adapters.acp.errors import words_of
-from dragoman.adapters.base import STOP_BY_SIGNAL, Dialogue, Installed, Launch, Plan, Profile, Refused, Stdout, Turn
+from dragoman.adapters.base import (
+    STOP_BY_SIGNAL,
+    Dialogue,
+    Installed,
+    Launch,
+    Plan,
+    Profile,
+    Refused,
+    Stdout,
+    Transport,
+    Turn,
+)
 from dragoman.adapters.gemini import errors
 from dragoman.adapters.gemini.headless import HeadlessDialogue
 from dragoman.adapters.gemini.lean import (
@@ -42,6 +53,7 @@ PROFILE = Profile(
     order=30,
     plan_needs_version=True,
     minimum_version=(0, 30),
+    transports=(Transport("acp", since=ACP_SINCE), Transport("stream-json")),
     settings={"login": LOGIN_TYPE},
     pass_env=(
         *("GEMINI_CLI_HOME", "GEMINI_FORCE_ENCRYPTED_FILE_STORAGE", "GEMINI_FORCE_FILE_STORAGE"),
@@ -87,7 +99,7 @@ class GeminiAdapter:
 
     def plan(self, turn: Turn, found: Installed) -> Plan:
         """One process for one turn, in a home of its own."""
-        speaks_acp = found.version is None or found.at_least(*ACP_SINCE)
+        speaks_acp = PROFILE.transport(found) == "acp"
         if turn.cwd is not None:
             _check_folder(str(turn.cwd), found, speaks_acp=speaks_acp)
         way = "--acp" if speaks_acp else "--output-format=stream-json"
