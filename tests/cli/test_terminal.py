@@ -107,4 +107,4 @@ def test_a_person_who_starts_the_server_is_told_what_it_waits_for(shell: Shell) 
     code, seen = on_terminal(shell, program=("-c", program))
     assert code == 0
     assert "waits for a client" in seen
-    assert "claude mcp add dragoman -- " in seen
+    assert "dragoman install claude-code" in seen

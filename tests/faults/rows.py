@@ -80,7 +80,7 @@ class Row:
     event: Event | None = None
     """What happens when the fake CLI is there and has said its part."""
     processes: int = 1
-    """How many connect."""
+    """How many connect, all of them before anything else happens to the call."""
     is_long: bool = False
 
 
@@ -110,12 +110,13 @@ DEAF: Step = {"ignore": ["TERM", "INT", "HUP"]}
 
 ROWS = (
     # It does not start
-    Row("missing-binary", "the program is not there", None, "not_found"),
+    Row("missing-binary", "the program is not there", None, "not_found", processes=0),
     Row(
         "not-executable",
         "the program may not be executed",
         None,
         "not_found",
+        processes=0,
         configure=command("FOLDER/bin/claude"),
         prepare=program("text", 0o644),
     ),
@@ -124,9 +125,10 @@ ROWS = (
         "its first line names an interpreter that is not there",
         None,
         "not_found",
+        processes=0,
         prepare=program("#!/no/such/interpreter\n"),
     ),
-    Row("npm-stub", "npm's stub without the native program", None, "not_found", prepare=program(STUB)),
+    Row("npm-stub", "npm's stub without the native program", None, "not_found", processes=0, prepare=program(STUB)),
     Row(
         "e2big",
         "a command line and environment larger than the system takes",
@@ -185,7 +187,7 @@ ROWS = (
     Row(
         "setsid",
         "a grandchild in a session of its own holds stdout",
-        (READ, hidden(setsid=True, hold_stdout=True), WHOLE),
+        (READ, hidden(setsid=True, hold_stdout=True), {"wait": "gate"}, WHOLE),
         "completed",
         "whole",
         processes=2,
@@ -193,7 +195,7 @@ ROWS = (
     Row(
         "double-fork",
         "a grandchild whose parent ended",
-        (READ, hidden(setsid=True, double_fork=True), WHOLE),
+        (READ, hidden(setsid=True, double_fork=True), {"wait": "gate"}, WHOLE),
         "completed",
         "whole",
         processes=2,
@@ -201,7 +203,7 @@ ROWS = (
     Row(
         "cleared-environment",
         "the same, deaf, with an empty environment",
-        (READ, hidden(setsid=True, double_fork=True, clear_env=True, ignore_term=True), WHOLE),
+        (READ, hidden(setsid=True, double_fork=True, clear_env=True, ignore_term=True), {"wait": "gate"}, WHOLE),
         "completed",
         "whole",
         processes=2,
@@ -242,6 +244,15 @@ ROWS = (
         prompt="x" * (4 * MB),
     ),
     Row(
+        "deaf-and-mute",
+        "a prompt of 4 MB that it never reads, and no answer",
+        (STAY,),
+        "timeout",
+        clock="startup",
+        prompt="x" * (4 * MB),
+        environment=clock("startup"),
+    ),
+    Row(
         "exits-before-reading",
         "a prompt of 4 MB, and it exits at once",
         ({"err": "out of luck\n"}, {"exit": 1}),
@@ -259,8 +270,8 @@ ROWS = (
     ),
     Row(
         "gigabyte",
-        "1 GB of output",
-        (READ, {"spew": 1000 * MB, "line_bytes": 4096, "json_key": "x"}, WHOLE),
+        "1 GB of an answer in pieces, and then the whole of it",
+        (READ, {"repeat": 1000, "steps": [said("x" * MB)]}, WHOLE),
         "completed",
         "whole",
         is_long=True,

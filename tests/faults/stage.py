@@ -25,15 +25,28 @@ BOUND_S = 60
 
 @dataclass(frozen=True)
 class Seen:
-    """What happened. ``left``: processes that were there when they should not."""
+    """What happened. ``left``: processes and private folders that were there when they should not."""
 
     code: str
     clock: str | None
     text: str
     notices: tuple[str, ...]
     seconds: float
-    grown_mib: float
+    """Until the caller had the reply, or, where none is to come, until nothing was left."""
+    gone_s: float
+    """Until nothing was left."""
+    grown_mib: float | None
+    """None: the server was dead before it could be asked."""
     left: int
+
+
+def as_expected(row: Row, seen: Seen) -> bool:
+    """Whether it went as the row says, and nothing is left."""
+    return (
+        (seen.code, seen.clock, seen.text) == (row.code, row.clock, row.text)
+        and row.notice in " ".join(seen.notices)
+        and seen.left == 0
+    )
 
 
 async def play(row: Row, folder: Path) -> Seen:
@@ -57,20 +70,33 @@ async def play(row: Row, folder: Path) -> Seen:
                 before = _peak_mib(wire.process.pid)
                 started = time.monotonic()
                 code, reply = await _happen(row, wire, live)
-                seconds = time.monotonic() - started
-                grown = _peak_mib(wire.process.pid) - before if before else 0.0
+                replied = time.monotonic()
+                after = _peak_mib(wire.process.pid)
                 with suppress(TimeoutError):
                     await live.all_gone(10)
-                error = reply.get("error", {})
-                return Seen(
-                    code,
-                    error.get("clock"),
-                    reply.get("text", ""),
-                    tuple(reply.get("notices", ())),
-                    seconds,
-                    max(grown, 0.0),
-                    len(live.alive),
-                )
+                gone = time.monotonic()
+                folders = await _left_in(folder / "tmp")
+            if row.steps is not None:
+                assert len(live.peers) == row.processes, "not everyone was there who could have been left"
+            error = reply.get("error", {})
+            return Seen(
+                code,
+                error.get("clock"),
+                reply.get("text", ""),
+                tuple(reply.get("notices", ())),
+                replied - started,
+                gone - started,
+                None if before is None or after is None else after - before,
+                len(live.alive) + folders,
+            )
+
+
+async def _left_in(folder: Path) -> int:
+    """How many private folders stay; a shepherd, or the server for one that was killed, may still be removing one."""
+    with anyio.move_on_after(5):
+        while any(folder.iterdir()):  # noqa: ASYNC110, ASYNC240 - a file system has no other sign
+            await anyio.sleep(0.01)
+    return len(list(folder.iterdir()))  # noqa: ASYNC240
 
 
 async def _happen(row: Row, wire: Wire, live: Liveness) -> tuple[str, dict[str, Any]]:
@@ -95,6 +121,9 @@ async def _happen(row: Row, wire: Wire, live: Liveness) -> tuple[str, dict[str, 
             os.kill(pid, _signal(row.event))
         if row.event == "KILL guardian":
             await live.release("cli")
+    elif row.processes > 1:
+        await live.connected(row.processes)
+        await live.release("cli")
     reply: dict[str, Any] = (await wire.answer(number))["structuredContent"]
     return reply["error"]["code"] if "error" in reply else reply["status"], reply
 
@@ -142,9 +171,9 @@ def _environment(row: Row, folder: Path) -> dict[str, str]:
     }
 
 
-def _peak_mib(pid: int) -> float:
+def _peak_mib(pid: int) -> float | None:
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)
+        return None
+    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), None)

@@ -11,7 +11,7 @@ from dragoman.cli.exits import FAILURE, USAGE
 
 WAITING = (
     "dragoman serves MCP over stdin and stdout and waits for a client; Ctrl-C ends it. Clients start it by themselves "
-    f"once it is registered, such as: claude mcp add dragoman -- {sys.executable} -m dragoman serve"
+    "once it is registered, such as: dragoman install claude-code"
 )
 
 
