@@ -97,6 +97,7 @@ def run(
     """One turn with a real child, its environment built from nothing."""
     plan = adapter.plan(turn, NOWHERE)
     argv = [str(part) for part in program] + [_argument(part, folder) for part in plan.channel.argv]
+    own = {name: value for name, value in plan.channel.env.items() if isinstance(value, str)}
     dialogue, heard = adapter.dialogue(plan), Heard()
     heard.take(dialogue.start())
     heard.take(dialogue.begin(turn))
@@ -104,7 +105,7 @@ def run(
     child = subprocess.run(
         argv,
         input=heard.stdin,
-        env={"PATH": os.defpath, "HOME": str(folder), **environment, **plan.channel.env},
+        env={"PATH": os.defpath, "HOME": str(folder), **environment, **own},
         cwd=folder,
         capture_output=True,
         timeout=300,

@@ -89,9 +89,10 @@ def methods(acts: Iterable[Act]) -> list[str]:
 
 def test_it_keeps_the_contract() -> None:
     options = [{"optionId": "a", "kind": "allow_once"}, {"optionId": "r", "kind": "reject_once"}]
+    offer: dict[str, Any] = {"models": {"availableModels": [{"modelId": "m"}]}, "configOptions": []}
     lines: Sequence[object] = [
         reply(1, HELLO),
-        reply(2, SESSION | {"models": {"availableModels": [{"modelId": "m"}]}, "configOptions": []}),
+        reply(2, SESSION | offer),
         said("I look. "),
         update("agent_thought_chunk", content={"type": "text", "text": "hm"}),
         update("tool_call", title="Read", kind="read", locations=[{"path": "/p"}]),

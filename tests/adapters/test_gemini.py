@@ -282,6 +282,15 @@ def test_an_old_versions_failures_are_known(name: str, code: ErrorCode) -> None:
     assert failed.error.code is code, failed.error
 
 
+def test_a_failed_result_is_told_by_the_exit_code_and_not_by_geminis_advice() -> None:
+    words = "[API Error: slow down]\nPlease wait. To increase your limits, request a quota increase"
+    result = json.dumps({"type": "result", "status": "error", "error": {"message": words}, "stats": {}}).encode()
+    acts = play(adapter.dialogue(adapter.plan(HELLO, OLD)), [("out", result + b"\n"), ("exit", 429 % 256)])
+    failed = outcome(acts)
+    assert isinstance(failed, Failed)
+    assert (failed.error.code, failed.error.message) == (ErrorCode.RATE_LIMITED, "slow down")
+
+
 def test_an_old_version_is_not_waited_for_while_it_retries() -> None:
     line = b'Attempt 1 failed with status 503. Retrying with backoff... ApiError: {"error":{"message":"busy"}}\n'
     acts = play(adapter.dialogue(adapter.plan(HELLO, OLD)), [("err", line), ("exit", 0)])

@@ -186,9 +186,13 @@ class Responses:
         # Tools may be told in groups: the tool a::b is the tool b of the group a.
         group, _, name = scenario.tool[0].rpartition("::")
         call: Body = {
-            "type": "function_call", "id": "fc_fake", "call_id": "call_fake", "status": "completed",
+            "type": "function_call",
+            "id": "fc_fake",
+            "call_id": "call_fake",
+            "status": "completed",
             **({"namespace": group} if group else {}),
-            "name": name, "arguments": json.dumps(scenario.tool[1]),
+            "name": name,
+            "arguments": json.dumps(scenario.tool[1]),
         }
         return [cls._item(scenario), call]
 

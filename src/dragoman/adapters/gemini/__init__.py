@@ -62,6 +62,7 @@ PROFILE = Profile(
     ),
     metered_env=(KEY, "GOOGLE_API_KEY", VERTEX, "GOOGLE_APPLICATION_CREDENTIALS"),
     own_retries="limited",
+    start_gap_s=0.5,
     strength={"read-only": "enforced"},
 )
 
@@ -105,7 +106,7 @@ class GeminiAdapter:
         way = "--acp" if speaks_acp else "--output-format=stream-json"
         channel = Launch(
             (way, *arguments(turn)),
-            env=environment(),
+            env=environment(trusts=not speaks_acp),
             files=files(turn, login_type(found)),
             runs_in=WORK,
             stdout=Stdout.PIPE if speaks_acp else Stdout.FILE,

@@ -21,7 +21,10 @@ _PRECISE: tuple[tuple[re.Pattern[str], ErrorCode], ...] = tuple(
     for pattern, code in (
         (r"exhausted your (daily )?quota|daily quota", ErrorCode.QUOTA),
         (r"api key not valid|api_key_invalid|api key (is missing|expired)", ErrorCode.AUTH),
-        (r"fetch failed|\bterminated\b|incomplete json segment|socket hang up", ErrorCode.NETWORK),
+        (
+            r"fetch failed|\bterminated\b|incomplete json segment|socket hang up|without a finish reason",
+            ErrorCode.NETWORK,
+        ),
         (r"is not found for api version|model.{0,60}not found", ErrorCode.BAD_REQUEST),
         (r"exceeds the maximum number of tokens|input token count", ErrorCode.CONTEXT_LENGTH),
     )
@@ -51,6 +54,11 @@ def failure(number: int | None, said: str) -> ErrorInfo:
     return ErrorInfo.of(code, words, next_step=step, retry_after_s=retry_after(words))
 
 
+def status_of(exit_code: int) -> int | None:
+    """The HTTP status behind an exit code, of which the operating system kept the last eight bits."""
+    return next((status for status in _STATUSES if status % 256 == exit_code), None) if exit_code > 1 else None
+
+
 def exited(code: int, stderr: str) -> ErrorInfo:
     """The failure when it ended in mid-turn. 0 is no success: it ends so on a signal, too."""
     lines = [line for line in stderr.splitlines() if not _NOISE.search(line)]
@@ -58,9 +66,7 @@ def exited(code: int, stderr: str) -> ErrorInfo:
     if code in _BY_EXIT:
         kind = _BY_EXIT[code]
         return ErrorInfo.of(kind, words, next_step=_NEXT_STEPS.get(kind))
-    # Other codes are an HTTP status of which the operating system kept the last eight bits.
-    status = next((status for status in _STATUSES if status % 256 == code), None) if code > 1 else None
-    if status is not None:
+    if (status := status_of(code)) is not None:
         return failure(status, words)
     if code == 1:
         kind = next((kind for pattern, kind in _PRECISE if pattern.search(words)), None)

@@ -32,6 +32,8 @@ from dragoman.schemas import Billing, ErrorCode, ErrorInfo, FinishReason, Notice
 
 _AT = re.compile(r"(?<!\\)@")
 _RETRY = re.compile(r"Attempt (\d+) failed with status (\d{3})\. Retrying")
+# Advice of its own can stand behind the bracket, such as to buy quota when there are too many requests.
+_API_ERROR = re.compile(r"\[API Error: (.*)\]", re.DOTALL)
 _STDERR_LINES = 20
 
 
@@ -48,6 +50,7 @@ class HeadlessDialogue:
         self._model: str | None = None
         self._answer = Answer()
         self._warning = ""
+        self._failed: tuple[str, Usage] | None = None
         self._stderr: list[str] = []
 
     def start(self) -> Iterable[Act]:
@@ -79,9 +82,14 @@ class HeadlessDialogue:
         return None
 
     def closed(self, end: Exit) -> Iterable[Act]:
-        """It ended without a result, which is no success whatever its exit code."""
-        if self._turn is not None:
+        """A result that failed is told more of by the exit code; without a result it is no success whatever that is."""
+        if self._turn is None:
+            return
+        if self._failed is None:
             yield self._fail(errors.exited(end.code, "\n".join(self._stderr)))
+        else:
+            words, usage = self._failed
+            yield self._fail(errors.failure(errors.status_of(end.code), words), usage)
 
     def _stderr_line(self, turn: TurnId, line: str) -> Iterator[Act]:
         self._stderr = [*self._stderr, line][-_STDERR_LINES:]
@@ -101,12 +109,12 @@ class HeadlessDialogue:
             case "error":
                 self._warning = text(event.get("message"))
             case "result":
-                yield self._result(turn, event)
+                yield from self._result(turn, event)
             case kind:
                 if words := strange(kind, _OTHER_EVENTS):
                     yield Emit(turn, Notice(message=words))
 
-    def _result(self, turn: TurnId, event: Mapping[str, Any]) -> Act:
+    def _result(self, turn: TurnId, event: Mapping[str, Any]) -> Iterator[Act]:
         stats = mapping(event.get("stats"))
         usage = Usage(
             input_tokens=whole(stats.get("input_tokens")),
@@ -117,12 +125,14 @@ class HeadlessDialogue:
         self._model = next((text(name) for name in models), None) or self._model
         if event.get("status") != "success":
             words = text(mapping(event.get("error")).get("message")) or self._warning
-            return self._fail(errors.failure(None, words.removeprefix("[API Error: ").removesuffix("]")), usage)
-        if not self._answer.text.strip():
+            said = _API_ERROR.search(words)
+            self._failed = (said[1] if said else words), usage
+        elif not self._answer.text.strip():
             words = self._warning or "gemini ended without an answer: it was empty, or was blocked"
-            return self._fail(ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, words), usage)
-        self._turn = None
-        return Done(turn, Completed(self._answer.whole, model=self._model, usage=usage, billing=self._billing))
+            yield self._fail(ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, words), usage)
+        else:
+            self._turn = None
+            yield Done(turn, Completed(self._answer.whole, model=self._model, usage=usage, billing=self._billing))
 
     def _fail(self, failure: ErrorInfo, usage: Usage | None = None) -> Act:
         turn, self._turn = self._turn.id if self._turn else "", None

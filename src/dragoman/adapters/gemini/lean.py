@@ -88,9 +88,10 @@ def arguments(turn: Turn) -> tuple[Argument, ...]:
     )
 
 
-def environment() -> Mapping[str, str | PrivatePath]:
-    """Its environment, beside what the user's has."""
+def environment(*, trusts: bool) -> Mapping[str, str | PrivatePath]:
+    """Its environment, beside what the user's has. `trusts`: the empty folder it runs in; without ACP it must."""
     return {
+        **({"GEMINI_CLI_TRUST_WORKSPACE": "true"} if trusts else {}),
         "GEMINI_CLI_HOME": PrivatePath("home"),
         "GEMINI_SYSTEM_MD": PrivatePath("system.md"),
         # It writes whole conversations into its temporary folder when a request fails.
