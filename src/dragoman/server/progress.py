@@ -69,6 +69,8 @@ class _Story:
                 case Tool():
                     doing.append(f"using {event.name} {event.detail}".rstrip())
                 case Retrying():
+                    if event.starts_over:
+                        self._characters, writing = 0, False
                     pause = "" if event.delay_s is None else f", next in {event.delay_s:g} s"
                     doing.append(f"retrying: {event.cause} (attempt {event.attempt}{pause})")
                 case Notice():
