@@ -68,6 +68,8 @@ class Row:
     text: str = ""
     """What of the answer the caller gets."""
     clock: str | None = None
+    told: str = ""
+    """What the error has besides its code: `retry_after_s` or `reset_at`."""
     notice: str = ""
     """Words that must be in a notice."""
     prompt: str = "hi"
@@ -151,12 +153,14 @@ ROWS = (
         "429 with Retry-After",
         (READ, failed("API Error: 429 rate limit, retry after 30 s", 429)),
         "rate_limited",
+        told="retry_after_s",
     ),
     Row(
         "quota",
         "a quota that ends at a stated time",
         (READ, failed("Claude usage limit reached. Your limit will reset at 3pm", 429)),
         "quota",
+        told="reset_at",
     ),
     Row("overloaded", "529 overloaded", (READ, failed("API Error: 529 overloaded_error", 529)), "overloaded"),
     Row("refused", "connection refused", (READ, failed("API Error: Connection refused (ECONNREFUSED)")), "network"),

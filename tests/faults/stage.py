@@ -38,6 +38,8 @@ class Seen:
     grown_mib: float | None
     """None: the server was dead before it could be asked."""
     left: int
+    told: tuple[str, ...] = ()
+    """The fields of the error that have a value."""
 
 
 def as_expected(row: Row, seen: Seen) -> bool:
@@ -45,6 +47,7 @@ def as_expected(row: Row, seen: Seen) -> bool:
     return (
         (seen.code, seen.clock, seen.text) == (row.code, row.clock, row.text)
         and row.notice in " ".join(seen.notices)
+        and (not row.told or row.told in seen.told)
         and seen.left == 0
     )
 
@@ -88,6 +91,7 @@ async def play(row: Row, folder: Path) -> Seen:
                 gone - started,
                 None if before is None or after is None else after - before,
                 len(live.alive) + folders,
+                tuple(error),
             )
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import anyio
@@ -31,6 +32,7 @@ from dragoman.engine.environment import Environment, Lineage, build_environment
 from dragoman.engine.finding import Missing, Versions
 from dragoman.engine.host import DialogueHost
 from dragoman.engine.layout import lay_out, read_settings
+from dragoman.engine.resets import with_reset
 from dragoman.engine.workspaces import check_folder
 from dragoman.log import logger, redact
 from dragoman.processes import Child, Command, PrivateFolder, Spawner, SpawnError, empty_folder
@@ -284,7 +286,7 @@ def _checked(outcome: Outcome, context: Context, host: DialogueHost | None) -> O
     tail = redact(host.stderr.text(4 * STDERR_TAIL_BYTES)).strip()[-STDERR_TAIL_BYTES:] if host else ""
     if tail and not error.stderr_tail:
         error = error.model_copy(update={"stderr_tail": tail})
-    return replace(outcome, error=error)
+    return replace(outcome, error=with_reset(error, datetime.now().astimezone()))
 
 
 def _overflow(context: Context) -> ErrorInfo:

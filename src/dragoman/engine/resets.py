@@ -1,0 +1,101 @@
+"""When a provider says that it can be asked again: "resets after 3h34m", "try again at 3:42 AM", "retry in 12.5s".
+
+CLIs say it in words, and only here is there a clock to read them by. A time of day without a zone is the machine's, as
+CLIs print it for the person before it; a moment that has passed is the next day's.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+from dragoman.schemas import ErrorCode, ErrorInfo
+
+TELLING = frozenset({ErrorCode.QUOTA, ErrorCode.RATE_LIMITED, ErrorCode.OVERLOADED})
+"""Failures whose words may tell a time."""
+LONGEST = timedelta(days=40)
+"""No plan resets later than monthly: a longer time was misread."""
+
+_ABOUT = r"(?:retry|try again|resets?|available|wait|back)\b[^.;\n]{0,30}?"
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_NUMBER = r"\d+(?:\.\d+)?"
+_UNIT = r"(?:ms|milliseconds?|d(?:ays?)?|h(?:ours?|rs?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?)(?![a-z])"
+_PART = re.compile(rf"(?P<number>{_NUMBER})\s*(?P<unit>{_UNIT})", re.IGNORECASE)
+_SPAN = re.compile(
+    rf"{_ABOUT}\b(?:in|after|for)\s+(?:about\s+)?(?P<span>{_NUMBER}\s*{_UNIT}(?:[\s,]*(?:and\s+)?{_NUMBER}\s*{_UNIT})*)",
+    re.IGNORECASE,
+)
+_HEADER = re.compile(r"retry-after[\"']?\s*[:=]\s*[\"']?(?P<seconds>\d+(?:\.\d+)?)\b", re.IGNORECASE)
+_ISO = re.compile(
+    rf"{_ABOUT}(?P<iso>\d{{4}}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)", re.IGNORECASE
+)
+_CLOCK = re.compile(
+    rf"{_ABOUT}(?:(?P<month>Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.?\s+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?"
+    r"(?:,?\s+(?P<year>\d{4}))?,?\s+(?:at\s+)?)?"
+    r"(?P<hour>\d{1,2})(?::(?P<minute>\d\d))?\s*(?P<half>[ap]m)?\b(?:\s*\((?P<zone>[A-Za-z]+(?:/[A-Za-z_+-]+)*)\)|\s*(?P<utc>UTC|GMT))?",
+    re.IGNORECASE,
+)
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+
+
+def with_reset(error: ErrorInfo, now: datetime) -> ErrorInfo:
+    """The failure with the time that its words tell, unless it has one or tells of none. `now` has a zone."""
+    if error.code not in TELLING or error.retry_after_s is not None or error.reset_at is not None:
+        return error
+    moment = reset_time(f"{error.message}\n{error.stderr_tail or ''}", now)
+    if moment is None:
+        return error
+    wait = max((moment - now).total_seconds(), 0.0)
+    return error.model_copy(update={"retry_after_s": round(wait, 3), "reset_at": moment.astimezone(UTC)})
+
+
+def reset_time(words: str, now: datetime) -> datetime | None:
+    """The moment that these words name; None: they name none, or none that can be."""
+    moment = _after(words, now) or _at(words, now)
+    return moment if moment is not None and now <= moment <= now + LONGEST else None
+
+
+def _after(words: str, now: datetime) -> datetime | None:
+    if found := _HEADER.search(words):
+        return now + timedelta(seconds=float(found["seconds"]))
+    if found := _SPAN.search(words):
+        parts = _PART.finditer(found["span"])
+        return now + timedelta(seconds=sum(float(part["number"]) * _seconds(part["unit"].lower()) for part in parts))
+    return None
+
+
+def _seconds(unit: str) -> float:
+    return _UNITS["ms"] if unit.startswith(("ms", "milli")) else _UNITS[unit[0]]
+
+
+def _at(words: str, now: datetime) -> datetime | None:
+    if found := _ISO.search(words):
+        moment = datetime.fromisoformat(found["iso"])
+        return moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)
+    found = next((each for each in _CLOCK.finditer(words) if each["half"] or each["minute"]), None)
+    if found is None:
+        return None
+    hour, minute = int(found["hour"]), int(found["minute"] or 0)
+    if found["half"]:
+        hour = hour % 12 + (12 if found["half"].lower() == "pm" else 0)
+    here = now.astimezone(_zone(found["zone"], found["utc"]) or now.tzinfo)
+    try:
+        moment = here.replace(hour=hour, minute=minute, second=0, microsecond=0)
+        if found["month"]:
+            month = _MONTHS.index(found["month"][:3].lower()) + 1
+            moment = moment.replace(month=month, day=int(found["day"]), year=int(found["year"] or here.year))
+    except ValueError:
+        return None
+    if moment < here and not found["month"]:
+        moment += timedelta(days=1)
+    return moment
+
+
+def _zone(name: str | None, utc: str | None) -> tzinfo | None:
+    if utc:
+        return UTC
+    try:
+        return ZoneInfo(name) if name else None
+    except (ValueError, OSError, KeyError):
+        return None
