@@ -167,6 +167,27 @@ def test_a_quota_keeps_it_open_until_the_time_the_provider_stated(clock: Clock) 
     assert breaker.acquire() is not None
 
 
+@pytest.mark.parametrize(
+    ("code", "after_s", "opens", "open_s"),
+    [
+        (ErrorCode.QUOTA, 20, True, 20),
+        (ErrorCode.RATE_LIMITED, 3600, True, 3600),
+        (ErrorCode.RATE_LIMITED, 20, False, 60),
+        (ErrorCode.OVERLOADED, 3600, False, 3600),
+        (ErrorCode.OVERLOADED, 20, False, 60),
+    ],
+)
+def test_a_stated_time_opens_it_at_once_where_asking_sooner_is_useless(
+    clock: Clock, code: ErrorCode, after_s: float, opens: bool, open_s: float
+) -> None:
+    breaker = CircuitBreaker(clock=clock)
+    fail(breaker, 1, error(code, retry_after_s=after_s))
+    assert (breaker.state is CircuitState.OPEN) == opens
+    if not opens:
+        fail(breaker, 4, error(code, retry_after_s=after_s))
+    assert breaker.circuit.until == NOW + open_s
+
+
 def test_a_stated_time_that_is_past_or_misread_is_not_believed(clock: Clock) -> None:
     for days, until in ((-1, NOW + 60), (4000, NOW + LONGEST_S)):
         breaker = CircuitBreaker(clock=clock)

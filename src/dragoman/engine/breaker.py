@@ -24,8 +24,8 @@ from dragoman.schemas import RULES, CircuitState, CircuitStatus, ErrorCode, Erro
 P = ParamSpec("P")
 T = TypeVar("T")
 
-LONGEST_S = 8 * 24 * 3600.0
-"""No limit that a provider states is longer than a week; a time that is further away was misread."""
+LONGEST_S = 40 * 24 * 3600.0
+"""No limit that a provider states is longer than a month; a time that is further away was misread."""
 _AT_ONCE = (ErrorCode.QUOTA, ErrorCode.AUTH)
 
 
@@ -176,18 +176,21 @@ class Permit:
         counts = RULES[error.code].counts
         if counts == "no":
             return self._settled(None)
-        return self._settled(
-            lambda at: Verdict(
+
+        def verdict(at: float) -> Verdict:
+            until = _stated(error, at, self._settings.open_s)
+            return Verdict(
                 self._generation,
                 at,
                 succeeded=False,
                 local=counts == "local" or error.clock == "spawn",
-                at_once=error.code in _AT_ONCE,
-                until=_stated(error, at, self._settings.open_s),
+                at_once=error.code in _AT_ONCE or (error.code is ErrorCode.RATE_LIMITED and until is not None),
+                until=until,
                 cause=error.code.value,
                 source=source,
             )
-        )
+
+        return self._settled(verdict)
 
     def release(self) -> None:
         """The call ended without telling anything about the provider, such as when it was cancelled."""
@@ -349,11 +352,14 @@ class CircuitBreaker:
 
 
 def _stated(error: ErrorInfo, at: float, open_s: float) -> float | None:
+    """When the provider says it will answer again. Only of a quota it is believed that this may be soon."""
     if error.reset_at is not None:
-        return error.reset_at.timestamp()
-    if error.retry_after_s is not None and (error.code is ErrorCode.QUOTA or error.retry_after_s > open_s):
-        return at + error.retry_after_s
-    return None
+        moment = error.reset_at.timestamp()
+    elif error.retry_after_s is not None:
+        moment = at + error.retry_after_s
+    else:
+        return None
+    return moment if error.code is ErrorCode.QUOTA or moment > at + open_s else None
 
 
 def _iso(seconds: float | None) -> str | None:
