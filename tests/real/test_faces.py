@@ -13,22 +13,23 @@ from mcp import Client, StdioServerParameters
 
 from tests.fakes import scenario as api
 from tests.fakes.model_api import ModelAPI
-from tests.real.environments import claude_env, codex_env, llm_env
+from tests.real.environments import claude_env, codex_env, gemini_env, llm_env
 from tests.real.providers import all_gone
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 
-PROVIDERS = ("claude", "codex", "llm")
+PROVIDERS = ("claude", "codex", "gemini", "llm")
 
 
 @pytest.fixture
 def environment(
-    hermetic_home: Path, model_api: ModelAPI, claude_cli: Path, codex_cli: Path, llm_cli: Path
+    hermetic_home: Path, model_api: ModelAPI, claude_cli: Path, codex_cli: Path, gemini_cli: Path, llm_cli: Path
 ) -> Mapping[str, str]:
-    """An environment in which all three CLIs are there and logged in."""
+    """An environment in which all four CLIs are there and logged in."""
     return {
         **claude_env(hermetic_home, model_api.url, claude_cli, subscription=True),
         **codex_env(hermetic_home, model_api.url, codex_cli),
+        **gemini_env(hermetic_home, model_api.url, gemini_cli),
         **llm_env(hermetic_home, model_api.url, llm_cli),
         "DRAGOMAN_HOME": str(hermetic_home / "state"),
         "XDG_CONFIG_HOME": str(hermetic_home / "config"),

@@ -95,10 +95,67 @@ trust_level = "trusted"
     assert "danger-full-access" not in sent
 
 
+async def test_gemini_starts_no_server_no_hook_and_no_extension_and_reads_no_text_of_the_person_or_project(
+    gemini_cli: Path, hermetic_home: Path, model_api: ModelAPI
+) -> None:
+    home = hermetic_home
+    provider = real("gemini", home, gemini_cli)
+    environment = dict(provider.environment(model_api.url))
+    for folder, name in ((home, "user"), (provider.project, "project")):
+        own = folder / ".gemini"
+        (own / "extensions" / "mine").mkdir(parents=True)
+        (own / "policies").mkdir()
+        (own / "commands").mkdir()
+        hook = {"hooks": [{"type": "command", "command": f"touch {home}/started-{name}-hook"}]}
+        settings = {
+            "security": {"auth": {"selectedType": "gemini-api-key"}, "folderTrust": {"enabled": False}},
+            "mcpServers": {"mine": server(home, f"{name}-server")},
+            "hooks": {"SessionStart": [hook], "BeforeAgent": [hook]},
+            "tools": {"core": ["run_shell_command"], "discoveryCommand": f"touch {home}/started-{name}-discovery"},
+            "context": {"includeDirectories": ["/etc"]},
+        }
+        (own / "settings.json").write_text(json.dumps(settings))
+        extension = {
+            "name": "mine",
+            "version": "1.0.0",
+            "contextFileName": "GEMINI.md",
+            "mcpServers": {"theirs": server(home, f"{name}-extension")},
+        }
+        (own / "extensions" / "mine" / "gemini-extension.json").write_text(json.dumps(extension))
+        allow = '[[rule]]\ntoolName = "*"\ndecision = "allow"\npriority = 999\n'
+        (own / "policies" / "mine.toml").write_text(allow)
+        for text in (own / "GEMINI.md", folder / "GEMINI.md", own / "extensions" / "mine" / "GEMINI.md"):
+            text.write_text(MARKED)
+    (home / ".gemini" / "trustedFolders.json").write_text(json.dumps({str(provider.project): "TRUST_FOLDER"}))
+    (provider.project / ".env").write_text("GEMINI_API_KEY=a-key-of-the-project\n")
+    model_api.play(
+        api.use_tool("read_file", file_path=str(provider.project / "notes.txt")),
+        api.use_tool("read_file", file_path="/etc/hostname"),
+        api.answer("done"),
+    )
+    (provider.project / "notes.txt").write_text("NOTES")
+    async with Engine(Configuration(), environ=environment, folder=home) as engine:
+        request = LLMRequest(prompt="hi", provider="gemini", cwd=provider.project)
+        with anyio.fail_after(30):
+            reply = await engine.submit(request).outcome()
+    assert reply.text == "done", reply.error
+    assert started(home) == []
+    sent = b"".join(question.raw for question in model_api.questions).decode()
+    assert MARKED not in sent
+    assert "NOTES" in sent
+    assert "outside the allowed workspace" in sent
+    assert {question.headers["x-goog-api-key"] for question in model_api.questions} == {"dummy-key"}
+    [tools] = (model_api.questions[0].body or {})["tools"]
+    names = {tool["name"] for tool in tools["functionDeclarations"]}
+    assert names == {"read_file", "list_directory", "grep_search", "glob"}
+
+
 async def test_metered_keys_do_not_reach_the_child(
     provider: Real, model_api: ModelAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = dict.fromkeys(("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "CODEX_API_KEY", "SOME_SECRET"), "value-of-a-key")
+    keys = dict.fromkeys(
+        ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "CODEX_API_KEY", "GEMINI_API_KEY", "SOME_SECRET"), "value-of-a-key"
+    )
     model_api.scenario = api.stall_after(["x"])
     environment = {**provider.environment(model_api.url), **keys}
     async with Engine(Configuration(), environ=environment, folder=provider.home) as engine:
@@ -156,7 +213,8 @@ async def test_codex_with_a_key_in_its_environment_answers_through_exec(
 async def test_who_is_logged_in_is_what_the_cli_says(provider: Real, model_api: ModelAPI) -> None:
     async with provider.engine(model_api.url) as engine:
         status = await engine.providers.status(provider.name, deep=True)
-    assert (status.state, status.logged_in) == ("ready", True), status
+    # gemini has no command that tells.
+    assert (status.state, status.logged_in) == ("ready", None if provider.name == "gemini" else True), status
     assert status.version
 
 

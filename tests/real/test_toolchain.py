@@ -18,7 +18,7 @@ import pytest
 from tests.fakes.model_api import ModelAPI
 from tests.fakes.scenario import answer, hang, status
 from tests.real import toolchain
-from tests.real.environments import DUMMY_KEY, LLM_MODEL, base_env, claude_env, codex_env, llm_env
+from tests.real.environments import DUMMY_KEY, LLM_MODEL, base_env, claude_env, codex_env, gemini_env, llm_env
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 
@@ -105,6 +105,15 @@ async def test_codex_reports_401(model_api: ModelAPI, hermetic_home: Path, codex
     assert "401 Unauthorized" in last["error"]["message"]
 
 
+async def test_gemini_answers(model_api: ModelAPI, hermetic_home: Path, gemini_cli: Path) -> None:
+    env = gemini_env(hermetic_home, model_api.url, gemini_cli) | {"GEMINI_CLI_TRUST_WORKSPACE": "true"}
+    done = await run(("gemini", "-m", "flash", "-o", "stream-json"), env)
+    assert (done.returncode, lines(done)[-1]["status"]) == (0, "success")
+    [asked] = model_api.questions
+    assert QUESTION in asked.raw.decode()
+    assert asked.headers["x-goog-api-key"] == DUMMY_KEY
+
+
 async def test_llm_answers(model_api: ModelAPI, hermetic_home: Path, llm_cli: Path) -> None:
     done = await run(LLM, llm_env(hermetic_home, model_api.url, llm_cli))
     [reply] = json.loads(done.stdout)
@@ -137,17 +146,20 @@ async def test_the_api_sees_that_a_stopped_cli_has_gone(
             await model_api.wait_idle()
 
 
-@pytest.mark.parametrize("environment", [claude_env, codex_env, llm_env])
+@pytest.mark.parametrize("environment", [claude_env, codex_env, gemini_env, llm_env])
 def test_an_environment_holds_nothing_of_the_person_who_runs_the_tests(
     environment: Callable[[Path, str, Path], dict[str, str]],
     hermetic_home: Path,
     claude_cli: Path,
     codex_native_cli: Path,
+    gemini_cli: Path,
     llm_cli: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SOMEBODYS_SECRET", "s3cr3t")
-    program = {"claude_env": claude_cli, "codex_env": codex_native_cli, "llm_env": llm_cli}[environment.__name__]
+    program = {"claude_env": claude_cli, "codex_env": codex_native_cli, "gemini_env": gemini_cli, "llm_env": llm_cli}[
+        environment.__name__
+    ]
     env = environment(hermetic_home, "http://127.0.0.1:1", program)
     assert "s3cr3t" not in env.values()
     assert os.environ.get("HOME") != env["HOME"] == str(hermetic_home)
