@@ -29,6 +29,7 @@ from dragoman.adapters.base import (
     Outcome,
     Poison,
     Ready,
+    Stdout,
     StopStep,
     Stream,
     Turn,
@@ -95,6 +96,8 @@ class DialogueHost:
         self._grace_s = grace_s
         self._drained = 0
         self._all_drained = anyio.Event()
+        self._stdout_drained = anyio.Event()
+        self._draining = anyio.CancelScope()
         self._outbox_send, self._outbox = anyio.create_memory_object_stream[bytes | None](math.inf)
 
     @property
@@ -114,8 +117,7 @@ class DialogueHost:
                     tasks.start_soon(self._stop_steps)
                 self._perform(self._dialogue.start)
                 code = await self.child.wait()
-                with anyio.move_on_after(DRAIN_S):
-                    await self._all_drained.wait()
+                await self._drain()
                 self._end_all(code)
                 # Whoever stops it from here on finds it stopped: a group that is being left takes no more tasks.
                 self._tasks = None
@@ -153,6 +155,7 @@ class DialogueHost:
             return
         self._finished = finished
         self._is_stopping = True
+        self._draining.cancel()
         for open_turn in self._turns.values():
             # They stay open, to be interrupted, but what becomes of them is known.
             _settle(open_turn, _crashed("it was stopped"))
@@ -235,6 +238,8 @@ class DialogueHost:
         frames = framer.finish() if framer else []
         self._report_skipped(framer)
         self._receive(stream, frames)
+        if is_stdout:
+            self._stdout_drained.set()
         self._drained += 1
         if self._drained == len(Stream):
             self._all_drained.set()
@@ -243,6 +248,15 @@ class DialogueHost:
             for open_turn in self._turns.values():
                 _settle(open_turn, _crashed("it closed its output without an answer, and stayed"))
             self.stop(finished=False)
+
+    async def _drain(self) -> None:
+        """Read what the child left, unless nobody waits for it any more."""
+        with self._draining:
+            if self._launch.stdout is Stdout.FILE:
+                # Unlike a pipe it may hold any amount, and it has an end.
+                await self._stdout_drained.wait()
+            with anyio.move_on_after(DRAIN_S):
+                await self._all_drained.wait()
 
     def _receive(self, stream: Stream, frames: Sequence[bytes]) -> None:
         if frames:

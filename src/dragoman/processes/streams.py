@@ -27,6 +27,7 @@ class Streams:
     follows: bool
     """Whether stdout is a file that grows."""
     theirs: tuple[int, ...]
+    _file_end: int | None = None
 
     @classmethod
     def open(cls, stdout_file: Path | None) -> Self:
@@ -72,15 +73,18 @@ class Streams:
         return not view
 
     async def read_stdout(self, exited: anyio.Event) -> bytes:
-        """What came since the last time; ``b""`` at the end. A file ends when its writer has `exited`."""
+        """What came since the last time; ``b""`` at the end. A file ends where it ended when its writer `exited`."""
         if not self.follows:
             return await _read(self.stdout)
         while self.stdout is not None:
             await anyio.lowlevel.checkpoint()
-            ended = exited.is_set()
-            if chunk := os.read(self.stdout, READ_BYTES):
+            if exited.is_set() and self._file_end is None:
+                # Something that its writer left behind may go on writing for ever.
+                self._file_end = os.fstat(self.stdout).st_size
+            room = READ_BYTES if self._file_end is None else self._file_end - os.lseek(self.stdout, 0, os.SEEK_CUR)
+            if chunk := os.read(self.stdout, max(min(room, READ_BYTES), 0)):
                 return chunk
-            if ended:
+            if self._file_end is not None:
                 break
             with anyio.move_on_after(FOLLOW_INTERVAL_S):
                 await exited.wait()
