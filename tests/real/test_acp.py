@@ -12,16 +12,24 @@ from dragoman.engine import Engine
 from dragoman.schemas import ErrorCode, LLMRequest, Notice, Text
 from tests.fakes import scenario as api
 from tests.fakes.model_api import ModelAPI
-from tests.real.environments import gemini_env
+from tests.real.environments import DUMMY_KEY, gemini_env
 from tests.real.providers import all_gone
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
+
+MODEL = "gemini-3.5-flash-lite"
+"""Without one, gemini asks another model which to take."""
 
 
 @pytest.fixture
 def engine(gemini_cli: Path, hermetic_home: Path, model_api: ModelAPI) -> Engine:
     environment = gemini_env(hermetic_home, model_api.url, gemini_cli)
-    own = {"GOOGLE_GEMINI_BASE_URL": model_api.url, "GEMINI_CLI_NO_RELAUNCH": "true"}
+    own = {
+        "GEMINI_API_KEY": DUMMY_KEY,
+        "GOOGLE_GEMINI_BASE_URL": model_api.url,
+        "GEMINI_CLI_NO_RELAUNCH": "true",
+        "GEMINI_CLI_TRUST_WORKSPACE": "true",
+    }
     settings = {"command": ["gemini", "--acp"], "env": own}
     once = {"max_attempts": 1}
     configuration = Configuration.model_validate({"providers": {"acp": settings}, "retry": once})
@@ -31,9 +39,9 @@ def engine(gemini_cli: Path, hermetic_home: Path, model_api: ModelAPI) -> Engine
 async def test_it_answers_with_the_model_that_was_asked_for(engine: Engine, model_api: ModelAPI) -> None:
     async with engine:
         with anyio.fail_after(30):
-            request = LLMRequest(prompt="/about this", provider="acp", model="gemini-3.5-flash-lite")
+            request = LLMRequest(prompt="/about this", provider="acp", model=MODEL)
             reply = await engine.submit(request).outcome()
-    assert (reply.text, reply.model) == ("Paris", "gemini-3.5-flash-lite"), reply.error
+    assert (reply.text, reply.model) == ("Paris", MODEL), reply.error
     assert "/about this" in model_api.questions[-1].raw.decode()
 
 
@@ -45,7 +53,7 @@ async def test_what_the_agent_asks_permission_for_is_denied(
     model_api.play(api.use_tool("write_file", file_path=str(project / "new"), content="x"), api.answer("done"))
     async with engine:
         with anyio.fail_after(30):
-            call = engine.submit(LLMRequest(prompt="hi", provider="acp", cwd=project))
+            call = engine.submit(LLMRequest(prompt="hi", provider="acp", model=MODEL, cwd=project))
             notices = [event async for event in call.log.follow() if isinstance(event, Notice)]
             assert (await call.outcome()).text == "done"
     assert not (project / "new").exists()
@@ -55,7 +63,7 @@ async def test_what_the_agent_asks_permission_for_is_denied(
 async def test_a_cancel_ends_it(engine: Engine, model_api: ModelAPI, hermetic_home: Path) -> None:
     model_api.scenario = api.stall_after(["Par"])
     async with engine:
-        call = engine.submit(LLMRequest(prompt="hi", provider="acp"))
+        call = engine.submit(LLMRequest(prompt="hi", provider="acp", model=MODEL))
         with anyio.fail_after(30):
             async for event in call.log.follow():
                 if isinstance(event, Text):
@@ -72,6 +80,7 @@ async def test_a_failure_of_its_model_is_known(engine: Engine, model_api: ModelA
             reply = await engine.submit(LLMRequest(prompt="hi", provider="acp")).outcome()
     assert reply.error is not None
     assert reply.error.code is ErrorCode.AUTH
+    assert "the API key is not valid" in reply.error.message
     assert reply.error.next_step
 
 
