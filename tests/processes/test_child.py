@@ -149,3 +149,14 @@ async def test_a_grandchild_that_holds_the_streams_does_not_hold_up_the_answer(
     with anyio.fail_after(10):
         said = await capture(spawner, Command(["/bin/sh", "-c", "sleep 1000 & echo done"], ENV, tmp_path), 10)
     assert (said.code, said.stdout) == (0, "done\n")
+
+
+async def test_a_file_ends_where_it_ended_at_the_exit_though_a_grandchild_goes_on_writing(
+    spawner: Spawner, tmp_path: Path
+) -> None:
+    child = await shell(spawner, "yes & echo $!", tmp_path, tmp_path / "out")
+    with anyio.fail_after(10):
+        await child.wait()
+        first = (await read_all(child)).split(b"\n")
+    child.close()
+    assert any(line.isdigit() for line in first)

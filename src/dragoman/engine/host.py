@@ -6,7 +6,6 @@ by `DialogueHost.turn`; whoever waits there may go away at any moment, and `stop
 
 from __future__ import annotations
 
-import math
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -46,6 +45,9 @@ STAY_S = 0.5
 """How long a child may stay after it closed its output."""
 KILL_S = 1.0
 """How long a killed child may take to be gone; what is still there then is left to `Child.gone`."""
+
+MAX_UNREAD = 10_000
+"""How many messages may wait for a child to read them. One that asks and never reads its answers has no end."""
 
 
 class Listener(Protocol):
@@ -98,7 +100,7 @@ class DialogueHost:
         self._all_drained = anyio.Event()
         self._stdout_drained = anyio.Event()
         self._draining = anyio.CancelScope()
-        self._outbox_send, self._outbox = anyio.create_memory_object_stream[bytes | None](math.inf)
+        self._outbox_send, self._outbox = anyio.create_memory_object_stream[bytes | None](MAX_UNREAD)
 
     @property
     def finishing(self) -> bool:
@@ -326,8 +328,14 @@ class DialogueHost:
             _settle(open_turn, outcome)
 
     def _post(self, data: bytes | None) -> None:
-        with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+        try:
             self._outbox_send.send_nowait(data)
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
+            pass
+        except anyio.WouldBlock:
+            for open_turn in self._turns.values():
+                _settle(open_turn, _crashed(f"it left {MAX_UNREAD} messages unread"))
+            self.stop(finished=False)
 
 
 def _settle(open_turn: _Open, outcome: Outcome) -> None:

@@ -41,6 +41,8 @@ from dragoman.schemas import Attempt, Effects, ErrorCode, ErrorInfo, Event, Retr
 ARGUMENT_BYTES = 100 * 1024
 """The longest argument we send; Linux refuses 131,072 bytes, Windows much less."""
 STDERR_TAIL_BYTES = 2000
+MESSAGE_CHARS = 4000
+"""How much of a CLI's own words an error has."""
 
 Serve = Callable[[DialogueHost, PrivateFolder, str], None]
 """Hands a host to the engine, which runs it to its end and then removes the folder."""
@@ -282,6 +284,8 @@ def _checked(outcome: Outcome, context: Context, host: DialogueHost | None) -> O
             error = ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, words, next_step="ask again")
         outcome = Failed(error, model=outcome.model, usage=outcome.usage)
     error = outcome.error.with_effects(_effects(context))
+    if len(error.message) > MESSAGE_CHARS:
+        error = error.model_copy(update={"message": f"{error.message[:MESSAGE_CHARS]}…"})
     # Redacted before it is cut: half a key has no recognisable shape.
     tail = redact(host.stderr.text(4 * STDERR_TAIL_BYTES)).strip()[-STDERR_TAIL_BYTES:] if host else ""
     if tail and not error.stderr_tail:
