@@ -32,7 +32,8 @@ def make_engine(tmp_path: Path) -> MakeEngine:
         *adapters: Adapter, configuration: dict[str, Any] | None = None, environ: Mapping[str, str] | None = None
     ) -> Engine:
         return Engine(
-            Configuration.model_validate(configuration or {}),
+            # Trying again is a subject of its own: elsewhere it would only hide what one attempt does.
+            Configuration.model_validate({"retry": {"max_attempts": 1}, **(configuration or {})}),
             adapters={adapter.profile.name: adapter for adapter in adapters or (FakeAdapter(),)},
             environ={"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "HOME": str(tmp_path), **(environ or {})},
             folder=tmp_path,

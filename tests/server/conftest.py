@@ -61,7 +61,8 @@ def make(folder: Path, transport: str, *adapters: Adapter, **configuration: Any)
     """An engine with these adapters, or a fake one."""
     server = {"transport": transport, "port": 0} | configuration.pop("server", {})
     return Made(
-        Configuration.model_validate({"server": server, **configuration}),
+        # Trying again is judged in the engine's own tests.
+        Configuration.model_validate({"server": server, "retry": {"max_attempts": 1}, **configuration}),
         {adapter.profile.name: adapter for adapter in adapters or (FakeAdapter(),)},
         folder,
     )
