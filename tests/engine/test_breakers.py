@@ -7,9 +7,15 @@ import anyio
 import pytest
 import trio.testing
 
-from dragoman.adapters.base import Login
+from dragoman.adapters.base import Failed, Login, Outcome
+from dragoman.config import BreakerSettings, ProviderSettings
 from dragoman.engine import Call, Engine
-from dragoman.schemas import CircuitState, ErrorCode, LLMRequest, LLMResponse
+from dragoman.engine.breakers import Breakers
+from dragoman.engine.context import Context, Route
+from dragoman.engine.finding import Program
+from dragoman.engine.places import Machine
+from dragoman.schemas import CircuitState, ErrorCode, ErrorInfo, LLMRequest, LLMResponse, TimeoutConfig
+from dragoman.store import CircuitChanged, CircuitKey, CircuitRow
 from dragoman.testing import FakeAdapter, FakeProcess
 from tests.engine.virtual import FakeSpawner, engine, line, request, timed
 
@@ -273,3 +279,88 @@ async def test_nobody_waits_for_a_place_only_to_be_refused(tmp_path: Path) -> No
         await upstream.spawner.process(6)
         reply, elapsed = await timed(running.submit(request()))
         assert (code(reply), elapsed) == (ErrorCode.CIRCUIT_OPEN, 0)
+
+
+class LateStore:
+    """A store that writes when it is told to, as the real one does when its thread comes to it."""
+
+    def __init__(self) -> None:
+        self.rows: dict[CircuitKey, CircuitRow] = {}
+        self._posted: list[CircuitChanged] = []
+
+    def circuit(self, key: CircuitKey) -> CircuitRow | None:
+        return self.rows.get(key)
+
+    def circuits(self) -> list[CircuitRow]:
+        return list(self.rows.values())
+
+    def post(self, record: CircuitChanged) -> None:
+        self._posted.append(record)
+
+    def write(self, count: int = 1000, *, commits: bool = True) -> None:
+        for record in self._posted[:count]:
+            row = self.rows.get(record.key)
+            version = row.version + 1 if row else 1
+            changed = CircuitRow(record.key, version, record.change(version, row.circuit if row else None))
+            if commits:
+                self.rows[record.key] = changed
+        del self._posted[:count]
+
+
+class Process:
+    """The layer of one process, on its way to a provider that always fails."""
+
+    def __init__(self, store: LateStore, folder: Path) -> None:
+        settings = BreakerSettings(never_open_last=False)
+        self.breakers = Breakers(settings, Machine(lambda: folder), lambda: store, clock=anyio.current_time)
+        self._way = self.breakers.around(self._fail, self)
+
+    async def ask(self, times: int = 1) -> ErrorCode:
+        said = ErrorCode.INTERNAL
+        for _ in range(times):
+            context = Context(Call(LLMRequest(prompt="hi"), "test"), 1000)
+            program = Program(("fake",), Path("fake"))
+            context.route = Route("fake", FakeAdapter(), ProviderSettings(), program, TimeoutConfig(), "account")
+            outcome = await self._way(context)
+            assert isinstance(outcome, Failed)
+            said = outcome.error.code
+        return said
+
+    def others(self, name: str) -> tuple[str, ...]:
+        return ()
+
+    async def is_logged_in(self, name: str) -> bool:
+        return False
+
+    async def _fail(self, context: Context) -> Outcome:
+        return Failed(ErrorInfo.of(ErrorCode.OVERLOADED, "busy"))
+
+
+async def test_failures_that_two_processes_saw_at_once_add_up(tmp_path: Path) -> None:
+    store = LateStore()
+    one, other = Process(store, tmp_path), Process(store, tmp_path)
+    assert await one.ask(3) == await other.ask(3) == ErrorCode.OVERLOADED
+    store.write()
+    assert await one.ask() is await other.ask() is ErrorCode.CIRCUIT_OPEN
+
+
+async def test_what_one_knows_already_is_not_lost_while_it_is_being_written(tmp_path: Path) -> None:
+    store = LateStore()
+    one = Process(store, tmp_path)
+    await one.ask(5)
+    store.write(2)
+    assert await one.ask() is ErrorCode.CIRCUIT_OPEN, "three of its changes are on their way"
+    store.write(commits=False)
+    assert await one.ask() is ErrorCode.CIRCUIT_OPEN, "they are made, but nobody can read them yet"
+
+
+async def test_what_could_not_be_written_is_made_up_for_by_the_next_change(tmp_path: Path) -> None:
+    store = LateStore()
+    one, other = Process(store, tmp_path), Process(store, tmp_path)
+    await one.ask(5)
+    store.write(commits=False)
+    assert await other.ask() is ErrorCode.OVERLOADED
+    await anyio.sleep(60)
+    assert await one.ask() is ErrorCode.OVERLOADED
+    store.write()
+    assert await other.ask() is ErrorCode.CIRCUIT_OPEN

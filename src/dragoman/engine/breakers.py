@@ -9,7 +9,7 @@ whoever holds it gives it back.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -21,7 +21,7 @@ from dragoman.engine.context import Context, Handler, Route
 from dragoman.engine.places import Machine, Place
 from dragoman.log import logger
 from dragoman.schemas import CircuitState, CircuitStatus, ErrorCode, ErrorInfo, LLMError
-from dragoman.store import CircuitChanged, CircuitKey, Store, StoreError
+from dragoman.store import CircuitChanged, CircuitKey, CircuitRow, StoreError
 
 UNWRITTEN_S = 10.0
 """After so long a change that was posted will not be written any more: what stands in the store counts again."""
@@ -40,6 +40,22 @@ class Peers(Protocol):
         ...
 
 
+class CircuitStore(Protocol):
+    """Where circuits stand; see `dragoman.store.Store`."""
+
+    def circuit(self, key: CircuitKey) -> CircuitRow | None:
+        """A circuit."""
+        ...
+
+    def circuits(self) -> Sequence[CircuitRow]:
+        """All of them."""
+        ...
+
+    def post(self, record: CircuitChanged) -> None:
+        """Write a change soon."""
+        ...
+
+
 @dataclass(slots=True)
 class _Kept:
     """A breaker, and how far it and the store have told each other."""
@@ -47,10 +63,13 @@ class _Kept:
     key: CircuitKey
     breaker: CircuitBreaker
     version: int = 0
+    """The last that was taken over."""
     posted: int = 0
+    posted_at: float = 0.0
     written: int = 0
     """Counted by the store's thread alone, as `posted` is by ours."""
-    posted_at: float = 0.0
+    written_version: int = 0
+    """What the last of them made; it can be read once it is committed."""
 
 
 class Breakers:
@@ -60,7 +79,7 @@ class Breakers:
         self,
         settings: BreakerSettings,
         machine: Machine,
-        store: Callable[[], Store | None] = lambda: None,
+        store: Callable[[], CircuitStore | None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -190,7 +209,7 @@ class Breakers:
     def _adopt(self, kept: _Kept, version: int, circuit: str) -> None:
         if kept.posted != kept.written and time.monotonic() - kept.posted_at < UNWRITTEN_S:
             return  # what we know is newer: ours is still on its way
-        if version > kept.version:
+        if version > kept.version and version >= kept.written_version:
             kept.version = version
             kept.breaker.circuit = Circuit.read(circuit)
 
@@ -199,8 +218,9 @@ class Breakers:
             return
         after = kept.breaker.circuit
 
-        def change(text: str | None) -> str:
+        def change(version: int, text: str | None) -> str:
             there = Circuit.read(text)
+            kept.written_version = version
             kept.written += 1
             if there.generation == verdict.generation:
                 return judge(there, verdict, self._settings).text()

@@ -35,11 +35,12 @@ class CircuitRow:
 class CircuitChanged:
     """Something happened that changes a circuit, whatever other processes made of it meanwhile.
 
-    ``change`` is called in the writer's thread with what stands in the file, or None; what it returns is written.
+    ``change`` is called in the writer's thread with the version that it makes and what stands in the file, or None;
+    what it returns is written.
     """
 
     key: CircuitKey
-    change: Callable[[str | None], str]
+    change: Callable[[int, str | None], str]
 
     def apply(self, db: sqlite3.Connection, server_id: int) -> None:  # noqa: ARG002 - a circuit is everyone's
         """The row as `change` makes it."""
@@ -47,7 +48,7 @@ class CircuitChanged:
         version, circuit = (row[3], row[4]) if row else (0, None)
         db.execute(
             "INSERT OR REPLACE INTO circuits (provider, account, model, version, circuit) VALUES (?, ?, ?, ?, ?)",
-            (*self.key, version + 1, self.change(circuit)),
+            (*self.key, version + 1, self.change(version + 1, circuit)),
         )
 
 
