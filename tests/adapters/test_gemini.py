@@ -138,6 +138,24 @@ def test_every_failure_is_known_by_its_code(name: str, code: ErrorCode, words: s
     assert step is None or step in (failed.error.next_step or "")
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("too many requests", ErrorCode.RATE_LIMITED),
+        ("the service is not available", ErrorCode.OVERLOADED),
+        ("Model stream ended without a finish reason.", ErrorCode.NETWORK),
+    ],
+)
+def test_a_500_that_stands_for_something_else_is_known_by_its_words(words: str, code: ErrorCode) -> None:
+    """As 0.36.0 sends it."""
+    answer = {"jsonrpc": "2.0", "id": 3, "error": {"code": 500, "message": words}}
+    lines = (*transcript("answer")[:2], json.dumps(answer).encode())
+    moves: list[Move] = [("out", line + b"\n") for line in lines]
+    failed = outcome(play(adapter.dialogue(adapter.plan(HELLO, NEW)), moves))
+    assert isinstance(failed, Failed)
+    assert failed.error.code is code
+
+
 def test_how_long_to_wait_is_told() -> None:
     failed = outcome(played("retry-after"))
     assert isinstance(failed, Failed)

@@ -47,7 +47,10 @@ def failure(number: int | None, said: str) -> ErrorInfo:
     words, told = _message_and_status(said)
     words = words or "gemini failed without saying why"
     number = told if number is None else number
-    code = next((code for pattern, code in _PRECISE if pattern.search(words)), None) or code_of(number, words)
+    code = next((code for pattern, code in _PRECISE if pattern.search(words)), None)
+    if code is None:
+        # 500 is also what it sends when it does not know; 0.36 does so for 429.
+        code = code_from_text(words, ErrorCode.OVERLOADED) if number == 500 else code_of(number, words)
     step = _NEXT_STEPS.get(code)
     if code is ErrorCode.BAD_REQUEST and "not found" in words:
         step = "name another `model`, such as flash or pro, or leave it out"

@@ -1,0 +1,112 @@
+"""The private folder of a call: what is put there, what is linked, and what is looked up in the user's settings."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from dragoman.adapters.base import Launch, PrivatePath, UserFile, UserSetting
+from dragoman.engine.layout import SETTINGS_BYTES, lay_out, read_settings
+from dragoman.processes import PrivateFolder
+
+LOGIN = UserSetting(".tool/settings.json", r'"login"\s*:\s*"([a-z]+)"', below=("TOOL_HOME", "HOME"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> PrivateFolder:
+    return PrivateFolder(tmp_path)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "home" / ".tool").mkdir(parents=True)
+    return tmp_path / "home"
+
+
+def test_files_are_written_for_their_owner_only(folder: PrivateFolder) -> None:
+    lay_out(Launch((), files={"home/.tool/settings.json": b"{}"}), folder, {})
+    file = folder.path / "home" / ".tool" / "settings.json"
+    assert file.read_bytes() == b"{}"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
+
+
+def test_a_users_file_is_linked_and_outlives_the_folder(folder: PrivateFolder, home: Path) -> None:
+    theirs = home / ".tool" / "login"
+    theirs.write_text("secret")
+    lay_out(Launch((), files={"login": UserFile((".tool/login",))}), folder, {"HOME": str(home)})
+    link = folder.path / "login"
+    assert link.is_symlink()
+    link.write_text("renewed")
+    folder.close()
+    assert not link.is_symlink()
+    assert theirs.read_text() == "renewed"
+
+
+def test_the_first_file_that_there_is_counts_and_the_first_home_that_is_named(
+    folder: PrivateFolder, home: Path, tmp_path: Path
+) -> None:
+    (home / "second").write_text("2")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "first").write_text("1")
+    file = UserFile(("first", "second"), below=("TOOL_HOME", "HOME"))
+    launch = Launch((), files={"a": file})
+    lay_out(launch, folder, {"HOME": str(home)})
+    assert (folder.path / "a").resolve() == (home / "second").resolve()
+    folder.close()
+    lay_out(launch, folder, {"HOME": str(home), "TOOL_HOME": str(tmp_path / "other")})
+    assert (folder.path / "a").read_text() == "1"
+
+
+@pytest.mark.parametrize("variables", [{}, {"HOME": "/nowhere"}])
+def test_where_the_user_has_none_stands_what_is_said_or_nothing(
+    folder: PrivateFolder, variables: dict[str, str]
+) -> None:
+    files = {"a": UserFile(("login",)), "b": UserFile(("login",), otherwise=b"")}
+    lay_out(Launch((), files=files), folder, variables)
+    assert [path.name for path in folder.path.iterdir()] == ["b"]
+    assert (folder.path / "b").read_bytes() == b""
+
+
+def test_variables_name_files_and_folders_of_it(folder: PrivateFolder) -> None:
+    env = {"FILE": PrivatePath("file"), "FOLDER": PrivatePath("deep/folder"), "PLAIN": "text"}
+    spelled = lay_out(Launch((), env=env, files={"file": b"x"}), folder, {})
+    assert spelled == {"FILE": str(folder.path / "file"), "FOLDER": str(folder.path / "deep/folder"), "PLAIN": "text"}
+    assert (folder.path / "deep" / "folder").is_dir()
+
+
+def test_a_folder_that_cannot_be_filled_is_an_error(folder: PrivateFolder) -> None:
+    with pytest.raises(OSError, match=r"Not a directory|File exists"):
+        lay_out(Launch((), files={"a": b"", "a/b": b""}), folder, {})
+
+
+@pytest.mark.parametrize(
+    ("content", "chosen"),
+    [
+        (b'{"login": "google"}', {"login": "google"}),
+        (b'{ // which\n "login" :\n "key",}', {"login": "key"}),
+        (b'{"login": 1}', {}),
+        (b"\xff\xfe", {}),
+        (b" " * SETTINGS_BYTES + b'"login": "late"', {}),
+        (None, {}),
+    ],
+)
+def test_a_choice_of_the_users_is_found_by_its_pattern(
+    home: Path, content: bytes | None, chosen: dict[str, str]
+) -> None:
+    if content is not None:
+        (home / ".tool" / "settings.json").write_bytes(content)
+    assert read_settings({"login": LOGIN}, {"HOME": str(home)}) == chosen
+    assert read_settings({"login": LOGIN}, {}) == {}
+
+
+def test_settings_that_may_not_be_read_tell_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / ".tool" / "settings.json").write_bytes(b'{"login": "google"}')
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert read_settings({"login": LOGIN}, {"HOME": str(home)}) == {}
