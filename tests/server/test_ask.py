@@ -164,6 +164,6 @@ async def test_providers_tell_their_state_and_deep_their_version(connect: Connec
     assert (fake["name"], fake["state"], fake.get("version")) == ("fake", "ready", None)
     assert (lost["state"], lost["next_step"]) == ("missing", missing.profile.install_hint)
     assert structured(deep)["providers"][0]["version"] == "1.2.3"
-    assert texts(deep)[0].splitlines()[0] == "fake: ready; 1.2.3"
+    assert texts(deep)[0].splitlines()[0].startswith("fake: ready; 1.2.3; ")
     assert texts(deep)[0].splitlines()[1].startswith("lost: missing; ")
     assert failure(refused)["message"] == "'deep' is 'yes', but it must be a boolean"
