@@ -75,6 +75,9 @@ async def play(row: Row, folder: Path) -> Seen:
                 code, reply = await _happen(row, wire, live)
                 replied = time.monotonic()
                 after = _peak_mib(wire.process.pid)
+                if row.steps is not None:
+                    # The reply may be here before the news of who connected, and of nobody all are gone.
+                    await live.connected(row.processes)
                 with suppress(TimeoutError):
                     await live.all_gone(10)
                 gone = time.monotonic()
