@@ -87,8 +87,8 @@ def client(request: pytest.FixtureRequest, hermetic_home: Path, model_api: Model
             environment = {**claude_env(hermetic_home, model_api.url, cli), "ENABLE_TOOL_SEARCH": "false"}
             facts = ("mcp__dragoman__ask_llm", hermetic_home / ".claude.json", "server/discover", True)
         case "codex":
-            approved = 'mcp_servers.dragoman.default_tools_approval_mode="approve"'
-            words = ("exec", "--skip-git-repo-check", "-c", approved, "Ask llm.")
+            # It asks nobody before it calls a tool that only reads.
+            words = ("exec", "--skip-git-repo-check", "Ask llm.")
             environment = codex_env(hermetic_home, model_api.url, cli)
             facts = ("mcp__dragoman::ask_llm", hermetic_home / ".codex" / "config.toml", "initialize", False)
         case _:
