@@ -24,7 +24,7 @@ from tests.fakes.dialects import Dialect, dialect_of
 from tests.fakes.http1 import BadRequestError, Reply, Request, read_request
 from tests.fakes.scenario import Ending, Scenario, answer, hang, status
 
-_PATIENCE = 10.0
+_PATIENCE = 30.0
 
 
 class ModelAPI:
@@ -78,7 +78,7 @@ class ModelAPI:
         """Wait until so many questions have come.
 
         Raises:
-            TimeoutError: they did not come within 10 s.
+            TimeoutError: they did not come within 30 s.
         """
         await self._until(lambda: len(self.questions) >= count)
 
@@ -86,7 +86,7 @@ class ModelAPI:
         """Wait until no connection is open.
 
         Raises:
-            TimeoutError: one was still open after 10 s.
+            TimeoutError: one was still open after 30 s.
         """
         await self._until(lambda: self.open == 0)
 

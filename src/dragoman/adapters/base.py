@@ -318,6 +318,8 @@ class Profile:
     order: int = 50
     """Place in the default order; small is first."""
     version_argv: tuple[str, ...] = ("--version",)
+    version_env: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Set when it is asked for its version."""
     plan_needs_version: bool = False
     transports: tuple[Transport, ...] = (Transport("text"),)
     """Best first; the last one is always there."""

@@ -130,6 +130,7 @@ async def _probe(
     spawner: Spawner, profile: Profile, program: Program, environ: Mapping[str, str]
 ) -> Installed | Missing:
     try:
+        environ = {**environ, **profile.version_env}
         said = await inquire(spawner, program, profile.version_argv, environ, PROBE_TIMEOUT_S)
     except SpawnError as error:
         return Missing(str(error), profile.install_hint)

@@ -29,6 +29,7 @@ from dragoman.adapters.gemini.headless import HeadlessDialogue
 from dragoman.adapters.gemini.lean import (
     KEY,
     LOGIN_TYPE,
+    ONE_PROCESS,
     SETTINGS,
     SIGN_IN,
     VERTEX,
@@ -52,6 +53,7 @@ PROFILE = Profile(
     install_hint="npm install -g @google/gemini-cli (Node 20 or newer), then run `gemini` once to log in",
     order=30,
     plan_needs_version=True,
+    version_env=ONE_PROCESS,
     minimum_version=(0, 30),
     transports=(Transport("acp", since=ACP_SINCE), Transport("stream-json")),
     settings={"login": LOGIN_TYPE},

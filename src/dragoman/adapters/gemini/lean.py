@@ -44,6 +44,8 @@ LOGIN_TYPE = UserSetting(".gemini/settings.json", r'"selectedType"\s*:\s*"([a-z-
 """Which of its logins the user chose."""
 
 WORK = PrivatePath("work")
+ONE_PROCESS = {"GEMINI_CLI_NO_RELAUNCH": "true"}
+"""Otherwise it starts itself again, which takes longer, and the first process ignores every signal."""
 
 
 def login_type(found: Installed) -> str:
@@ -96,8 +98,7 @@ def environment(*, trusts: bool) -> Mapping[str, str | PrivatePath]:
         "GEMINI_SYSTEM_MD": PrivatePath("system.md"),
         # It writes whole conversations into its temporary folder when a request fails.
         "TMPDIR": PrivatePath("tmp"),
-        # Otherwise it starts itself again, and the first process ignores every signal.
-        "GEMINI_CLI_NO_RELAUNCH": "true",
+        **ONE_PROCESS,
         "GEMINI_SANDBOX": "false",
         # Without a login it would open a browser and wait five minutes.
         "NO_BROWSER": "true",
