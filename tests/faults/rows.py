@@ -56,6 +56,10 @@ def hidden(**options: object) -> Step:
     return {"grandchild": options}
 
 
+HIDDEN = hidden(setsid=True, double_fork=True, clear_env=True, ignore_term=True)
+"""One that only a subreaper finds, and only SIGKILL ends."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One fault. ``code``: the error's, or how it went without one. ``clock``: the one that fired."""
@@ -207,7 +211,7 @@ ROWS = (
     Row(
         "cleared-environment",
         "the same, deaf, with an empty environment",
-        (READ, hidden(setsid=True, double_fork=True, clear_env=True, ignore_term=True), {"wait": "gate"}, WHOLE),
+        (READ, HIDDEN, {"wait": "gate"}, WHOLE),
         "completed",
         "whole",
         processes=2,
@@ -348,7 +352,7 @@ ROWS = (
     Row(
         "client-cancel",
         "the client cancels the call",
-        (READ, PART, DEAF, hidden(setsid=True), STAY),
+        (READ, PART, DEAF, HIDDEN, STAY),
         "no answer",
         event="cancel",
         processes=2,
@@ -356,7 +360,7 @@ ROWS = (
     Row(
         "client-vanishes",
         "the client closes the connection",
-        (READ, PART, DEAF, hidden(setsid=True), STAY),
+        (READ, PART, DEAF, HIDDEN, STAY),
         "exit 0",
         event="vanish",
         processes=2,
@@ -364,7 +368,7 @@ ROWS = (
     Row(
         "server-term",
         "SIGTERM to the server",
-        (READ, PART, DEAF, hidden(setsid=True), STAY),
+        (READ, PART, DEAF, HIDDEN, STAY),
         "exit 143",
         event="TERM server",
         processes=2,
@@ -372,7 +376,7 @@ ROWS = (
     Row(
         "server-kill",
         "SIGKILL to the server",
-        (READ, PART, DEAF, hidden(setsid=True, double_fork=True, clear_env=True), STAY),
+        (READ, PART, DEAF, HIDDEN, STAY),
         "exit -9",
         event="KILL server",
         processes=2,
@@ -380,7 +384,7 @@ ROWS = (
     Row(
         "guardian-kill",
         "SIGKILL to the guardian",
-        (READ, PART, hidden(setsid=True), {"wait": "gate"}, WHOLE),
+        (READ, PART, HIDDEN, {"wait": "gate"}, WHOLE),
         "completed",
         "whole",
         event="KILL guardian",
@@ -389,7 +393,7 @@ ROWS = (
     Row(
         "shepherd-kill",
         "SIGKILL to the shepherd",
-        (READ, PART, DEAF, hidden(setsid=True), STAY),
+        (READ, PART, DEAF, HIDDEN, STAY),
         "crashed",
         "part",
         event="KILL shepherd",
@@ -398,7 +402,7 @@ ROWS = (
     Row(
         "shepherd-stop",
         "SIGSTOP to the shepherd",
-        (READ, PART, DEAF, hidden(setsid=True), STAY),
+        (READ, PART, DEAF, HIDDEN, STAY),
         "crashed",
         "part",
         event="STOP shepherd",
@@ -407,7 +411,7 @@ ROWS = (
     Row(
         "guardian-and-server",
         "SIGKILL to the guardian and the server",
-        (READ, PART, DEAF, hidden(setsid=True), STAY),
+        (READ, PART, DEAF, HIDDEN, STAY),
         "exit -9",
         event="KILL guardian and server",
         processes=2,
