@@ -197,8 +197,8 @@ def memory_rows(environment: dict[str, str], folder: Path) -> Iterator[Row]:
 def many_rows(folder: Path) -> Iterator[Row]:
     """Many calls in flight, each a program that sleeps a second; beside as many bare processes."""
     argv = [sys.executable, "-m", "benchmarks.many", str(folder), str(IN_FLIGHT)]
-    taken = json.loads(subprocess.check_output(argv, cwd=HERE.parent))["seconds"]
     used = json.loads(subprocess.check_output([*argv, "--memory"], cwd=HERE.parent))["kib_per_call"]
+    taken = json.loads(subprocess.check_output(argv, cwd=HERE.parent))["seconds"]
     before = time.perf_counter()
     bare = [subprocess.Popen([str(folder / "llm")], stdout=subprocess.DEVNULL) for _ in range(IN_FLIGHT)]
     for process in bare:

@@ -19,8 +19,9 @@ from dragoman.processes.guardian import children, descendants
 from dragoman.schemas import LLMRequest
 
 SLEEP_S = 1
-LOOK_S = 0.9
-"""When memory is looked at: all have started and none has ended."""
+LONG_S = 4
+LOOK_S = 3
+"""Memory is looked at when all have started for certain and none has ended, so the program sleeps longer then."""
 
 
 def pss_kib(*pids: int) -> int:
@@ -40,7 +41,8 @@ def guardian_of(pid: int) -> int:
 async def measure(folder: Path, calls: int) -> dict[str, float]:
     """Ask `calls` questions at once of a program that sleeps for a second."""
     program = folder / "llm"
-    program.write_text(f"#!/bin/sh\nsleep {SLEEP_S}\necho Paris\n", encoding="utf-8")
+    looks = "--memory" in sys.argv
+    program.write_text(f"#!/bin/sh\nsleep {LONG_S if looks else SLEEP_S}\necho Paris\n", encoding="utf-8")
     program.chmod(0o755)
     configuration = Configuration.model_validate(
         {"limits": {"max_concurrency": calls, "queue": calls}, "providers": {"llm": {"max_concurrency": calls}}}
@@ -54,7 +56,7 @@ async def measure(folder: Path, calls: int) -> dict[str, float]:
         started = time.perf_counter()
         asked = [engine.submit(LLMRequest(prompt="hi", provider="llm")) for _ in range(calls)]
         used = 0
-        if "--memory" in sys.argv:  # reading it takes as long as the calls do
+        if looks:
             await anyio.sleep(LOOK_S)
             shepherds = children(guardian)
             assert len(list(descendants(guardian))) > 2 * calls

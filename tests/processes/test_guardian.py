@@ -13,7 +13,7 @@ import anyio.to_thread
 import pytest
 
 from dragoman.processes import Command, Spawner, SpawnError
-from dragoman.processes.guardian import children, children_by_scan, descendants
+from dragoman.processes.guardian import WAITING, children, children_by_scan, descendants
 from dragoman.processes.spawner import GuardedChild
 from dragoman.testing import FakeCli, Liveness
 from dragoman.testing.fakes import Step
@@ -198,9 +198,9 @@ async def test_a_guardian_that_hangs_is_replaced(spawner: Spawner, tmp_path: Pat
         assert spawner.guardian_pid is not None
         os.kill(spawner.guardian_pid, signal.SIGSTOP)
         with anyio.move_on_after(1.2) as limit:
-            # The first gets the shepherd that was waiting, the second waits for the next in vain.
-            await spawner.spawn(command)
-            await spawner.spawn(command)
+            # The first ones get the shepherds that were waiting, the last one waits for the next in vain.
+            for _ in range(WAITING + 1):
+                await spawner.spawn(command)
         assert limit.cancelled_caught
         assert await (await spawner.spawn(command)).wait() == 0
 

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -33,15 +34,18 @@ _TIME_BYTES = 20
 class Place:
     """A place that is held until `release`, or the end of the process."""
 
-    def __init__(self, descriptor: int | None = None) -> None:
+    def __init__(self, descriptor: int | None = None, given_back: Callable[[], None] | None = None) -> None:
         self.descriptor = descriptor
         """None: it is not shared with anyone."""
+        self._given_back = given_back
 
     def release(self) -> None:
         """Give it back. More than once is once."""
         descriptor, self.descriptor = self.descriptor, None
         if descriptor is not None:
             os.close(descriptor)
+            if self._given_back is not None:
+                self._given_back()
 
     def __enter__(self) -> Self:
         return self
@@ -56,6 +60,8 @@ class Places:
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
         self._name = name
+        self._ours: set[int] = set()
+        """Those that were taken through this object: nobody need be asked about them."""
 
     def take(self, count: int = 1) -> Place | None:
         """One of the first `count` places; None: all are taken.
@@ -64,14 +70,15 @@ class Places:
             OSError: the folder cannot be written, or its file system has no locks.
         """
         for number in range(count):
-            if (place := self._take(number)) is not None:
+            if number not in self._ours and (place := self._take(number)) is not None:
+                self._ours.add(number)
                 return place
         return None
 
     def _take(self, number: int) -> Place | None:
         # The files stay: removing one that another process just opened would make two locks of one.
         descriptor = os.open(self._folder / f"{self._name}.{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        place = Place(descriptor)
+        place = Place(descriptor, partial(self._ours.discard, number))
         try:
             _try_lock(descriptor)
         except (BlockingIOError, PermissionError):  # Windows says the latter
@@ -127,12 +134,16 @@ class Machine:
         self._find = folder
         self._clock = clock
         self._folder: Path | None = None
+        self._places: dict[str, Places] = {}
         self._is_alone = False
 
     def take(self, account: str, count: int, *, of: str = "call") -> Place | None:
         """One of the account's `count` places; None: all are taken."""
         try:
-            return Places(self._shared(), f"{account}.{of}").take(count)
+            name = f"{account}.{of}"
+            if name not in self._places:
+                self._places[name] = Places(self._shared(), name)
+            return self._places[name].take(count)
         except OSError as error:
             return self._alone(error)
 

@@ -2,7 +2,7 @@
 
 Standard library only, and little of it: it runs in a process of its own, which is forked for every child::
 
-    server ──control──► guardian          a subreaper; keeps one shepherd waiting at the control socket, ``FD``
+    server ──control──► guardian          a subreaper; keeps shepherds waiting at the control socket, ``FD``
        └────lifeline──► shepherd          a subreaper of its own; starts one program, in a session of its own
                            └─ program     … and whatever that starts, wherever it hides
 
@@ -47,6 +47,9 @@ STOP = 0
 """The order to stop the whole tree with its grace. The other orders: the number of a signal for the program's group."""
 KILL_TREE = 255
 """The order to kill the whole tree."""
+WAITING = 3
+"""How many shepherds wait for the next children. Forked ahead, they cost a child no fork, nor each of a few at once."""
+PID = struct.Struct("!i")
 ROUND_S = 0.02
 """How long a killed tree may take to show up as dead before what it forked meanwhile is looked for again."""
 DEFAULTS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
@@ -72,9 +75,9 @@ def main() -> NoReturn:
 
 
 class Guardian:
-    """Keeps one shepherd waiting at the control socket, and looks after all of them.
+    """Keeps shepherds waiting at the control socket, and looks after all of them.
 
-    Forked ahead, it costs the next child no fork; it reads the socket itself and says by a byte that it has left.
+    Whoever waits reads the socket itself, and says its pid when it has left.
     """
 
     def __init__(self, control: socket.socket, prctl: Prctl) -> None:
@@ -83,7 +86,7 @@ class Guardian:
         self.woken = wake_on_sigchld()
         self.left, self.leave = os.pipe()
         self.shepherds: set[int] = set()
-        self.waiting: int | None = None
+        self.waiting: set[int] = set()
         self.is_open = True
         self.poll = select.poll()
         self.poll.register(control, 0)
@@ -92,35 +95,36 @@ class Guardian:
 
     def serve(self) -> None:
         while self.is_open or self.shepherds:
-            if self.is_open and self.waiting not in self.shepherds:
-                self.fork()
+            self.waiting &= self.shepherds
+            while self.is_open and len(self.waiting) < WAITING and self.fork():
+                pass
             for ready, event in self.poll.poll():
                 if ready == self.woken:
                     drain(self.woken)
                     self.look_after()
                 elif ready == self.left:
-                    os.read(self.left, 1)
-                    self.waiting = None
-                elif event & select.POLLIN and self.waiting is None:
+                    self.waiting.discard(PID.unpack(os.read(self.left, PID.size))[0])
+                elif event & select.POLLIN and not self.waiting:
                     self.refuse()
                 elif event & (select.POLLHUP | select.POLLERR):
                     self.is_open = False
                     self.poll.unregister(self.control)
 
-    def fork(self) -> None:
+    def fork(self) -> bool:
         try:
-            self.waiting = os.fork()
+            pid = os.fork()
         except OSError:
-            # Too many processes: as long as that is so, whoever comes to the control socket is told.
-            self.waiting = None
-            self.poll.modify(self.control, select.POLLIN)
-            return
-        if self.waiting == 0:
+            # Too many processes: when nobody waits any more, whoever comes to the control socket is told.
+            self.poll.modify(self.control, 0 if self.waiting else select.POLLIN)
+            return False
+        if pid == 0:
             os.close(self.woken)
             os.close(self.left)
             run_shepherd(self.control, self.leave, self.prctl)
-        self.shepherds.add(self.waiting)
+        self.shepherds.add(pid)
+        self.waiting.add(pid)
         self.poll.modify(self.control, 0)
+        return True
 
     def refuse(self) -> None:
         lifeline = receive_socket(self.control)
@@ -158,7 +162,7 @@ def run_shepherd(control: socket.socket, leave: int, prctl: Prctl) -> NoReturn:
         prctl.die_with_parent(0)
         if lifeline is None:
             os._exit(0)
-        os.write(leave, b".")
+        os.write(leave, PID.pack(os.getpid()))
         os.close(leave)
         control.close()
         descriptors, request = receive_request(lifeline)
