@@ -138,7 +138,7 @@ def test_the_exit_code_tells_the_class_of_the_failure(
 def test_the_exit_code_tells_what_dragoman_itself_refused(
     shell: Shell, code: int, kind: str, variables: dict[str, str]
 ) -> None:
-    shell.llm({"read": "all"}, {"out": "hello"}, {"pause": True})
+    shell.llm({"read": "all"}, {"out": "hello"})
     ended = Shell(shell.folder, shell.variables | variables)("ask", "llm", "hello")
     assert ended.code == code
     assert f"dragoman: {kind}: " in ended.err

@@ -101,7 +101,7 @@ def test_tables_are_for_people(shell: Shell) -> None:
 def test_a_person_who_starts_the_server_is_told_what_it_waits_for(shell: Shell) -> None:
     program = (
         "import sys, dragoman.server; from dragoman.cli import main\n"
-        "dragoman.server.run = lambda configuration: None\n"
+        "dragoman.server.run = lambda configuration, ready: 0\n"
         "sys.exit(main(['serve']))"
     )
     code, seen = on_terminal(shell, program=("-c", program))
