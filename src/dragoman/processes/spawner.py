@@ -22,8 +22,8 @@ from dragoman.processes import guardian
 from dragoman.processes.child import Child, Command, SpawnError
 from dragoman.processes.streams import Streams
 
-ATTEMPTS = 3
-"""How often a child is asked for when the guardian is killed just then."""
+ATTEMPTS = guardian.WAITING + 3
+"""How often a child is asked for when what answers is killed just then: each shepherd that waits may be."""
 GUARDIAN_HUNG_S = 1.0
 """A guardian that has not answered for so long when somebody gives up waiting is replaced."""
 GUARDIAN_LEAVES_S = 0.1
