@@ -187,7 +187,7 @@ def memory_rows(environment: dict[str, str], folder: Path) -> Iterator[Row]:
         yield Row(
             "memory after the first call, guardian included", mib(used), mib(floor), f"{used / floor:.2f} ×", "≤ 1.35 ×"
         )
-        yield Row("guardian and the shepherd that waits", mib(watching), "", "", "≤ 12 MB")
+        yield Row("guardian and the shepherds that wait", mib(watching), "", "", "≤ 12 MB")
         for _ in range(50):
             server.call("ask_llm", prompt="hi")
         used = server.resident_kib() + pss_kib(guardian, *children(guardian))
