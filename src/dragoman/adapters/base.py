@@ -18,9 +18,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
-from dragoman.schemas import Access, Billing, ErrorCode, ErrorInfo, Event, FinishReason, TimeoutOverrides, Usage
+from dragoman.schemas import (
+    Access,
+    Billing,
+    ErrorCode,
+    ErrorInfo,
+    Event,
+    FinishReason,
+    Message,
+    TimeoutOverrides,
+    Usage,
+)
 
 TurnId = str
 Clock = Literal["startup", "idle"]
@@ -50,6 +60,19 @@ class Stdout(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Session:
+    """The provider's own session that a turn is to be kept in."""
+
+    id: str
+    """The one to go on with, as a `Bound` event named it; for a new one an unused UUID, for CLIs that let us choose."""
+    is_new: bool = True
+    fork: bool = False
+    """Go on in a copy: what the session itself had last is not to be gone on with, or somebody else is writing to it."""
+    last_turn: str | None = None
+    """The provider's name for the last turn that the copy is to have; None: all of them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """One question as the provider is to get it. Everything goes with every turn; nothing sticks."""
 
@@ -60,6 +83,17 @@ class Turn:
     access: Access = "read-only"
     cwd: Path | None = None
     """The folder the child may look at; None: an empty folder and no tools."""
+    session: Session | None = None
+    """None: the CLI keeps nothing. Only where `Profile.keeps_sessions`."""
+    history: tuple[Message, ...] = ()
+    """What was said before, where `Profile.takes_history`; elsewhere it stands in the prompt."""
+    schema: Mapping[str, Any] | None = None
+    """The JSON Schema that the answer is to match, already checked; only where `Profile.native_schema` takes it."""
+    effort: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    detached: bool = False
+    """It is to go on when we are gone: all its input is written at once, and `Profile.detaches` says it can."""
     runs_in: Path | None = None
     """The folder the child was started in. Known to the dialogue, not to the plan."""
 
@@ -192,6 +226,8 @@ class Completed:
     """The turn ended with an answer. ``text`` None: the text events joined are the answer."""
 
     text: str | None = None
+    data: Any = None
+    """The answer to `Turn.schema` where the CLI gives it apart from the text, as the CLI gave it."""
     finish_reason: FinishReason = "stop"
     model: str | None = None
     usage: Usage | None = None
@@ -206,6 +242,8 @@ class Failed:
     model: str | None = None
     usage: Usage | None = None
     finish_reason: FinishReason = "error"
+    session: Literal["lost", "busy"] | None = None
+    """Why the turn's session could not be gone on with: it is not there, or another program writes to it."""
 
 
 Outcome = Completed | Failed
@@ -345,6 +383,20 @@ class Profile:
     """Whether a ``cwd`` is of any use to it."""
     takes_model: bool = True
     takes_system_prompt: bool = True
+    takes_history: bool = False
+    """Whether earlier messages can be given as such, and not only as text in the prompt."""
+    efforts: tuple[str, ...] = ()
+    """The values of ``effort``, least first; empty: it has no such thing."""
+    takes_temperature: bool = False
+    takes_max_tokens: bool = False
+    keeps_sessions: bool = False
+    """Whether a turn can be kept in a session of the CLI's own and gone on with later, by its id."""
+    forks_sessions: bool = False
+    """Whether a session can be gone on with from an earlier turn, in a copy."""
+    native_schema: Literal["none", "strict", "any"] = "none"
+    """Whether the CLI itself holds an answer to a JSON Schema: not, within OpenAI's strict subset, or any schema."""
+    detaches: bool = False
+    """Whether it has a transport for `Turn.detached`."""
     billing: Billing = "unknown"
 
     def transport(self, found: Installed) -> str:

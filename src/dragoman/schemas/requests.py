@@ -6,12 +6,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 
 Access = Literal["read-only", "edit", "full"]
 """What the child may do. Ordered from least to most."""
 
 ACCESS_ORDER: tuple[Access, ...] = get_args(Access)
+
+CONVERSATION_ID = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
+"""A conversation's name: what can stand in a URL, a file's name and a terminal as it is."""
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -123,6 +126,31 @@ class LLMRequest(BaseModel):
     timeouts: Timeouts = TimeoutOverrides()
     fallback: tuple[str, ...] | None = None
     """Providers to ask, in this order, when the first cannot answer; None: as configured; empty: none."""
+    conversation_id: str | None = Field(default=None, pattern=CONVERSATION_ID)
+    """The conversation to go on with, or to begin under this name. None: a new one, with a name of ours."""
+    remember: bool = True
+    """Whether the turn is kept, so that the conversation can go on; False: nothing of it is, not even by the CLI."""
+    max_history: NonNegativeInt | None = None
+    """Send so many earlier messages as text, and leave the provider's own session; None: go on in that session."""
+    max_turns: NonNegativeInt | None = None
+    """How many turns the conversation may have; 0: any number; None: as configured."""
+    if_busy: Literal["wait", "fail"] = "wait"
+    """What to do while another call has the conversation."""
+    idempotency_key: str | None = Field(default=None, min_length=1, max_length=200)
+    """A call with the same key gets the reply of the first one instead of a new one."""
+    background: bool = False
+    """Go on when this process ends; whoever comes next on this machine can fetch the answer by its job id."""
+    effort: str | None = Field(default=None, min_length=1, max_length=40)
+    temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
+    max_tokens: PositiveInt | None = None
+    output_schema: dict[str, Any] | None = None
+    """The JSON Schema that the answer is to match."""
+    validators: tuple[str, ...] | None = None
+    """What the answer must pass, such as ``regex:^ok``; None: it is not empty. They replace the default."""
+    max_attempts: Annotated[int, Field(ge=1, le=20)] | None = None
+    """How often the provider is asked for an answer that passes; None: 3."""
+    strict: bool = False
+    """Take the answer for JSON as it is, and recover nothing."""
 
     @field_validator("prompt", "system_prompt", "model")
     @classmethod
