@@ -67,7 +67,7 @@ class Session:
     """The one to go on with, as a `Bound` event named it; for a new one an unused UUID, for CLIs that let us choose."""
     is_new: bool = True
     fork: bool = False
-    """Go on in a copy: what the session itself had last is not to be gone on with, or somebody else is writing to it."""
+    """Go on in a copy: its last turn is not to be gone on with, or somebody else is writing to it."""
     last_turn: str | None = None
     """The provider's name for the last turn that the copy is to have; None: all of them."""
 

@@ -28,7 +28,7 @@ class Bound(_Event):
     type: Literal["bound"] = "bound"
     native_session: str
     native_turn: str | None = None
-    """The provider's name for the turn itself, where it has one. An event that knows it may follow one that does not."""
+    """The provider's name for the turn itself, where it has one. It may come in a second event."""
 
 
 class Text(_Event):
