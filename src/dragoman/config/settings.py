@@ -160,6 +160,9 @@ class ConversationSettings(_Section):
     max_turns: NonNegativeInt = 0
     """0: no limit."""
     transcript: Literal["natural", "json"] = "natural"
+    """How a conversation is told again to a provider that does not know it."""
+    native_sessions: bool = True
+    """Whether a provider keeps a conversation in a session of its own too, where it can."""
     keep_days: Annotated[PositiveFloat | None, OrNone] = None
     keep_mb: Annotated[PositiveFloat | None, OrNone] = None
 

@@ -14,10 +14,12 @@ from dragoman.schemas.errors import (
     error_from,
 )
 from dragoman.schemas.events import Bound, Event, Notice, Retrying, Started, Text, Thought, Tool, Usage
+from dragoman.schemas.jobs import ConversationInfo, JobInfo, TurnInfo
 from dragoman.schemas.providers import Capability, CircuitState, CircuitStatus, ProviderState, ProviderStatus
 from dragoman.schemas.replies import Attempt, Billing, ConversationTurn, FinishReason, LLMResponse, Status
 from dragoman.schemas.requests import (
     ACCESS_ORDER,
+    CONVERSATION_ID,
     Access,
     LLMRequest,
     Message,
@@ -30,6 +32,7 @@ from dragoman.schemas.requests import (
 
 __all__ = [
     "ACCESS_ORDER",
+    "CONVERSATION_ID",
     "RULES",
     "Access",
     "Attempt",
@@ -39,6 +42,7 @@ __all__ = [
     "CircuitState",
     "CircuitStatus",
     "CodeRule",
+    "ConversationInfo",
     "ConversationTurn",
     "Effects",
     "ErrorCategory",
@@ -46,6 +50,7 @@ __all__ = [
     "ErrorInfo",
     "Event",
     "FinishReason",
+    "JobInfo",
     "LLMAPIError",
     "LLMConnectionError",
     "LLMError",
@@ -67,6 +72,7 @@ __all__ = [
     "TimeoutPreset",
     "Timeouts",
     "Tool",
+    "TurnInfo",
     "Usage",
     "error_from",
 ]

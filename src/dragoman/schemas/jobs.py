@@ -1,0 +1,59 @@
+"""Jobs and conversations as lists show them. Times are seconds since 1970."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from dragoman.schemas.replies import Status
+from dragoman.schemas.text import Writable
+
+
+class JobInfo(BaseModel):
+    """A call that can be fetched by its id."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    job_id: str
+    status: Status
+    provider: str | None = None
+    conversation_id: str | None = None
+    created_at: float
+    ended_at: float | None = None
+    prompt: Writable
+    """How the question begins."""
+    background: bool = False
+
+
+class ConversationInfo(BaseModel):
+    """A conversation without its turns."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    conversation_id: str
+    title: Writable
+    """How its first question begins."""
+    created_at: float
+    updated_at: float
+    turn_count: int
+    message_count: int
+    providers: tuple[str, ...] = ()
+    system_prompt: Writable | None = None
+    forked_from: str | None = None
+
+
+class TurnInfo(BaseModel):
+    """One question of a conversation and what came of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    number: int
+    status: Status
+    provider: str | None = None
+    model: str | None = None
+    prompt: Writable
+    text: Writable = ""
+    started_at: float
+    ended_at: float | None = None
+    code: str | None = None
+    """Of the failure, if it failed."""
+    call_id: str | None = None
