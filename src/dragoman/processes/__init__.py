@@ -3,27 +3,35 @@
 import sys
 
 from dragoman.processes.capture import Captured, capture
-from dragoman.processes.child import Child, Command, SpawnError
+from dragoman.processes.child import Child, Command, Detached, Ended, SpawnError, StoppedBy
 from dragoman.processes.framing import LineFramer, Tail
 from dragoman.processes.private import PrivateFolder, empty_folder
 from dragoman.processes.sweep import Leftover, sweep
 
 if sys.platform == "win32":
-    from dragoman.processes.windows import Spawner
+    from dragoman.processes.windows import Spawner, adopt, read_end, remains, stop_detached
 else:
+    from dragoman.processes.detached import adopt, read_end, remains, stop_detached
     from dragoman.processes.spawner import Spawner
 
 __all__ = [
     "Captured",
     "Child",
     "Command",
+    "Detached",
+    "Ended",
     "Leftover",
     "LineFramer",
     "PrivateFolder",
     "SpawnError",
     "Spawner",
+    "StoppedBy",
     "Tail",
+    "adopt",
     "capture",
     "empty_folder",
+    "read_end",
+    "remains",
+    "stop_detached",
     "sweep",
 ]

@@ -8,12 +8,16 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import anyio
 
 GRACE_S = 1.5
 """How long a process tree has between SIGTERM and SIGKILL when its owner is gone."""
+DEAF_S = 1.0
+"""How long after its grace a tree may still be there before we kill it without its shepherd."""
+StoppedBy = Literal["itself", "order", "time", "size"]
+"""Why a detached child ended: of itself, since somebody wanted it, since its time was over, since it wrote too much."""
 
 
 class SpawnError(Exception):
@@ -33,6 +37,20 @@ class SpawnError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Detached:
+    """How a child lives on when its server is gone. See `dragoman.processes.detached`."""
+
+    folder: Path
+    """An existing folder for nothing else: its stdin, stdout and stderr become files in it, and what is known of it."""
+    stdin: bytes
+    """All of its input."""
+    until: float
+    """When its tree is stopped, in seconds since 1970."""
+    stdout_bytes: int = 256 * 1024 * 1024
+    """The most that stdout may become, and stderr. Its tree is killed soon after it is more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """What to start. The environment is complete: nothing is inherited."""
 
@@ -42,8 +60,22 @@ class Command:
     stdout_file: Path | None = None
     """Give the child this file as its stdout and follow it; None: a pipe."""
     remove: Path | None = None
-    """A folder that is removed when the child and all that it left behind are gone, whoever lives to see it."""
+    """A folder that is removed when the child and all that it left behind are gone, whoever lives to see it. Not done
+    for a detached child: it is gone only when nobody asks for it any more."""
     grace_s: float = GRACE_S
+    detached: Detached | None = None
+    """None: it ends with its server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a detached child ended."""
+
+    exit_code: int
+    """Minus the signal's number if one killed it."""
+    at: float
+    """Seconds since 1970."""
+    stopped_by: StoppedBy
 
 
 class Child(Protocol):
@@ -88,6 +120,10 @@ class Child(Protocol):
 
     def close(self) -> None:
         """Close the streams and have what is left of the tree stopped: SIGTERM, the grace, SIGKILL. Does not wait."""
+        ...
+
+    def leave(self) -> None:
+        """Instead of `close`: let go of a detached child, which lives on. Any other is closed."""
         ...
 
     def kill(self) -> None:

@@ -12,7 +12,10 @@ the death of the server is noticed, is the order to stop. Whatever the program l
 shepherd and is stopped with it; what a killed shepherd leaves behind becomes a child of the guardian, which kills it.
 The guardian may be killed at any moment: shepherds need it no more.
 
-The server speaks this protocol in `dragoman.processes.spawner`.
+The shepherd of a *detached* program lives on without its server, to a time that it was told. Any later server knows it
+by a lock on a file, and orders it about by signals: see `DetachedShepherd`.
+
+The server speaks this protocol in `dragoman.processes.spawner`, a later one in `dragoman.processes.detached`.
 """
 
 from __future__ import annotations
@@ -32,8 +35,10 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 LENGTH = struct.Struct("!I")
-"""Before a request, whose parts are joined by NUL bytes: the grace in seconds, the folder to remove at the end (may be
-empty), the folder to run in, the number of arguments, the arguments, the environment as NAME=VALUE."""
+"""Before a request, whose parts are joined by NUL bytes: the grace in seconds; the folder to remove at the end (may be
+empty); the folder of a detached program (empty: it is none), until when it may run, the most that it may say; the
+folder to run in; the number of arguments, the arguments, the environment as NAME=VALUE. With it come the program's
+stdin, stdout and stderr, and for a detached one the file `CLAIM`."""
 REPORT = struct.Struct("!cii")
 """What a shepherd says: one of the kinds below and two numbers."""
 STARTED = b"S"
@@ -47,6 +52,20 @@ STOP = 0
 """The order to stop the whole tree with its grace. The other orders: the number of a signal for the program's group."""
 KILL_TREE = 255
 """The order to kill the whole tree."""
+STOP_SIGNAL = signal.SIGTERM
+"""To a shepherd, the same as `STOP`."""
+KILL_TREE_SIGNAL = signal.SIGUSR1
+"""To a detached shepherd, the same as `KILL_TREE`."""
+CLAIM = "shepherd"
+"""The file that says who a detached program's shepherd is, and is locked as long as that lives."""
+EXIT = "exit"
+"""The file that says how a detached program ended: its exit code, when, and who stopped it."""
+EXIT_TO_BE = "exit.new"
+"""Made by the server, as long as it will be, before it is renamed."""
+BY_ITSELF, BY_ORDER, BY_TIME, BY_SIZE = "itself", "order", "time", "size"
+LOOK_MS = 250
+"""How often a detached shepherd looks at the time and at its program's output. In this time a wild one writes some
+hundred MB more; a limit of the system's own would be exact, but holds for every file that it or its tools write."""
 WAITING = 3
 """How many shepherds wait for the next children. Forked ahead, they cost a child no fork, nor each of a few at once."""
 PID = struct.Struct("!i")
@@ -166,10 +185,15 @@ def run_shepherd(control: socket.socket, leave: int, prctl: Prctl) -> NoReturn:
         os.close(leave)
         control.close()
         descriptors, request = receive_request(lifeline)
-        grace, remove, cwd, count, *words = request
-        leader = start(lifeline, descriptors, cwd, words[: int(count)], words[int(count) :])
-        lifeline.sendall(REPORT.pack(STARTED, leader, os.getpid()))
-        Shepherd(lifeline, woken, leader, float(grace)).tend()
+        grace, remove, folder, until, most, cwd, count, *words = request
+        leader = start(lifeline, descriptors[:3], cwd, words[: int(count)], words[int(count) :])
+        if folder:
+            task = Task(descriptors[3], os.fsdecode(folder), float(until), int(most))
+            shepherd = DetachedShepherd(lifeline, woken, leader, float(grace), task)
+        else:
+            shepherd = Shepherd(lifeline, woken, leader, float(grace))
+        shepherd.say(STARTED, leader, os.getpid())
+        shepherd.tend()
         if remove:
             remove_folder(remove)
     finally:
@@ -215,7 +239,7 @@ class Shepherd:
         self.poll = select.poll()
         self.poll.register(lifeline, select.POLLIN)
         self.poll.register(woken, select.POLLIN)
-        signal.signal(signal.SIGTERM, self.told_to_stop)
+        signal.signal(STOP_SIGNAL, self.told_to_stop)
 
     def tend(self) -> None:
         while self.reap():
@@ -224,8 +248,11 @@ class Shepherd:
                     drain(self.woken)
                 else:
                     self.obey()
-            if self.kill_at is not None and time.monotonic() >= self.kill_at:
-                self.signal_tree(signal.SIGKILL)
+            self.do_what_is_due()
+
+    def do_what_is_due(self) -> None:
+        if self.kill_at is not None and time.monotonic() >= self.kill_at:
+            self.signal_tree(signal.SIGKILL)
 
     def patience_ms(self) -> float | None:
         if self.kill_at is None:
@@ -245,13 +272,15 @@ class Shepherd:
             if pid == self.leader:
                 # From here on its group may be empty and its number given to strangers: no more signals to the group.
                 self.leader = None
-                self.report(os.waitstatus_to_exitcode(status), usage.ru_maxrss)
+                self.ended(os.waitstatus_to_exitcode(status), usage.ru_maxrss)
 
-    def report(self, code: int, memory_kib: int) -> None:
-        try:
-            self.lifeline.sendall(REPORT.pack(ENDED, code, memory_kib))
-        except OSError:
-            pass  # the server is gone; its lifeline says so, too
+    def ended(self, code: int, memory_kib: int) -> None:
+        """The program itself did; others of its tree may live on."""
+        self.say(ENDED, code, memory_kib)
+
+    def say(self, kind: bytes, first: int, second: int) -> None:
+        # A server that is gone is noticed at the end of its lifeline.
+        quietly(self.lifeline.sendall, REPORT.pack(kind, first, second))
 
     def obey(self) -> None:
         try:
@@ -260,7 +289,7 @@ class Shepherd:
             orders = b""
         if not orders:
             self.poll.unregister(self.lifeline)
-            self.stop(self.grace_s)
+            self.left_alone()
         for order in orders:
             if order == STOP:
                 self.stop(self.grace_s)
@@ -268,6 +297,10 @@ class Shepherd:
                 self.stop(0)
             else:
                 self.signal_group(order)
+
+    def left_alone(self) -> None:
+        """The server is gone, or has let go."""
+        self.stop(self.grace_s)
 
     def told_to_stop(self, _number: int, _frame: object) -> None:
         self.stop(self.grace_s)
@@ -296,6 +329,79 @@ class Shepherd:
             if number == signal.SIGTERM:
                 # One that was stopped hears SIGTERM only when it goes on.
                 kill(pid, signal.SIGCONT)
+
+
+class Task:
+    """What a detached program is: the locked file, its folder, until when (since 1970) and how much it may say."""
+
+    def __init__(self, claim: int, folder: str, until: float, most: int) -> None:
+        self.claim = claim
+        self.folder = folder
+        self.until = until
+        self.most = most
+
+
+class DetachedShepherd(Shepherd):
+    """Does not stop when the server goes, but when the program ends, at its time, or when it has said too much.
+
+    The lock on the claim is held by whoever has it open: the server made it and passed it on, so that nobody can find
+    the program unclaimed meanwhile. It ends with this process, however that ends. When nothing is left of the program,
+    its folder says how it ended.
+    """
+
+    def __init__(self, lifeline: socket.socket, woken: int, leader: int, grace_s: float, task: Task) -> None:
+        super().__init__(lifeline, woken, leader, grace_s)
+        self.task = task
+        self.exit = ""
+        self.stopped_by = BY_ITSELF
+        signal.signal(KILL_TREE_SIGNAL, self.told_to_kill)
+        own = os.getpid()
+        words = (own, start_time(own), leader, start_time(leader), time.time(), task.until, grace_s, boot_id())
+        # In one piece, in the place of spaces.
+        os.pwrite(task.claim, (" ".join(map(str, words)) + "\n").encode(), 0)
+
+    def tend(self) -> None:
+        super().tend()
+        # In place and then renamed: it needs no room on a disk that is full by now, and is seen whole or not at all.
+        said = self.exit.encode()
+        file = os.open(f"{self.task.folder}/{EXIT_TO_BE}", os.O_WRONLY)
+        os.pwrite(file, said, 0)
+        os.ftruncate(file, len(said))
+        os.rename(f"{self.task.folder}/{EXIT_TO_BE}", f"{self.task.folder}/{EXIT}")
+
+    def patience_ms(self) -> float:
+        patience = super().patience_ms()
+        return LOOK_MS if patience is None else min(patience, LOOK_MS)
+
+    def do_what_is_due(self) -> None:
+        try:
+            said = max(os.stat(f"{self.task.folder}/{name}").st_size for name in ("stdout", "stderr"))
+        except OSError:
+            # Without its folder nobody can ever ask for it.
+            self.stop(self.grace_s)
+        else:
+            if said > self.task.most:
+                self.stop(0, BY_SIZE)
+        if time.time() >= self.task.until:
+            self.stop(self.grace_s, BY_TIME)
+        super().do_what_is_due()
+
+    def ended(self, code: int, memory_kib: int) -> None:
+        self.exit = f"{code} {time.time()} {self.stopped_by}\n"
+        super().ended(code, memory_kib)
+        self.stop(self.grace_s)
+
+    def left_alone(self) -> None:
+        self.lifeline.close()
+
+    def told_to_kill(self, _number: int, _frame: object) -> None:
+        self.stop(0)
+
+    def stop(self, grace_s: float, by: str = BY_ORDER) -> None:
+        if self.leader is not None and self.stopped_by == BY_ITSELF:
+            self.stopped_by = by
+        if self.kill_at is None or grace_s == 0:
+            super().stop(grace_s)
 
 
 def descendants(pid: int) -> Iterator[int]:
@@ -340,6 +446,26 @@ def children_by_scan(pid: int) -> list[int]:
     return found
 
 
+def start_time(pid: int) -> int | None:
+    """When a process started, in clock ticks since the boot; None: it has ended, or the system does not tell."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name in parentheses may hold anything, also parentheses: fields are counted from the last one.
+            state, *fields = file.read().rpartition(b")")[2].split()
+    except (OSError, ValueError):
+        return None
+    return None if state in (b"Z", b"X") else int(fields[18])
+
+
+def boot_id() -> str | None:
+    """What tells this boot of the system from others; None: the system does not tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return file.read().decode().strip()
+    except OSError:
+        return None
+
+
 def kill(pid: int, number: int) -> None:
     """Signal a process that may be gone. Only for our own children and theirs, whose pids nobody else can have yet."""
     try:
@@ -361,9 +487,9 @@ def receive_socket(control: socket.socket) -> socket.socket | None:
 
 
 def receive_request(lifeline: socket.socket) -> tuple[list[int], list[bytes]]:
-    """The three streams for the program, and the parts of the request. Raises EOFError when the server goes away."""
+    """What comes with the request, and its parts. Raises EOFError when the server goes away."""
     # Never more than is there: a large buffer would stay in the memory of every shepherd.
-    header, descriptors, _, _ = socket.recv_fds(lifeline, LENGTH.size, 3)
+    header, descriptors, _, _ = socket.recv_fds(lifeline, LENGTH.size, 4)
     for number in descriptors:
         os.set_inheritable(number, False)
     header += receive_exactly(lifeline, LENGTH.size - len(header))

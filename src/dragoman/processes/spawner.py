@@ -19,7 +19,7 @@ from weakref import WeakSet
 import anyio
 
 from dragoman.processes import guardian
-from dragoman.processes.child import Child, Command, SpawnError
+from dragoman.processes.child import DEAF_S, Child, Command, Detached, SpawnError
 from dragoman.processes.streams import Streams
 
 ATTEMPTS = guardian.WAITING + 3
@@ -28,18 +28,16 @@ GUARDIAN_HUNG_S = 1.0
 """A guardian that has not answered for so long when somebody gives up waiting is replaced."""
 GUARDIAN_LEAVES_S = 0.1
 """How long closing waits for the guardian: it leaves at once unless a child is still being stopped."""
-DEAF_S = 1.0
-"""How long after its grace a tree may still be there before we kill it without its shepherd."""
 LOADER = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 """Without these some Python installations do not start; nothing else of the environment goes to the guardian."""
 
-_inherited_by_forks: WeakSet[socket.socket] = WeakSet()
+_inherited_by_forks: WeakSet[socket.socket | Streams] = WeakSet()
 
 
 class Spawner:
     """Starts children. Its guardian is started with the first of them, and anew if somebody killed it.
 
-    Several tasks may spawn at once. `close` it at the end: every child still there is told to stop.
+    Several tasks may spawn at once. `close` it at the end: every child still there is told to stop, unless detached.
     """
 
     def __init__(self) -> None:
@@ -60,18 +58,20 @@ class Spawner:
         return self._guardian.pid if self._guardian else None
 
     async def spawn(self, command: Command) -> Child:
-        """Start a process in a session of its own, with pipes to it.
+        """Start a process in a session of its own, with pipes to it; a detached one with files.
 
         Raises:
             SpawnError: it could not be started.
-            OSError: no pipes could be made.
+            OSError: no pipes, or files for a detached one, could be made.
         """
         program = _find(command)
         request = _request(program, command)
-        streams = Streams.open(command.stdout_file)
+        streams = Streams.detached(command.detached) if command.detached else Streams.open(command.stdout_file)
+        _inherited_by_forks.add(streams)
         child: GuardedChild | None = None
         try:
             for _ in range(ATTEMPTS):
+                streams.rewind()
                 child = await self._ask(request, program, command, streams)
                 if child is not None:
                     return child
@@ -82,7 +82,7 @@ class Spawner:
                 streams.close()
 
     def close(self) -> None:
-        """Leave the guardian. It stops what still runs, whether this process lives on or not."""
+        """Leave the guardian. It stops what still runs and is not detached, whether this process lives on or not."""
         for lifeline in list(self._lifelines):
             self._let_go(lifeline)
         self._leave_guardian()
@@ -92,6 +92,7 @@ class Spawner:
         ours, theirs = socket.socketpair()
         started = time.monotonic()
         child: GuardedChild | None = None
+        asked = False
         try:
             ours.setblocking(False)
             _inherited_by_forks.add(ours)
@@ -100,6 +101,7 @@ class Spawner:
                 await self._send_to_guardian(theirs.fileno())
                 theirs.close()
                 await _send(ours, request, streams.theirs)
+                asked = True
                 said = await _receive_report(ours, bytearray())
             except (BrokenPipeError, ConnectionError):
                 said = None
@@ -117,7 +119,10 @@ class Spawner:
         finally:
             theirs.close()
             if child is None:
-                # Whatever was started meanwhile is stopped by its shepherd, which sees the end of its lifeline.
+                # Whatever was started meanwhile is stopped by its shepherd, which sees the end of its lifeline or, if
+                # it is detached, the order. Behind half a request that would not be one.
+                if asked:
+                    _order(ours, guardian.STOP)
                 self._let_go(ours)
 
     async def _send_to_guardian(self, descriptor: int) -> None:
@@ -192,7 +197,7 @@ class GuardedChild:
         shepherd_pid: int,
         lifeline: socket.socket,
         streams: Streams,
-        grace_s: float,
+        command: Command,
         let_go: Callable[[socket.socket], None],
     ) -> None:
         self.pid = pid
@@ -203,14 +208,15 @@ class GuardedChild:
         self._lifeline = lifeline
         self._let_go = let_go
         self._streams = streams
-        self._grace_s = grace_s
+        self._grace_s = command.grace_s
+        self._is_detached = command.detached is not None
         self._unread = bytearray()
         self._exit: int | None = None
         self._is_gone = False
         self._is_closed = False
+        self._was_left = False
         self.write = streams.write
         self.close_stdin = streams.close_stdin
-        self.read_stderr = streams.read_stderr
 
     @property
     def exit_code(self) -> int | None:
@@ -219,12 +225,20 @@ class GuardedChild:
 
     async def read_stdout(self) -> bytes:
         """See `Child.read_stdout`."""
-        return await self._streams.read_stdout(self.exited)
+        return await self._streams.stdout.read(self.exited)
+
+    async def read_stderr(self) -> bytes:
+        """See `Child.read_stderr`."""
+        return await self._streams.stderr.read(self.exited)
 
     async def wait(self) -> int:
         """See `Child.wait`."""
         while self._exit is None:
+            if self._was_left:
+                raise anyio.ClosedResourceError
             report = None if self._is_gone else await _receive_report(self._lifeline, self._unread)
+            if report is None and self._was_left:
+                continue
             if report is None:
                 self._is_gone = True
                 self.lost = True
@@ -236,22 +250,34 @@ class GuardedChild:
 
     def signal(self, number: signal.Signals) -> None:
         """See `Child.signal`."""
-        self._order(number)
+        _order(self._lifeline, number)
 
     def kill(self) -> None:
         """See `Child.kill`."""
-        self._order(guardian.KILL_TREE)
+        _order(self._lifeline, guardian.KILL_TREE)
 
     def close(self) -> None:
         """See `Child.close`."""
         if not self._is_closed:
             self._is_closed = True
-            self._order(guardian.STOP)
+            _order(self._lifeline, guardian.STOP)
             self._streams.close()
+            self.exited.set()
+
+    def leave(self) -> None:
+        """See `Child.leave`."""
+        if not self._is_detached:
+            self.close()
+        elif not self._is_closed:
+            self._is_closed = self._was_left = True
+            self._streams.close()
+            self._let_go(self._lifeline)
             self.exited.set()
 
     async def gone(self) -> bool:
         """See `Child.gone`."""
+        if self._was_left:
+            return False
         try:
             if not await self._is_gone_within(self._grace_s + DEAF_S):
                 # The shepherd does not answer, so it is there, and its pid is its own: it, and all below it, goes.
@@ -276,11 +302,6 @@ class GuardedChild:
             self._exit = code
             self.exited.set()
 
-    def _order(self, order: int) -> None:
-        # The shepherd may be gone; and if it is stopped and takes no orders any more, `gone` sees to it.
-        with contextlib.suppress(OSError):
-            self._lifeline.send(bytes([order]))
-
 
 def _started(
     said: tuple[bytes, int, int],
@@ -293,7 +314,13 @@ def _started(
     kind, number, other = said
     if kind == guardian.FAILED:
         raise SpawnError(program, OSError(number, os.strerror(number)), command.cwd if other else None)
-    return GuardedChild(number, other, lifeline, streams, command.grace_s, let_go)
+    return GuardedChild(number, other, lifeline, streams, command, let_go)
+
+
+def _order(lifeline: socket.socket, order: int) -> None:
+    # The shepherd may be gone; and if it is stopped and takes no orders any more, `GuardedChild.gone` sees to it.
+    with contextlib.suppress(OSError):
+        lifeline.send(bytes([order]))
 
 
 def _find(command: Command) -> str:
@@ -307,9 +334,11 @@ def _find(command: Command) -> str:
 
 
 def _request(program: str, command: Command) -> bytes:
+    detached = command.detached
     words = [
         str(command.grace_s),
-        str(command.remove or ""),
+        str(command.remove or "") if detached is None else "",
+        *(("", "", "") if detached is None else _task(detached)),
         str(command.cwd),
         str(len(command.argv)),
         program,
@@ -320,6 +349,10 @@ def _request(program: str, command: Command) -> bytes:
         raise SpawnError(program, OSError(errno.EINVAL, "an argument, a variable or the folder has a NUL in it"))
     data = os.fsencode("\0".join(words))
     return guardian.LENGTH.pack(len(data)) + data
+
+
+def _task(detached: Detached) -> tuple[str, str, str]:
+    return str(detached.folder.absolute()), str(detached.until), str(detached.stdout_bytes)
 
 
 async def _send(connection: socket.socket, data: bytes, descriptors: Sequence[int]) -> None:
@@ -361,9 +394,12 @@ def _close(connection: socket.socket) -> None:
 
 
 def _close_inherited() -> None:
-    """A fork of this process would hold every lifeline, and keep children alive after our death."""
-    for connection in list(_inherited_by_forks):
-        connection.close()
+    """A fork of this process would hold every lifeline and claim, and keep children alive after our death."""
+    for ours in list(_inherited_by_forks):
+        if isinstance(ours, Streams):
+            ours.give_away()
+        else:
+            ours.close()
 
 
 if hasattr(os, "register_at_fork"):

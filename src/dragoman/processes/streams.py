@@ -1,10 +1,14 @@
-"""The pipes between us and a child. They are our own: the event loop's would cost a thread or two copies more."""
+"""The pipes and files between us and a child. The pipes are our own: the event loop's would cost a thread or two copies
+more.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -12,22 +16,82 @@ from typing import Self
 import anyio
 import anyio.lowlevel
 
+from dragoman.processes import guardian
+from dragoman.processes.child import Detached
+
 READ_BYTES = 256 * 1024
 FOLLOW_INTERVAL_S = 0.02
 """How often a followed file is looked at; no portable call waits for a file to grow."""
+NEW = os.O_CREAT | os.O_EXCL
+PLACEHOLDER = b" " * 256
+"""Holds a place on the disk for what a shepherd writes: longer than that ever is."""
 
 
-@dataclass(slots=True)
+class GrowingFile:
+    """A file that a child writes, read from its beginning while it grows."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+        self._end: int | None = None
+
+    async def read(self, exited: anyio.Event) -> bytes:
+        """What came since the last time; ``b""`` at the end. It ends where it ended when its writer `exited`."""
+        while True:
+            await anyio.lowlevel.checkpoint()
+            if self._descriptor is None:
+                return b""
+            if exited.is_set() and self._end is None:
+                # Something that its writer left behind may go on writing for ever.
+                self._end = os.fstat(self._descriptor).st_size
+            room = READ_BYTES if self._end is None else self._end - os.lseek(self._descriptor, 0, os.SEEK_CUR)
+            if chunk := os.read(self._descriptor, max(min(room, READ_BYTES), 0)):
+                return chunk
+            if self._end is not None:
+                return b""
+            with anyio.move_on_after(FOLLOW_INTERVAL_S):
+                await exited.wait()
+
+    def close(self) -> None:
+        """Close it. Whoever reads gets the end."""
+        self._descriptor = _shut(self._descriptor)
+
+
+class PipeEnd:
+    """Our end of a pipe that a child writes into."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+        os.set_blocking(descriptor, False)
+
+    async def read(self, _exited: anyio.Event) -> bytes:
+        """What came since the last time; ``b""`` at the end."""
+        while True:
+            # A child that always has more to say must not keep every other task, and a cancellation, waiting.
+            await anyio.lowlevel.checkpoint()
+            if self._descriptor is None:
+                return b""
+            try:
+                return os.read(self._descriptor, READ_BYTES)
+            except BlockingIOError:
+                try:
+                    await anyio.wait_readable(self._descriptor)
+                except (anyio.ClosedResourceError, anyio.BrokenResourceError):
+                    return b""
+
+    def close(self) -> None:
+        """Close it. Whoever reads gets the end."""
+        self._descriptor = _shut(self._descriptor)
+
+
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Streams:
-    """Our ends of a child's stdin, stdout and stderr, none of them blocking, and the child's ends until it has them."""
+    """Our ends of a child's stdin, stdout and stderr, none of them blocking, and what the child is to have."""
 
     stdin: int | None
-    stdout: int | None
-    stderr: int | None
-    follows: bool
-    """Whether stdout is a file that grows."""
+    stdout: GrowingFile | PipeEnd
+    stderr: GrowingFile | PipeEnd
     theirs: tuple[int, ...]
-    _file_end: int | None = None
+    """Its ends of them, and the claim to a detached child, until it has them."""
 
     @classmethod
     def open(cls, stdout_file: Path | None) -> Self:
@@ -36,24 +100,47 @@ class Streams:
         Raises:
             OSError: too many open files, or the file cannot be made.
         """
-        opened: list[int] = []
-        try:
+        with _closed_on_failure() as opened:
             stdin, our_stdin = _pipe(opened)
             our_stderr, stderr = _pipe(opened)
+            os.set_blocking(our_stdin, False)
             if stdout_file is None:
                 our_stdout, stdout = _pipe(opened)
-            else:
-                stdout = os.open(stdout_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
-                opened.append(stdout)
-                our_stdout = os.open(stdout_file, os.O_RDONLY)
-                opened.append(our_stdout)
-        except OSError:
-            for descriptor in opened:
-                os.close(descriptor)
-            raise
-        for descriptor in (our_stdin, our_stdout, our_stderr):
-            os.set_blocking(descriptor, False)
-        return cls(our_stdin, our_stdout, our_stderr, stdout_file is not None, (stdin, stdout, stderr))
+                return cls(our_stdin, PipeEnd(our_stdout), PipeEnd(our_stderr), (stdin, stdout, stderr))
+            stdout = _open(opened, stdout_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+            our_stdout = _open(opened, stdout_file, os.O_RDONLY)
+            return cls(our_stdin, GrowingFile(our_stdout), PipeEnd(our_stderr), (stdin, stdout, stderr))
+
+    @classmethod
+    def detached(cls, detached: Detached) -> Self:
+        """Files in its folder, of which there are none yet.
+
+        Raises:
+            OSError: they cannot be made: the folder is missing or has them already, the disk is full.
+        """
+        folder = detached.folder
+        with _closed_on_failure() as opened:
+            claim = _open(opened, folder / guardian.CLAIM, os.O_RDWR | NEW)
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.write(claim, PLACEHOLDER)
+            _write_new(folder / guardian.EXIT_TO_BE, PLACEHOLDER)
+            _write_new(folder / "stdin", detached.stdin)
+            stdin = _open(opened, folder / "stdin", os.O_RDONLY)
+            stdout = _open(opened, folder / "stdout", os.O_WRONLY | os.O_APPEND | NEW)
+            stderr = _open(opened, folder / "stderr", os.O_WRONLY | os.O_APPEND | NEW)
+            our_stdout = _open(opened, folder / "stdout", os.O_RDONLY)
+            our_stderr = _open(opened, folder / "stderr", os.O_RDONLY)
+            return cls(None, GrowingFile(our_stdout), GrowingFile(our_stderr), (stdin, stdout, stderr, claim))
+
+    def rewind(self) -> None:
+        """Before a detached child is started, maybe once more: to the beginning of its input, with no output yet."""
+        match self.theirs:
+            case (stdin, stdout, stderr, _):
+                os.lseek(stdin, 0, os.SEEK_SET)
+                os.ftruncate(stdout, 0)
+                os.ftruncate(stderr, 0)
+            case _:
+                pass
 
     async def write(self, data: bytes) -> bool:
         """Write all of `data`. False when nobody reads it."""
@@ -72,28 +159,6 @@ class Streams:
                 return False
         return not view
 
-    async def read_stdout(self, exited: anyio.Event) -> bytes:
-        """What came since the last time; ``b""`` at the end. A file ends where it ended when its writer `exited`."""
-        if not self.follows:
-            return await _read(self.stdout)
-        while self.stdout is not None:
-            await anyio.lowlevel.checkpoint()
-            if exited.is_set() and self._file_end is None:
-                # Something that its writer left behind may go on writing for ever.
-                self._file_end = os.fstat(self.stdout).st_size
-            room = READ_BYTES if self._file_end is None else self._file_end - os.lseek(self.stdout, 0, os.SEEK_CUR)
-            if chunk := os.read(self.stdout, max(min(room, READ_BYTES), 0)):
-                return chunk
-            if self._file_end is not None:
-                break
-            with anyio.move_on_after(FOLLOW_INTERVAL_S):
-                await exited.wait()
-        return b""
-
-    async def read_stderr(self) -> bytes:
-        """What came since the last time; ``b""`` at the end."""
-        return await _read(self.stderr)
-
     def give_away(self) -> None:
         """Close the child's ends: it has them now, or will never be."""
         theirs, self.theirs = self.theirs, ()
@@ -108,8 +173,8 @@ class Streams:
         """Close every end we have. Whoever reads or writes gets the end of the stream."""
         self.give_away()
         self.stdin = _shut(self.stdin)
-        self.stdout = _shut(self.stdout)
-        self.stderr = _shut(self.stderr)
+        self.stdout.close()
+        self.stderr.close()
 
 
 def _pipe(opened: list[int]) -> tuple[int, int]:
@@ -118,22 +183,26 @@ def _pipe(opened: list[int]) -> tuple[int, int]:
     return ends
 
 
-async def _read(descriptor: int | None) -> bytes:
-    while descriptor is not None:
-        # A child that always has more to say must not keep every other task, and a cancellation, waiting.
-        await anyio.lowlevel.checkpoint()
-        try:
-            return os.read(descriptor, READ_BYTES)
-        except BlockingIOError:
-            try:
-                await anyio.wait_readable(descriptor)
-            except (anyio.ClosedResourceError, anyio.BrokenResourceError):
-                break
-        except OSError as error:
-            if error.errno != errno.EBADF:
-                raise
-            break
-    return b""
+def _open(opened: list[int], file: Path, flags: int) -> int:
+    descriptor = os.open(file, flags, 0o600)
+    opened.append(descriptor)
+    return descriptor
+
+
+def _write_new(file: Path, data: bytes) -> None:
+    with os.fdopen(os.open(file, os.O_WRONLY | NEW, 0o600), "wb") as new:
+        new.write(data)
+
+
+@contextlib.contextmanager
+def _closed_on_failure() -> Generator[list[int]]:
+    opened: list[int] = []
+    try:
+        yield opened
+    except OSError:
+        for descriptor in opened:
+            os.close(descriptor)
+        raise
 
 
 def _shut(descriptor: int | None) -> None:

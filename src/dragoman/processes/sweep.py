@@ -21,6 +21,8 @@ from dragoman.processes.child import GRACE_S
 from dragoman.processes.private import PREFIX
 
 LOOK_AGAIN_S = 0.02
+OVERDUE_S = 30.0
+"""How long after its time a detached process may still have a shepherd: more than any grace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +33,11 @@ class Leftover:
     start_time: int | None
     """Clock ticks from the boot to its start; None: unknown, and the process is not known by its pid."""
     mark: str
-    """What the environment of every process below it has in it, unless somebody cleared that."""
+    """What the environment of every process below it has in it, unless somebody cleared that; empty: unknown."""
     folder: Path | None = None
     """The private folder it was given."""
+    detached: Path | None = None
+    """The folder of a detached process: as long as its shepherd lives and its time is not over, it is left alone."""
 
 
 def sweep(leftovers: Iterable[Leftover], grace_s: float = GRACE_S) -> int:
@@ -41,8 +45,10 @@ def sweep(leftovers: Iterable[Leftover], grace_s: float = GRACE_S) -> int:
 
     SIGTERM first; what is still there after the grace is killed.
     """
-    leftovers = list(leftovers)
-    if not leftovers or not sys.platform.startswith("linux"):
+    if not sys.platform.startswith("linux"):
+        return 0
+    leftovers = [each for leftover in leftovers for each in _without_owner(leftover)]
+    if not leftovers:
         return 0
     found = _find(leftovers)
     stopped = len(found)
@@ -60,6 +66,18 @@ def sweep(leftovers: Iterable[Leftover], grace_s: float = GRACE_S) -> int:
         if leftover.folder is not None and leftover.folder.name.startswith(PREFIX):
             shutil.rmtree(leftover.folder, ignore_errors=True)
     return stopped
+
+
+def _without_owner(leftover: Leftover) -> list[Leftover]:
+    """What there is to stop of it, which may be its shepherd, too."""
+    from dragoman.processes.detached import Shepherd, is_shepherded  # cannot be imported on Windows
+
+    if leftover.detached is None:
+        return [leftover]
+    shepherd = Shepherd.read(leftover.detached)
+    if is_shepherded(leftover.detached) and (shepherd is None or time.time() < shepherd.until + OVERDUE_S):
+        return []
+    return [leftover, *(shepherd.leftovers(leftover.mark) if shepherd else ())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +112,7 @@ def _find(leftovers: Iterable[Leftover]) -> list[_Process]:
         for leftover in leftovers
         if leftover.pid in everyone and everyone[leftover.pid].start_time == leftover.start_time
     }
-    marks = [leftover.mark.encode() for leftover in leftovers]
+    marks = [leftover.mark.encode() for leftover in leftovers if leftover.mark]
     below = {pid for leader in leaders for pid in descendants(leader)}
     return [
         process

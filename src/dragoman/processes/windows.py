@@ -14,12 +14,13 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import anyio
 import anyio.abc
 
-from dragoman.processes.child import Child, Command, SpawnError
+from dragoman.processes.child import Child, Command, Ended, SpawnError
 
 assert sys.platform == "win32"  # noqa: S101 - for the type checker, too: what follows exists only there
 
@@ -125,6 +126,9 @@ class Spawner:
         Raises:
             SpawnError: it could not be started.
         """
+        if command.detached is not None:
+            words = "on Windows every child ends with its server; start it as one that is not detached"
+            raise SpawnError(command.argv[0], OSError(words))
         if command.stdout_file is not None:
             raise SpawnError(command.argv[0], OSError("its output goes to a file, which is not done on Windows yet"))
         try:
@@ -212,11 +216,35 @@ class JobChild:
         self._job.close()
         self.exited.set()
 
+    def leave(self) -> None:
+        """See `Child.leave`."""
+        self.close()
+
     async def gone(self) -> bool:
         """See `Child.gone`."""
         with anyio.move_on_after(DEAF_S) as limit:
             await self._process.wait()
         return not limit.cancelled_caught
+
+
+async def adopt(_folder: Path) -> Child | None:
+    """See `dragoman.processes.detached`. Here nothing outlives its server, so nobody finds anything."""
+    return None
+
+
+async def stop_detached(_folder: Path, _mark: str = "") -> bool:
+    """See `dragoman.processes.detached`."""
+    return True
+
+
+def remains(_folder: Path) -> Child | None:
+    """See `dragoman.processes.detached`."""
+    return None
+
+
+def read_end(_folder: Path) -> Ended | None:
+    """See `dragoman.processes.detached`."""
+    return None
 
 
 async def _read(stream: anyio.abc.ByteReceiveStream | None) -> bytes:

@@ -123,6 +123,13 @@ class FakeProcess:
         self.close_output()
         self.exited.set()
 
+    def leave(self) -> None:
+        """See `Child.leave`: it goes on, but nothing of it is seen any more."""
+        self._note("leave")
+        self._stdin_closed.set()
+        self.close_output()
+        self.exited.set()
+
     async def gone(self) -> bool:
         """See `Child.gone`."""
         return self._code is not None or signal.SIGKILL not in self._ignores
