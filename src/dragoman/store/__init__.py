@@ -1,24 +1,74 @@
-"""What happened, kept in one SQLite file: calls, their tokens, processes. Importing this does not import SQLite."""
+"""What happened, kept in one SQLite file: calls, conversations, jobs. Importing this does not import SQLite."""
 
+from dragoman.store.call_logs import CallLog, LogPage
 from dragoman.store.circuits import CircuitChanged, CircuitKey, CircuitRow
-from dragoman.store.errors import StoreError
-from dragoman.store.records import CallEnded, CallStarted, Orphan, OrphansEnded, ProcessEnded, ProcessStarted, Record
+from dragoman.store.conversations import (
+    ConversationDeleted,
+    ConversationForked,
+    ConversationImported,
+    ConversationReset,
+    SessionForgotten,
+)
+from dragoman.store.errors import Conflict, ConversationExists, ConversationGone, JobGone, KeyTaken, StoreError
+from dragoman.store.history import ConversationRow, Cursor, SessionRow, TurnRow
+from dragoman.store.jobs import JobAdopted, JobCancelRequested, JobDetached, JobEnded, JobRow, JobStarted
+from dragoman.store.records import (
+    CallEnded,
+    CallStarted,
+    Orphan,
+    OrphansEnded,
+    ProcessEnded,
+    ProcessStarted,
+    Record,
+    Together,
+)
+from dragoman.store.retention import Expire
+from dragoman.store.search import Found, Search
 from dragoman.store.stats import ProviderStats
 from dragoman.store.store import Store, open_store
+from dragoman.store.turns import TurnEnded, TurnStarted
 
 __all__ = [
     "CallEnded",
+    "CallLog",
     "CallStarted",
     "CircuitChanged",
     "CircuitKey",
     "CircuitRow",
+    "Conflict",
+    "ConversationDeleted",
+    "ConversationExists",
+    "ConversationForked",
+    "ConversationGone",
+    "ConversationImported",
+    "ConversationReset",
+    "ConversationRow",
+    "Cursor",
+    "Expire",
+    "Found",
+    "JobAdopted",
+    "JobCancelRequested",
+    "JobDetached",
+    "JobEnded",
+    "JobGone",
+    "JobRow",
+    "JobStarted",
+    "KeyTaken",
+    "LogPage",
     "Orphan",
     "OrphansEnded",
     "ProcessEnded",
     "ProcessStarted",
     "ProviderStats",
     "Record",
+    "Search",
+    "SessionForgotten",
+    "SessionRow",
     "Store",
     "StoreError",
+    "Together",
+    "TurnEnded",
+    "TurnRow",
+    "TurnStarted",
     "open_store",
 ]

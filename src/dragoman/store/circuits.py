@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-
-from dragoman.store.errors import explain
 
 if TYPE_CHECKING:
     import sqlite3
@@ -55,46 +52,17 @@ class CircuitChanged:
 _SELECT = "SELECT provider, account, model, version, circuit FROM circuits"
 
 
-class CircuitReader:
-    """Reads circuits by a connection of its own, which never writes and waits for nobody.
+def read_circuit(db: sqlite3.Connection, key: CircuitKey) -> CircuitRow | None:
+    """The circuit of a key, if there is one."""
+    row = db.execute(f"{_SELECT} WHERE provider = ? AND account = ? AND model = ?", key).fetchone()
+    return _circuit(row) if row else None
 
-    A read takes some microseconds: it is one row of a page that SQLite keeps in memory. Use it in one thread.
-    """
 
-    def __init__(self, path: Path) -> None:
-        import sqlite3
+def read_circuits(db: sqlite3.Connection) -> list[CircuitRow]:
+    """Every circuit."""
+    return [_circuit(row) for row in db.execute(_SELECT)]
 
-        try:
-            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=0, isolation_level=None)
-        except sqlite3.Error as error:
-            raise explain(path, error) from error
-        self._path = path
-        self._error = sqlite3.Error
 
-    def get(self, key: CircuitKey) -> CircuitRow | None:
-        """The circuit of a key, if there is one.
-
-        Raises:
-            StoreError: it cannot be read.
-        """
-        rows = self._read(f"{_SELECT} WHERE provider = ? AND account = ? AND model = ?", key)
-        return rows[0] if rows else None
-
-    def all(self) -> list[CircuitRow]:
-        """Every circuit.
-
-        Raises:
-            StoreError: it cannot be read.
-        """
-        return self._read(_SELECT, ())
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._db.close()
-
-    def _read(self, query: str, values: tuple[str, ...]) -> list[CircuitRow]:
-        try:
-            rows = self._db.execute(query, values).fetchall()
-        except self._error as error:
-            raise explain(self._path, error) from error
-        return [CircuitRow(CircuitKey(*key), version, circuit) for *key, version, circuit in rows]
+def _circuit(row: tuple[str, str, str, int, str]) -> CircuitRow:
+    *key, version, circuit = row
+    return CircuitRow(CircuitKey(*key), version, circuit)

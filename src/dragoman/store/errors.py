@@ -31,6 +31,43 @@ class StoreError(Exception):
         return type(self), (self.path, self.cause, self.next_step)
 
 
+class Conflict(StoreError):  # noqa: N818 - the standard word
+    """What was to be written does not go with what another caller did meanwhile. Nothing of it was written."""
+
+    def __init__(self, cause: str, next_step: str, path: Path = Path()) -> None:
+        super().__init__(path, cause, next_step)
+        self.args = (f"{cause}; {next_step}",)  # the file is sound, and none of the caller's business
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.cause, self.next_step, self.path)
+
+
+class ConversationGone(Conflict):
+    """There is no such conversation, or it was deleted or reset while its turn ran."""
+
+
+class ConversationExists(Conflict):
+    """There is a conversation of this name already."""
+
+
+class JobGone(Conflict):
+    """There is no such job, or it has ended, or another server has it."""
+
+
+class KeyTaken(Conflict):
+    """The idempotency key was used before, in the same scope."""
+
+    def __init__(self, job_id: str, digest: str | None) -> None:
+        super().__init__(f"the idempotency key is that of job {job_id!r}", "fetch that job, or use another key")
+        self.job_id = job_id
+        """The job that has it."""
+        self.digest = digest
+        """What that job was asked, as `JobStarted.digest` told."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.job_id, self.digest)
+
+
 def explain(path: Path, error: Exception) -> StoreError:
     """What SQLite or the system said, with what to do about it."""
     if isinstance(error, StoreError):

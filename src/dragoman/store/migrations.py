@@ -77,6 +77,107 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID
         """,
     ),
+    (
+        # Without an id: it is deleted, and its turns are on their way out. Long texts stand last in every table: they
+        # are in nobody's way there.
+        """
+        CREATE TABLE conversations (
+            key INTEGER PRIMARY KEY,
+            id TEXT UNIQUE,
+            created_at REAL NOT NULL,
+            updated_at REAL NOT NULL,
+            title TEXT NOT NULL,
+            provider TEXT,
+            turns INTEGER NOT NULL,
+            completed INTEGER NOT NULL,
+            bytes INTEGER NOT NULL,
+            forked_from TEXT,
+            system_prompt TEXT
+        )
+        """,
+        "CREATE INDEX conversations_by_age ON conversations (updated_at, key, bytes) WHERE id IS NOT NULL",
+        "CREATE INDEX conversations_by_provider ON conversations (provider, updated_at) WHERE id IS NOT NULL",
+        "CREATE INDEX conversations_deleted ON conversations (key) WHERE id IS NULL",
+        # indexed: NULL while it runs, then 0 until the full-text index has it, then 1.
+        """
+        CREATE TABLE turns (
+            id INTEGER PRIMARY KEY,
+            conversation INTEGER NOT NULL REFERENCES conversations (key),
+            number INTEGER NOT NULL,
+            call_id TEXT NOT NULL,
+            server_id INTEGER NOT NULL REFERENCES servers (id),
+            status TEXT NOT NULL,
+            indexed INTEGER,
+            provider TEXT,
+            model TEXT,
+            code TEXT,
+            finish_reason TEXT,
+            started_at REAL NOT NULL,
+            ended_at REAL,
+            input_tokens INTEGER,
+            cached_input_tokens INTEGER,
+            output_tokens INTEGER,
+            cost_usd REAL,
+            prompt TEXT NOT NULL,
+            text TEXT NOT NULL
+        )
+        """,
+        "CREATE UNIQUE INDEX turns_by_number ON turns (conversation, number)",
+        "CREATE INDEX turns_running ON turns (server_id, call_id) WHERE status = 'running'",
+        "CREATE INDEX turns_to_index ON turns (id) WHERE indexed = 0",
+        """
+        CREATE TABLE sessions (
+            conversation INTEGER NOT NULL REFERENCES conversations (key),
+            provider TEXT NOT NULL,
+            account TEXT NOT NULL,
+            native_id TEXT NOT NULL,
+            native_turn TEXT,
+            cwd TEXT,
+            knows INTEGER NOT NULL,
+            dirty INTEGER NOT NULL,
+            PRIMARY KEY (conversation, provider, account)
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE jobs (
+            number INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            server_id INTEGER NOT NULL REFERENCES servers (id),
+            conversation_id TEXT,
+            provider TEXT,
+            face TEXT NOT NULL,
+            status TEXT NOT NULL,
+            created_at REAL NOT NULL,
+            ended_at REAL,
+            deadline REAL,
+            prompt TEXT NOT NULL,
+            scope TEXT,
+            key TEXT,
+            digest TEXT,
+            detached INTEGER NOT NULL,
+            folder TEXT,
+            shepherd_pid INTEGER,
+            shepherd_start INTEGER,
+            cancel_requested INTEGER NOT NULL DEFAULT 0,
+            request TEXT,
+            reply TEXT
+        )
+        """,
+        "CREATE UNIQUE INDEX jobs_by_key ON jobs (scope, key) WHERE key IS NOT NULL",
+        "CREATE INDEX jobs_running ON jobs (server_id, detached, id) WHERE status = 'running'",
+        """
+        CREATE TABLE call_logs (
+            id INTEGER PRIMARY KEY,
+            call_id TEXT NOT NULL,
+            page INTEGER NOT NULL,
+            created_at REAL NOT NULL,
+            bytes INTEGER NOT NULL,
+            events BLOB NOT NULL
+        )
+        """,
+        "CREATE UNIQUE INDEX call_logs_by_page ON call_logs (call_id, page)",
+        "CREATE INDEX call_logs_by_age ON call_logs (created_at, bytes)",
+    ),
 )
 
 

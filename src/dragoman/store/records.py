@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from typing_extensions import TypeVar
 
 from dragoman.schemas import Billing, ErrorCode, Status, Usage
 from dragoman.store.identity import start_time
@@ -13,16 +15,31 @@ if TYPE_CHECKING:
     import sqlite3
 
 
-class Record(Protocol):
+T_co = TypeVar("T_co", covariant=True, default=object)
+
+
+class Record(Protocol[T_co]):
     """Something to write down."""
 
-    def apply(self, db: sqlite3.Connection, server_id: int) -> None:
-        """Write it. Runs in the writer's thread, within a transaction.
+    def apply(self, db: sqlite3.Connection, server_id: int) -> T_co:
+        """Write it; what it returns, `Store.write` returns. Runs in the writer's thread, within a transaction.
 
         Raises:
-            LookupError: it speaks of something that is not there.
+            Conflict: it does not go with what is there.
+            LookupError: it speaks of something that is not there, which is a fault of ours.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Several records, of which all are written or none. What each returns."""
+
+    records: tuple[Record[Any], ...]
+
+    def apply(self, db: sqlite3.Connection, server_id: int) -> tuple[Any, ...]:
+        """One after the other."""
+        return tuple(record.apply(db, server_id) for record in self.records)
 
 
 @dataclass(frozen=True, slots=True)

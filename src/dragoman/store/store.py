@@ -5,20 +5,42 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self, TypeVar, cast
 
 import anyio
 import anyio.to_thread
 from loguru import logger
 
-from dragoman.store.circuits import CircuitKey, CircuitReader, CircuitRow
+from dragoman.store.abandoned import TakeStock
+from dragoman.store.call_logs import LogPage, read_log
+from dragoman.store.circuits import CircuitKey, CircuitRow, read_circuit, read_circuits
 from dragoman.store.errors import StoreError
+from dragoman.store.history import (
+    ConversationRow,
+    Cursor,
+    TurnRow,
+    read_conversation,
+    read_conversations,
+    read_last_turns,
+    read_turns,
+)
+from dragoman.store.jobs import JobRow, read_job, read_job_by_key, read_job_text, read_jobs
+from dragoman.store.reader import Reader
 from dragoman.store.records import Orphan, Record
+from dragoman.store.retention import Expire
+from dragoman.store.search import Search, search_turns
 from dragoman.store.stats import ProviderStats, read_stats
-from dragoman.store.writer import Job, Writer
+from dragoman.store.writer import BUSY_TIMEOUT_S, Job, Writer
+
+if TYPE_CHECKING:
+    import sqlite3
+
+T = TypeVar("T")
 
 CLOSE_S = 2.0
 """How long closing waits for what is queued. Only another process that holds the file can make it that long."""
+LOADED_BYTES = 8 << 20
+"""How much `Store.good_turns` reads in the thread of the event loop: more than any model takes."""
 
 
 def _warn(error: StoreError) -> None:
@@ -40,7 +62,9 @@ class Store:
         self._closed = False
         self._watched = False
         self._news = anyio.Event()
-        self._circuits: CircuitReader | None = None
+        # One for the thread of the event loop, which must not wait; one for reads that may take long.
+        self._near = Reader(writer.path, 0.0)
+        self._far = Reader(writer.path, BUSY_TIMEOUT_S)
 
     @classmethod
     async def open(cls, path: Path, *, on_error: Callable[[StoreError], None] = _warn) -> Self:
@@ -69,16 +93,46 @@ class Store:
     @property
     def orphans(self) -> list[Orphan]:
         """What servers that are gone left running, as far as they wrote it down. Say `OrphansEnded` when it is gone."""
-        return self._writer.orphans
+        return [*self._writer.abandoned.orphans]
 
-    async def write(self, record: Record) -> None:
-        """Write a record and wait until it is safe from the death of this process. A cancelled wait undoes nothing.
+    @property
+    def detached_jobs(self) -> list[JobRow]:
+        """Detached jobs of servers that are gone; their shepherds may live. Say `JobAdopted` to take one over."""
+        return [*self._writer.abandoned.jobs]
+
+    async def take_stock(self) -> None:
+        """Look once more for what servers left running that have died since this store was opened.
+
+        Their calls, turns and jobs become ``interrupted``; `orphans` and `detached_jobs` are as of now.
 
         Raises:
+            StoreError: the file cannot be written.
+        """
+        self._writer.abandoned = await self.write(TakeStock())
+
+    async def expire(self, keep_days: float | None = None, keep_mb: float | None = None) -> None:
+        """Remove what is too old or too much (see `Expire`), a little at a time; writing goes on meanwhile.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        record = Expire(keep_days, keep_mb)
+        while await self.write(record):
+            pass
+
+    async def write(self, record: Record[T]) -> T:
+        """Write a record and wait until it is safe from the death of this process; what the record gives.
+
+        A cancelled wait undoes nothing.
+
+        Raises:
+            Conflict: another caller was there first: see the record.
             StoreError: it is not kept.
         """
         self._check_open()
-        await self._done(self._writer.put(record, waited=True))
+        job = self._writer.put(record, waited=True)
+        await self._done(job)
+        return cast("T", job.result)
 
     def post(self, record: Record) -> None:
         """Write a record soon, in the order of all records, without waiting. The first failure is told to `on_error`.
@@ -100,38 +154,144 @@ class Store:
         return await anyio.to_thread.run_sync(read_stats, self.path, since)
 
     def circuit(self, key: CircuitKey) -> CircuitRow | None:
-        """A circuit breaker as the processes of this machine left it. Does not wait, and costs some microseconds.
+        """A circuit breaker as the processes of this machine left it.
 
-        Posted changes of this process may be missing. For the thread of the event loop.
+        This and the following methods that are not ``async`` do not wait and take some microseconds. Posted records of
+        this process may be missing. For the thread of the event loop.
 
         Raises:
             StoreError: it cannot be read.
         """
-        return self._reader().get(key)
+        return self._read(lambda db: read_circuit(db, key))
 
     def circuits(self) -> list[CircuitRow]:
         """Every circuit breaker; as for `circuit`."""
-        return self._reader().all()
+        return self._read(read_circuits)
+
+    def conversation(self, conversation_id: str) -> ConversationRow | None:
+        """A conversation with its sessions, without its turns; as for `circuit`."""
+        return self._read(lambda db: read_conversation(db, conversation_id))
+
+    def good_turns(self, conversation_id: str, last: int, max_bytes: int = LOADED_BYTES) -> list[TurnRow]:
+        """The last completed turns in their order, no more than weigh `max_bytes`, but one at least; as for `circuit`.
+
+        Some microseconds for each turn.
+        """
+        return self._read(lambda db: read_last_turns(db, conversation_id, last, completed=True, max_bytes=max_bytes))
+
+    def job(self, job_id: str) -> JobRow | None:
+        """A job; as for `circuit`."""
+        return self._read(lambda db: read_job(db, job_id))
+
+    def job_by_key(self, scope: str, key: str) -> JobRow | None:
+        """The job that has an idempotency key; as for `circuit`."""
+        return self._read(lambda db: read_job_by_key(db, scope, key))
+
+    def data_changed(self, since: int = 0) -> int:
+        """0 if nobody, this process included, wrote since this gave `since`, else a new number; as for `circuit`.
+
+        ::
+
+            seen = store.data_changed()
+            while (job := store.job(job_id)) and job.status == "running":
+                while not (changed := store.data_changed(seen)):
+                    await anyio.sleep(0.05)
+                seen = changed
+        """
+        self._check_open()
+        version = self._near.version()
+        return 0 if version == since else version
+
+    async def turns(
+        self, conversation_id: str, *, last: int | None = None, page: int | None = None, size: int = 50
+    ) -> list[TurnRow]:
+        """Turns in their order, whatever became of them: the last ones, a page of `size` (from 1), or all.
+
+        This and the following methods read in another thread.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        if last is not None:
+            return await self._fetch(lambda db: read_last_turns(db, conversation_id, last, completed=False))
+        limit, skip = (-1, 0) if page is None else (size, size * (page - 1))
+        return await self._fetch(lambda db: read_turns(db, conversation_id, limit, skip))
+
+    async def conversations(
+        self, limit: int = 50, *, before: Cursor | None = None, provider: str | None = None, skip: int = 0
+    ) -> list[ConversationRow]:
+        """Conversations, the last used first; those after another one's ``cursor``, those whose last provider it is.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        return await self._fetch(lambda db: read_conversations(db, limit, before, provider, skip))
+
+    async def search_conversations(self, text: str, limit: int = 20) -> Search:
+        """Conversations in which all words of `text` stand in one turn, the newest such turn first.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        return await self._fetch(lambda db: search_turns(db, text, limit))
+
+    async def jobs(self, limit: int = 50, *, skip: int = 0) -> list[JobRow]:
+        """Jobs, the newest first.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        return await self._fetch(lambda db: read_jobs(db, limit, skip))
+
+    async def job_request(self, job_id: str) -> str | None:
+        """What a job was asked, as `JobStarted.request` gave it.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        return await self._fetch(lambda db: read_job_text(db, job_id, "request"))
+
+    async def job_reply(self, job_id: str) -> str | None:
+        """What a job answered, as `JobEnded.reply` gave it.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        return await self._fetch(lambda db: read_job_text(db, job_id, "reply"))
+
+    async def call_log(self, call_id: str, page: int = 1) -> LogPage | None:
+        """A page of what happened in a call; None: there is no such page.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        return await self._fetch(lambda db: read_log(db, call_id, page))
 
     async def close(self) -> None:
         """Write what is queued and close the file; calls of this store that still run become ``interrupted``."""
         if self._closed:
             return
         self._closed = True
-        if self._circuits is not None:
-            self._circuits.close()
+        self._near.close()
         self._writer.stop()
         with anyio.move_on_after(CLOSE_S, shield=True) as limit:
-            await anyio.to_thread.run_sync(self._writer.join, abandon_on_cancel=True)
+            await anyio.to_thread.run_sync(self._end, abandon_on_cancel=True)
         anyio.notify_closing(self._writer.news)
         self._writer.news.close()
         if limit.cancelled_caught:
             _warn(StoreError(self.path, f"it was not written within {CLOSE_S:g} s", "end the program that holds it"))
 
-    def _reader(self) -> CircuitReader:
+    def _end(self) -> None:
+        self._far.close()
+        self._writer.join()
+
+    def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         self._check_open()
-        self._circuits = self._circuits or CircuitReader(self.path)
-        return self._circuits
+        return self._near.read(query)
+
+    async def _fetch(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        self._check_open()
+        return await anyio.to_thread.run_sync(self._far.read, query)
 
     def _check_open(self) -> None:
         if self._closed:

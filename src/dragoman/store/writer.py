@@ -17,10 +17,12 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dragoman.store.errors import StoreError, explain
+from dragoman.store.abandoned import Abandoned, interrupt, take_stock
+from dragoman.store.errors import Conflict, StoreError, explain
 from dragoman.store.identity import Identity
 from dragoman.store.migrations import migrate
-from dragoman.store.records import Orphan, Record
+from dragoman.store.records import Record
+from dragoman.store.search import prepare_index
 
 if TYPE_CHECKING:
     import sqlite3
@@ -34,15 +36,16 @@ record is worth: the two take the interpreter from each other."""
 
 
 class Job:
-    """One record on its way. `done` is set after the commit, or after the failure in `error`."""
+    """One record on its way. `done` is set after the commit, with what it gave, or after the failure in `error`."""
 
-    __slots__ = ("done", "error", "record", "waited")
+    __slots__ = ("done", "error", "record", "result", "waited")
 
     def __init__(self, record: Record | None, *, waited: bool) -> None:
         self.record = record
         self.waited = waited
         self.done = False
         self.error: StoreError | None = None
+        self.result: object = None
 
 
 class Writer(threading.Thread):
@@ -64,7 +67,7 @@ class Writer(threading.Thread):
         self._on_error = on_error
         self._reported = False
         self._server_id: int | None = None
-        self.orphans: list[Orphan] = []
+        self.abandoned = Abandoned()
 
     def put(self, record: Record, *, waited: bool) -> Job:
         """Queue a record."""
@@ -107,11 +110,15 @@ class Writer(threading.Thread):
                 self.path.chmod(0o600)
         db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         try:
+            if self.path.stat().st_size == 0:
+                # Only a file without tables takes it: pages that are not needed any more can then be given back.
+                db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             migrate(db, self.path)
             _switch_to_wal(db)
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA foreign_keys = ON")
-            self.orphans = _interrupt_calls_of_the_dead(db)
+            prepare_index(db)
+            self.abandoned = take_stock(db)
         except BaseException:
             db.close()
             raise
@@ -139,7 +146,7 @@ class Writer(threading.Thread):
                     self._urgent.clear()
         if self._server_id is not None:
             with contextlib.suppress(Exception):  # what is left running is put right by the next one who opens the file
-                db.execute(_INTERRUPT, (self._server_id,))
+                interrupt(db, self._server_id)
 
     def _commit(self, db: sqlite3.Connection, batch: Sequence[Job]) -> None:
         try:
@@ -159,7 +166,11 @@ class Writer(threading.Thread):
         assert job.record is not None  # noqa: S101 - only `opened` has none, and it is never queued
         db.execute("SAVEPOINT record")
         try:
-            job.record.apply(db, server_id)
+            job.result = job.record.apply(db, server_id)
+        except Conflict as conflict:
+            conflict.path = self.path
+            db.execute("ROLLBACK TO record")
+            job.error = conflict
         except Exception as error:
             # A full disk or a damaged file ends the whole transaction, and every record of it fails.
             if not db.in_transaction:
@@ -194,32 +205,6 @@ def _switch_to_wal(db: sqlite3.Connection) -> None:
             time.sleep(0.005)
         else:
             return
-
-
-_INTERRUPT = "UPDATE calls SET status = 'interrupted' WHERE server_id = ? AND status = 'running'"
-
-
-def _interrupt_calls_of_the_dead(db: sqlite3.Connection) -> list[Orphan]:
-    """Calls that nobody works on any more are ``interrupted``; the processes that they may have left."""
-    orphans: list[Orphan] = []
-    servers = db.execute(
-        "SELECT id, pid, start_time, boot_id, pid_namespace FROM servers"
-        " WHERE id IN (SELECT server_id FROM calls WHERE status = 'running')"
-        " OR id IN (SELECT server_id FROM processes WHERE ended_at IS NULL)"
-    )
-    for server_id, *fields in servers.fetchall():
-        identity = Identity(*fields)
-        if identity.is_gone():
-            db.execute(_INTERRUPT, (server_id,))
-            rows = db.execute(
-                "SELECT id, pid, start_time, call_id, folder FROM processes WHERE server_id = ? AND ended_at IS NULL",
-                (server_id,),
-            )
-            orphans += [
-                Orphan(row, pid, start, call_id, folder, identity.is_of_this_boot())
-                for row, pid, start, call_id, folder in rows
-            ]
-    return orphans
 
 
 def _register(db: sqlite3.Connection) -> int:

@@ -1,0 +1,85 @@
+"""What servers that are gone left running."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dragoman.store.identity import Identity
+from dragoman.store.jobs import JobRow, read_detached
+from dragoman.store.records import Orphan
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """What is to be looked after."""
+
+    orphans: tuple[Orphan, ...] = ()
+    """Processes of calls that nobody works on any more."""
+    jobs: tuple[JobRow, ...] = ()
+    """Detached jobs: their shepherds may live, and whoever says `JobAdopted` takes them over."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakeStock:
+    """What a server that is gone left running is ``interrupted``, but for detached jobs; `Store.take_stock` says it."""
+
+    def apply(self, db: sqlite3.Connection, server_id: int) -> Abandoned:  # noqa: ARG002 - it is about the others
+        """What is left of them."""
+        return take_stock(db)
+
+
+# Of a server that is gone, or that goes. What belongs to a detached job stays as it is until that has ended.
+_DETACHED = "(SELECT id FROM jobs WHERE detached = 1 AND status = 'running')"
+
+
+def interrupt(db: sqlite3.Connection, server_id: int) -> None:
+    """Whatever this server left running, but for detached jobs, is ``interrupted``."""
+    of = (server_id,)
+    db.execute(
+        "UPDATE calls SET status = 'interrupted'"  # noqa: S608 - our own words
+        f" WHERE server_id = ? AND status = 'running' AND id NOT IN {_DETACHED}",
+        of,
+    )
+    db.execute(
+        "UPDATE turns SET status = 'interrupted', indexed = 0"  # noqa: S608 - our own words
+        f" WHERE server_id = ? AND status = 'running' AND call_id NOT IN {_DETACHED}",
+        of,
+    )
+    db.execute(
+        "UPDATE jobs SET status = 'interrupted', ended_at = ? WHERE server_id = ? AND status = 'running'"
+        " AND detached = 0",
+        (time.time(), server_id),
+    )
+
+
+def take_stock(db: sqlite3.Connection) -> Abandoned:
+    """Interrupt what nobody works on any more; what is left of it."""
+    orphans: list[Orphan] = []
+    jobs: list[JobRow] = []
+    servers = db.execute(
+        "SELECT id, pid, start_time, boot_id, pid_namespace FROM servers"
+        " WHERE id IN (SELECT server_id FROM calls WHERE status = 'running')"
+        " OR id IN (SELECT server_id FROM turns WHERE status = 'running')"
+        " OR id IN (SELECT server_id FROM jobs WHERE status = 'running')"
+        " OR id IN (SELECT server_id FROM processes WHERE ended_at IS NULL)"
+    )
+    for server_id, *fields in servers.fetchall():
+        identity = Identity(*fields)
+        if identity.is_gone():
+            interrupt(db, server_id)
+            jobs += read_detached(db, server_id)
+            rows = db.execute(
+                "SELECT id, pid, start_time, call_id, folder FROM processes"  # noqa: S608 - our own words
+                f" WHERE server_id = ? AND ended_at IS NULL AND call_id NOT IN {_DETACHED}",
+                (server_id,),
+            )
+            orphans += [
+                Orphan(row, pid, start, call_id, folder, identity.is_of_this_boot())
+                for row, pid, start, call_id, folder in rows
+            ]
+    return Abandoned(tuple(orphans), tuple(jobs))

@@ -1,0 +1,186 @@
+"""Conversations and their turns as they stand in the file, and how they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dragoman.schemas import ErrorCode, FinishReason, Status, Usage
+
+if TYPE_CHECKING:
+    import sqlite3
+
+TURN_COLUMNS = (
+    "number, call_id, status, provider, model, code, finish_reason, started_at, ended_at, input_tokens,"
+    " cached_input_tokens, output_tokens, cost_usd, prompt, text"
+)
+
+Cursor = tuple[float, int]
+"""Where a list of conversations goes on: see `ConversationRow.cursor`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """The session that a provider itself keeps of a conversation."""
+
+    conversation_id: str
+    provider: str
+    account: str
+    native_id: str
+    native_turn: str | None = None
+    """The provider's name for the last turn in it that is good."""
+    cwd: str | None = None
+    knows: int = 0
+    """The number of the last turn that it has seen."""
+    dirty: bool = False
+    """Whether something stands in it that the conversation does not have, such as the prompt of a failed turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationRow:
+    """A conversation without its turns."""
+
+    key: int
+    """Its row; a conversation that is reset gets another one."""
+    id: str
+    created_at: float
+    updated_at: float
+    title: str
+    """How the first prompt begins."""
+    provider: str | None
+    """Who was asked last."""
+    turns: int
+    """The number of the last turn."""
+    completed: int
+    """How many turns were answered."""
+    bytes: int
+    """What prompts and answers weigh."""
+    forked_from: str | None
+    system_prompt: str | None
+    sessions: tuple[SessionRow, ...] = ()
+
+    @property
+    def cursor(self) -> Cursor:
+        """As ``before`` of the next list, it goes on after this one."""
+        return self.updated_at, self.key
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRow:
+    """A turn. Times are seconds since 1970."""
+
+    number: int
+    """From 1."""
+    call_id: str
+    status: Status
+    provider: str | None
+    model: str | None
+    code: ErrorCode | None
+    """Why it failed."""
+    finish_reason: FinishReason | None
+    started_at: float
+    ended_at: float | None
+    usage: Usage | None
+    prompt: str
+    text: str
+    """The answer, or what came of it."""
+
+
+def size_of(text: str) -> int:
+    """The bytes of a text."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+
+
+def usage_columns(usage: Usage | None) -> tuple[int | None, int | None, int | None, float | None]:
+    """What is kept of the tokens."""
+    if usage is None:
+        return (None, None, None, None)
+    return (usage.input_tokens, usage.cached_input_tokens, usage.output_tokens, usage.cost_usd)
+
+
+_SELECT = (
+    "SELECT key, id, created_at, updated_at, title, provider, turns, completed, bytes, forked_from, system_prompt"
+    " FROM conversations"
+)
+
+
+def read_conversation(db: sqlite3.Connection, conversation_id: str) -> ConversationRow | None:
+    """A conversation with its sessions, if there is one."""
+    row = db.execute(f"{_SELECT} WHERE id = ?", (conversation_id,)).fetchone()
+    return _conversation(db, row) if row else None
+
+
+def read_conversations(
+    db: sqlite3.Connection, limit: int, before: Cursor | None, provider: str | None, skip: int
+) -> list[ConversationRow]:
+    """Conversations, the one that was used last first."""
+    conditions, values = ["id IS NOT NULL"], list[object]()
+    if before is not None:
+        conditions.append("(updated_at, key) < (?, ?)")
+        values += before
+    if provider is not None:
+        conditions.append("provider = ?")
+        values.append(provider)
+    rows = db.execute(
+        f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY updated_at DESC, key DESC LIMIT ? OFFSET ?",
+        (*values, limit, skip),
+    )
+    return [_conversation(db, row) for row in rows.fetchall()]
+
+
+def _conversation(db: sqlite3.Connection, row: tuple[Any, ...]) -> ConversationRow:
+    key, conversation_id = row[:2]
+    sessions = db.execute(
+        "SELECT provider, account, native_id, native_turn, cwd, knows, dirty FROM sessions WHERE conversation = ?",
+        (key,),
+    )
+    return ConversationRow(
+        *row, sessions=tuple(SessionRow(conversation_id, *fields, dirty=bool(dirty)) for *fields, dirty in sessions)
+    )
+
+
+_OF = f"SELECT {TURN_COLUMNS} FROM turns WHERE conversation = (SELECT key FROM conversations WHERE id = ?)"  # noqa: S608
+
+
+def read_turns(db: sqlite3.Connection, conversation_id: str, limit: int, skip: int) -> list[TurnRow]:
+    """Turns from the first one on."""
+    rows = db.execute(f"{_OF} ORDER BY number LIMIT ? OFFSET ?", (conversation_id, limit, skip))
+    return [_turn(row) for row in rows]
+
+
+def read_last_turns(
+    db: sqlite3.Connection, conversation_id: str, limit: int, *, completed: bool, max_bytes: int | None = None
+) -> list[TurnRow]:
+    """The last turns, in their order; as many as weigh no more than `max_bytes`, but one at least."""
+    only = " AND status = 'completed'" if completed else ""
+    rows = db.execute(f"{_OF}{only} ORDER BY number DESC LIMIT ?", (conversation_id, limit))
+    turns: list[TurnRow] = []
+    size = 0
+    for row in rows:
+        turn = _turn(row)
+        size += size_of(turn.prompt) + size_of(turn.text)
+        if turns and max_bytes is not None and size > max_bytes:
+            break
+        turns.append(turn)
+    return turns[::-1]
+
+
+_TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens", "cost_usd")
+
+
+def _turn(row: tuple[Any, ...]) -> TurnRow:
+    number, call_id, status, provider, model, code, finish_reason, started_at, ended_at, *tokens, prompt, text = row
+    return TurnRow(
+        number,
+        call_id,
+        status,
+        provider,
+        model,
+        ErrorCode(code) if code else None,
+        finish_reason,
+        started_at,
+        ended_at,
+        None if tokens == [None] * 4 else Usage(**dict(zip(_TOKENS, tokens, strict=True))),
+        prompt,
+        text,
+    )

@@ -1,0 +1,166 @@
+"""Finding turns by their words, with SQLite's full-text index where this Python's SQLite has one (FTS5).
+
+A turn that is not in it, because it was interrupted or copied just now or there is no such index, is read instead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from heapq import merge
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlite3
+
+INDEXED_CHARS = 100_000
+"""So much of a prompt, and of an answer, can be found. Whoever waits for a turn to be kept waits for its indexing."""
+READ_TURNS = 20_000
+"""How many turns that are not in the index are read, the newest first: about a quarter of a second."""
+LOOKED_AT = 5_000
+"""How many turns are looked at for other conversations, once some were found in the same few."""
+EXCERPT_CHARS = 160
+
+_IDEOGRAPH = re.compile("([\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff])")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A conversation in which all words of a search stand in one turn."""
+
+    conversation_id: str
+    title: str
+    updated_at: float
+    number: int
+    """The newest such turn."""
+    provider: str | None
+    started_at: float
+    excerpt: str
+    """What stands around the first of the words that it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What was found, the newest turn first."""
+
+    found: tuple[Found, ...]
+    note: str | None = None
+    """Why there may be more."""
+
+
+def prepare_index(db: sqlite3.Connection) -> None:
+    """Make the index, if it is not there and can be."""
+    if not _has_index(db) and _has_fts5(db):
+        # The words alone: the texts stand in `turns`.
+        db.execute("CREATE VIRTUAL TABLE IF NOT EXISTS turns_search USING fts5(prompt, text, content='', columnsize=0)")
+
+
+def index_turn(db: sqlite3.Connection, turn: int, prompt: str, text: str) -> bool:
+    """Put a turn into the index; False: it cannot be found there, and the turn itself is as well as before."""
+    import sqlite3
+
+    db.execute("SAVEPOINT indexing")
+    try:
+        db.execute("INSERT INTO turns_search (rowid, prompt, text) VALUES (?, ?, ?)", _row(turn, prompt, text))
+    except sqlite3.Error:
+        if not db.in_transaction:
+            raise
+        db.execute("ROLLBACK TO indexing")
+        return False
+    finally:
+        if db.in_transaction:
+            db.execute("RELEASE indexing")
+    return True
+
+
+def unindex_turn(db: sqlite3.Connection, turn: int, prompt: str, text: str) -> None:
+    """Take a turn out of the index, whose texts are as they were when it was put in."""
+    if _has_index(db) and _has_fts5(db):
+        db.execute(
+            "INSERT INTO turns_search (turns_search, rowid, prompt, text) VALUES ('delete', ?, ?, ?)",
+            _row(turn, prompt, text),
+        )
+
+
+def search_turns(db: sqlite3.Connection, text: str, limit: int) -> Search:
+    """Conversations in which every word of `text` stands in one turn, whatever its case."""
+    words = [word for word in text.split() if any(map(str.isalnum, word))]
+    if not words:
+        return Search((), "there is no word to look for: give one that has letters or digits")
+    note: list[str] = []
+    indexed = _indexed(db, words) if _has_index(db) and _has_fts5(db) else iter(())
+    found: dict[int, Found] = {}
+    for looked_at, turn in enumerate(merge(indexed, _read(db, words, note), reverse=True), 1):
+        row = db.execute("SELECT conversation FROM turns WHERE id = ?", (turn,)).fetchone()
+        if row is not None and row[0] not in found:
+            found.update(_found(db, turn, row[0], words))
+        if len(found) == limit:
+            break
+        if looked_at == LOOKED_AT:
+            note.append(f"only the newest {LOOKED_AT} turns that have these words were looked at")
+            break
+    return Search(tuple(found.values()), "; ".join(note) or None)
+
+
+def _indexed(db: sqlite3.Connection, words: list[str]) -> Iterator[int]:
+    query = " AND ".join('"{}"'.format(_spaced(word).replace('"', '""')) for word in words)
+    for (turn,) in db.execute(
+        "SELECT rowid FROM turns_search WHERE turns_search MATCH ? ORDER BY rowid DESC", (query,)
+    ):
+        yield turn
+
+
+def _read(db: sqlite3.Connection, words: list[str], note: list[str]) -> Iterator[int]:
+    wanted = [word.casefold() for word in words]
+    rows = db.execute(
+        "SELECT id, prompt, text FROM turns WHERE indexed = 0 ORDER BY id DESC LIMIT ?", (READ_TURNS + 1,)
+    )
+    for number, (turn, prompt, text) in enumerate(rows):
+        if number == READ_TURNS:
+            why = "" if _has_fts5(db) else ": the SQLite of this Python has no full-text index (FTS5)"
+            note.append(f"of the turns without an index only the newest {READ_TURNS} were read{why}")
+            return
+        if all(word in f"{prompt}\n{text}".casefold() for word in wanted):
+            yield turn
+
+
+def _found(db: sqlite3.Connection, turn: int, conversation: int, words: list[str]) -> dict[int, Found]:
+    row = db.execute(
+        "SELECT c.id, c.title, c.updated_at, t.number, t.provider, t.started_at, t.prompt, t.text"
+        " FROM turns t JOIN conversations c ON c.key = t.conversation WHERE t.id = ?",
+        (turn,),
+    ).fetchone()
+    *fields, prompt, text = row
+    # One that is being deleted has no id any more.
+    return {} if fields[0] is None else {conversation: Found(*fields, excerpt=_excerpt(prompt, text, words))}
+
+
+def _excerpt(prompt: str, text: str, words: list[str]) -> str:
+    for source in (prompt, text):
+        # Not `casefold`: it can change the length, and with it the place.
+        match = re.search("|".join(map(re.escape, words)), source, re.IGNORECASE)
+        if match:
+            start = max(0, match.start() - EXCERPT_CHARS // 3)
+            piece = source[start : start + EXCERPT_CHARS]
+            return (
+                f"{'…' if start else ''}{' '.join(piece.split())}{'…' if start + EXCERPT_CHARS < len(source) else ''}"
+            )
+    return " ".join(prompt[:EXCERPT_CHARS].split())
+
+
+def _row(turn: int, prompt: str, text: str) -> tuple[int, str, str]:
+    return turn, _spaced(prompt[:INDEXED_CHARS]), _spaced(text[:INDEXED_CHARS])
+
+
+def _spaced(text: str) -> str:
+    """Ideographs stand for words, but nothing separates them."""
+    return text if text.isascii() else _IDEOGRAPH.sub(r" \1 ", text)
+
+
+def _has_index(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'turns_search'").fetchone() is not None
+
+
+def _has_fts5(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'").fetchone() is not None

@@ -1,0 +1,118 @@
+"""How a turn begins and ends, as records."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dragoman.schemas import ErrorCode, FinishReason, Status, Usage
+from dragoman.schemas.text import writable
+from dragoman.store.conversations import add, find_key, title_of
+from dragoman.store.errors import ConversationGone
+from dragoman.store.history import SessionRow, size_of, usage_columns
+from dragoman.store.search import index_turn
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted:
+    """A question was asked in a conversation, which is made when it is not there. `Store.write` gives its number."""
+
+    conversation_id: str
+    call_id: str
+    prompt: str = field(repr=False)
+    provider: str | None = None
+    model: str | None = None
+    system_prompt: str | None = field(default=None, repr=False)
+    """From now on that of the conversation; None: it keeps the one it has."""
+    started_at: float = field(default_factory=time.time)
+
+    def apply(self, db: sqlite3.Connection, server_id: int) -> int:
+        """A new row, ``running`` until its `TurnEnded` or the end of this server."""
+        prompt = writable(self.prompt)
+        key = find_key(db, self.conversation_id)
+        if key is None:
+            key = add(db, self.conversation_id, self.started_at, self.system_prompt)
+        db.execute(
+            "UPDATE conversations SET updated_at = max(updated_at, ?), turns = turns + 1, bytes = bytes + ?,"
+            " provider = coalesce(?, provider), title = CASE title WHEN '' THEN ? ELSE title END,"
+            " system_prompt = coalesce(?, system_prompt) WHERE key = ?",
+            (
+                *(self.started_at, size_of(prompt), self.provider, title_of(prompt)),
+                *(self.system_prompt and writable(self.system_prompt), key),
+            ),
+        )
+        number: int = db.execute("SELECT turns FROM conversations WHERE key = ?", (key,)).fetchone()[0]
+        db.execute(
+            "INSERT INTO turns (conversation, number, call_id, server_id, status, provider, model, started_at, prompt,"
+            " text) VALUES (?, ?, ?, ?, 'running', ?, ?, ?, ?, '')",
+            (key, number, self.call_id, server_id, self.provider, self.model, self.started_at, prompt),
+        )
+        return number
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnded:
+    """What became of a turn. ``provider`` and ``model`` None: as they were at its start."""
+
+    conversation_id: str
+    call_id: str
+    status: Status
+    text: str = field(default="", repr=False)
+    provider: str | None = None
+    model: str | None = None
+    usage: Usage | None = None
+    code: ErrorCode | None = None
+    finish_reason: FinishReason | None = None
+    sessions: tuple[SessionRow, ...] = ()
+    """The sessions of the conversation as they are now; those that are not named stay as they were."""
+    ended_at: float = field(default_factory=time.time)
+
+    def apply(self, db: sqlite3.Connection, server_id: int) -> None:
+        """The answer, and the sessions.
+
+        Raises:
+            ConversationGone: the turn does not run: its conversation was deleted or reset.
+        """
+        row = db.execute(
+            "SELECT t.id, t.conversation, t.prompt FROM turns t JOIN conversations c ON c.key = t.conversation"
+            " WHERE t.server_id = ? AND t.call_id = ? AND t.status = 'running' AND c.id = ?",
+            (server_id, self.call_id, self.conversation_id),
+        ).fetchone()
+        if row is None:
+            raise ConversationGone(
+                f"conversation {self.conversation_id!r} was deleted or reset: it has no turn of call {self.call_id!r}",
+                "ask again",
+            )
+        turn, key, prompt = row
+        text = writable(self.text)
+        indexed = index_turn(db, turn, prompt, text)
+        db.execute(
+            "UPDATE turns SET status = ?, indexed = ?, provider = coalesce(?, provider), model = coalesce(?, model),"
+            " code = ?, finish_reason = ?, ended_at = ?, input_tokens = ?, cached_input_tokens = ?, output_tokens = ?,"
+            " cost_usd = ?, text = ? WHERE id = ?",
+            (
+                *(self.status, indexed, self.provider, self.model and writable(self.model)),
+                *(self.code and self.code.value, self.finish_reason, self.ended_at),
+                *(*usage_columns(self.usage), text, turn),
+            ),
+        )
+        db.execute(
+            "UPDATE conversations SET updated_at = max(updated_at, ?), completed = completed + ?, bytes = bytes + ?,"
+            " provider = coalesce(?, provider) WHERE key = ?",
+            (self.ended_at, self.status == "completed", size_of(text), self.provider, key),
+        )
+        db.executemany(
+            "INSERT OR REPLACE INTO sessions (conversation, provider, account, native_id, native_turn, cwd, knows,"
+            " dirty) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [_session(key, session) for session in self.sessions],
+        )
+
+
+def _session(key: int, session: SessionRow) -> tuple[object, ...]:
+    # A folder's name may hold bytes that are no text; then the session is just not found again in it.
+    values = (session.provider, session.account, session.native_id, session.native_turn, session.cwd)
+    return (key, *(value and writable(value) for value in values), session.knows, session.dirty)
