@@ -18,7 +18,6 @@ from dragoman.adapters.base import (
     Exit,
     Failed,
     Installed,
-    PrivateFile,
     Ready,
     Refused,
     Stream,
@@ -71,6 +70,12 @@ def delta(text: str, message: str = "msg_1") -> list[dict[str, Any]]:
             "event": {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}},
         },
     ]
+
+
+def written(acts: Iterable[Act]) -> list[dict[str, Any]]:
+    writes = [act.data for act in acts if isinstance(act, Write)]
+    assert all(data.count(b"\n") == 1 for data in writes)
+    return [json.loads(data) for data in writes]
 
 
 INIT = {"type": "system", "subtype": "init", "model": "claude-opus-5-5", "apiKeySource": "none"}
@@ -205,10 +210,8 @@ def test_after_the_result_the_end_of_the_process_says_nothing_more() -> None:
 
 def test_the_prompt_goes_to_stdin_word_for_word_but_never_as_a_command() -> None:
     def sent(prompt: str) -> dict[str, Any]:
-        (act,) = ClaudeDialogue().begin(Turn("t", prompt))
-        assert isinstance(act, Write)
-        assert act.data.count(b"\n") == 1
-        return json.loads(act.data)
+        _, message = written(ClaudeDialogue().begin(Turn("t", prompt)))
+        return message
 
     assert sent("--help @/etc/passwd")["message"]["content"] == "--help @/etc/passwd"
     assert sent("/cost")["message"]["content"] == "\n/cost"
@@ -216,11 +219,13 @@ def test_the_prompt_goes_to_stdin_word_for_word_but_never_as_a_command() -> None
 
 
 def test_nothing_a_caller_wrote_stands_in_the_arguments_but_the_model() -> None:
-    turn = Turn("t", "PROMPT", system="SYSTEM", model="opus")
-    argv = adapter.plan(turn, CURRENT).channel.argv
-    assert all("PROMPT" not in word and "SYSTEM" not in word for word in argv if isinstance(word, str))
-    assert Value("--model=", "opus") in argv
-    assert PrivateFile("--system-prompt-file=", "system.txt", b"SYSTEM") in argv
+    schema = {"type": "object", "title": "SCHEMA"}
+    turn = Turn("t", "PROMPT", system="SYSTEM", model="opus", schema=schema)
+    launch = adapter.plan(turn, CURRENT).channel
+    assert not any(word in str(launch) for word in ("PROMPT", "SYSTEM", "SCHEMA"))
+    assert Value("--model=", "opus") in launch.argv
+    asked, _ = written(ClaudeDialogue().begin(turn))
+    assert asked["request"] == {"subtype": "initialize", "systemPrompt": "SYSTEM", "jsonSchema": schema}
 
 
 def test_without_a_folder_there_are_no_tools_and_with_one_they_only_read() -> None:

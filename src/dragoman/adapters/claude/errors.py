@@ -1,0 +1,70 @@
+"""From what claude says of a failure to our codes and what to do next."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from dragoman.adapters.base import Exit
+from dragoman.adapters.classify import code_from_status, code_from_text
+from dragoman.adapters.json_lines import text
+from dragoman.schemas import ErrorCode, ErrorInfo
+
+LOG_IN = "run `claude auth login`"
+INSTALL = "npm install -g @anthropic-ai/claude-code (Node 22 or newer), then run `claude` once to log in"
+
+_NEXT_STEPS: Mapping[ErrorCode, str] = {ErrorCode.AUTH: LOG_IN, ErrorCode.NOT_FOUND: INSTALL}
+_BY_TERMINAL_REASON: Mapping[str, ErrorCode] = {
+    "prompt_too_long": ErrorCode.CONTEXT_LENGTH,
+    "blocking_limit": ErrorCode.CONTEXT_LENGTH,
+    "image_error": ErrorCode.PROMPT_TOO_LARGE,
+    "aborted_streaming": ErrorCode.CANCELLED,
+    "aborted_tools": ErrorCode.CANCELLED,
+    "max_turns": ErrorCode.OUTPUT_LIMIT,
+    "budget_exhausted": ErrorCode.QUOTA,
+}
+_SESSION_LOST = re.compile(
+    r"No conversation found with session ID|No message found with message\.uuid|Session ID \S+ is already in use"
+    r"|Invalid session ID"
+)
+
+
+def failure(code: ErrorCode, words: str) -> ErrorInfo:
+    """The failure, with what to do about it."""
+    return ErrorInfo.of(code, words, next_step=_NEXT_STEPS.get(code))
+
+
+def told_by(line: Mapping[str, Any], words: str) -> ErrorCode:
+    """The code for a result line that tells of a failure."""
+    reason = text(line.get("terminal_reason"))
+    if reason in _BY_TERMINAL_REASON:
+        return _BY_TERMINAL_REASON[reason]
+    status = line.get("api_error_status")
+    if isinstance(status, int):
+        code = code_from_status(status)
+        # A 400 or 429 covers several causes that only the words tell apart.
+        return code_from_text(words, code) if code in (ErrorCode.BAD_REQUEST, ErrorCode.RATE_LIMITED) else code
+    if "output token maximum" in words:
+        return ErrorCode.OUTPUT_LIMIT
+    if "empty or malformed" in words:
+        return ErrorCode.MALFORMED_OUTPUT
+    return code_from_text(words, ErrorCode.INTERNAL)
+
+
+def exited(end: Exit, stderr: str) -> ErrorInfo:
+    """The failure when it ended without a result."""
+    if "native binary not installed" in stderr:
+        code = ErrorCode.NOT_FOUND
+    elif end.code == 0:
+        code = ErrorCode.MALFORMED_OUTPUT
+    elif end.code < 0 or end.code > 128:
+        code = ErrorCode.CRASHED
+    else:
+        code = code_from_text(stderr, ErrorCode.CRASHED)
+    return failure(code, stderr or f"it ended without a result (exit {end.code})")
+
+
+def session_is_lost(words: str) -> bool:
+    """Whether these words say that there is no such session, or no such turn in it. The model was not asked then."""
+    return _SESSION_LOST.search(words) is not None
