@@ -8,6 +8,8 @@ enough of them.
 from __future__ import annotations
 
 from dragoman.adapters.base import (
+    FINISH_S,
+    FLUSH_S,
     Dialogue,
     Installed,
     Launch,
@@ -51,6 +53,12 @@ PROFILE = Profile(
     own_retries="limited",
     start_gap_s=0.5,
     strength={"read-only": "enforced"},
+    # There is an "ultra", too: it hands parts to other agents, which are switched off here.
+    efforts=("minimal", "low", "medium", "high", "xhigh", "max"),
+    keeps_sessions=True,
+    forks_sessions=True,
+    native_schema="strict",
+    detaches=True,
 )
 
 # At the end of its input the app-server ends at once and takes what its model started with it.
@@ -63,7 +71,7 @@ class CodexAdapter:
     profile = PROFILE
 
     def plan(self, turn: Turn, found: Installed) -> Plan:
-        """The app-server; ``exec`` for versions without it and for a key in the environment."""
+        """The app-server; ``exec`` for versions without it, for a key in the environment and for a detached turn."""
         if len(turn.prompt) > PROMPT_CHARACTERS:
             raise Refused(
                 ErrorCode.PROMPT_TOO_LARGE,
@@ -71,12 +79,13 @@ class CodexAdapter:
                 "shorten the prompt, or ask another provider",
             )
         looks = turn.cwd is not None
-        if PROFILE.transport(found) == "exec":
-            return Plan(Launch(exec_arguments(turn)), host_key=f"codex exec {turn.id}")
+        finish_s = FLUSH_S if turn.session else FINISH_S
+        if turn.detached or PROFILE.transport(found) == "exec":
+            return Plan(Launch(exec_arguments(turn), finish_s=finish_s), host_key=f"codex exec {turn.id}")
         arguments = ("app-server", *overrides(looks=looks))
         # A command that codex runs outlives the end of its turn, so only turns without a shell share a process.
         return Plan(
-            Launch(arguments, stop=_STOP),
+            Launch(arguments, stop=_STOP, finish_s=finish_s),
             host_key=f"codex {turn.id}" if looks else "codex",
             capacity=1 if looks else None,
         )

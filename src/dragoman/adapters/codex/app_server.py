@@ -1,10 +1,11 @@
 """The dialogue with ``codex app-server``: JSON-RPC without its ``jsonrpc`` member, one object a line, many threads.
 
-Each of our turns gets a thread of its own, which is not kept::
+Each of our turns gets a thread of its own, which is not kept unless the turn names a session::
 
     initialize, account/read   ->  Ready
     config/read                ->  which MCP servers the user has
-    thread/start               ->  with all of them switched off, and the folder's own configuration left out
+    thread/start               ->  with all of them switched off, and the folder's own configuration left out;
+                                   thread/resume or thread/fork for a session that is there already
     turn/start                 ->  deltas, items, usage … turn/completed
 
 The answer is the last message; what a model says before it (such as "I will look at the files") is streamed too, each
@@ -17,7 +18,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from dragoman.adapters.base import (
@@ -27,6 +27,7 @@ from dragoman.adapters.base import (
     Emit,
     Exit,
     Failed,
+    Outcome,
     Poison,
     Ready,
     Stream,
@@ -35,9 +36,21 @@ from dragoman.adapters.base import (
     Write,
 )
 from dragoman.adapters.codex.errors import Retries, error_code, error_info
-from dragoman.adapters.codex.lean import DEFAULT_INSTRUCTIONS
+from dragoman.adapters.codex.threads import goes_on, is_another, not_gone_on_with, opening, question
 from dragoman.adapters.json_lines import mapping, objects, text, whole
-from dragoman.schemas import Billing, ErrorCode, Event, FinishReason, Notice, Retrying, Text, Thought, Tool, Usage
+from dragoman.schemas import (
+    Billing,
+    Bound,
+    ErrorCode,
+    Event,
+    FinishReason,
+    Notice,
+    Retrying,
+    Text,
+    Thought,
+    Tool,
+    Usage,
+)
 
 Step = Literal["initialize", "account", "config", "thread", "turn", "interrupt"]
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -57,6 +70,8 @@ class _Lane:
     answer: str = ""
     model: str | None = None
     usage: Usage | None = None
+    before: Usage | None = None
+    """What earlier turns of its thread have used; None before codex has told."""
     retries: Retries = field(default_factory=Retries)
     unwanted: bool = False
     """It was interrupted before codex had told the turn's name."""
@@ -158,18 +173,28 @@ class AppServerDialogue:
                 yield from self._account(result)
             case "config" if lane:
                 servers = mapping(mapping(result.get("config")).get("mcp_servers"))
-                yield self._ask("thread", lane.turn.id, "thread/start", _thread(lane.turn, servers))
+                yield self._ask("thread", lane.turn.id, *opening(lane.turn, servers))
             case "thread" if lane:
-                lane.thread = text(mapping(result.get("thread")).get("id"))
-                lane.model = text(result.get("model")) or lane.model
-                question = {"threadId": lane.thread, "input": [{"type": "text", "text": lane.turn.prompt}]}
-                yield self._ask("turn", lane.turn.id, "turn/start", question)
+                yield from self._opened(lane, text(mapping(result.get("thread")).get("id")), text(result.get("model")))
             case "turn" if lane:
                 lane.codex_turn = text(mapping(result.get("turn")).get("id"))
+                if lane.turn.session is not None and lane.thread:
+                    bound = Bound(native_session=lane.thread, native_turn=lane.codex_turn or None)
+                    yield Emit(lane.turn.id, bound)
                 if lane.unwanted:
                     yield self._stop(lane)
             case _:
                 pass
+
+    def _opened(self, lane: _Lane, thread: str, model: str) -> Iterator[Act]:
+        session = lane.turn.session
+        if is_another(thread, session):
+            yield self._end(lane, not_gone_on_with(f"it opened {thread!r} instead", lane.model))
+            return
+        lane.thread, lane.model = thread, model or lane.model
+        if session is not None and thread:
+            yield Emit(lane.turn.id, Bound(native_session=thread))
+        yield self._ask("turn", lane.turn.id, "turn/start", question(thread, lane.turn))
 
     def _account(self, result: Mapping[str, Any]) -> Iterator[Act]:
         account = mapping(result.get("account"))
@@ -199,6 +224,8 @@ class AppServerDialogue:
         elif step == "config":
             # Unknown which servers there are: without their names they cannot be kept from starting.
             yield self._fail(lane, ErrorCode.POLICY, f"codex does not tell its configuration: {words}")
+        elif step == "thread" and goes_on(lane.turn.session):
+            yield self._end(lane, not_gone_on_with(words, lane.model))
         else:
             yield self._fail(lane, error_code("badRequest", words), words)
 
@@ -220,8 +247,7 @@ class AppServerDialogue:
             case "item/completed" if item.get("type") == "agentMessage":
                 yield from self._message(lane, text(item.get("id")), text(item.get("text")))
             case "thread/tokenUsage/updated":
-                lane.usage = _usage(mapping(mapping(params.get("tokenUsage")).get("total")))
-                yield Emit(lane.turn.id, lane.usage)
+                yield from self._used(lane, params)
             case "error":
                 yield from self._error(lane, params)
             case "warning" if text(params.get("message")).startswith(_FALLBACK):
@@ -230,6 +256,17 @@ class AppServerDialogue:
                 yield from self._completed(lane, mapping(params.get("turn")))
             case _:
                 pass
+
+    def _used(self, lane: _Lane, params: Mapping[str, Any]) -> Iterator[Act]:
+        """codex counts a thread from its beginning, and tells of its last turn again when it is gone on with."""
+        if params.get("turnId", lane.codex_turn) != lane.codex_turn:
+            return
+        tokens = mapping(params.get("tokenUsage"))
+        total = _usage(mapping(tokens.get("total")))
+        if lane.before is None:
+            lane.before = _less(total, _usage(mapping(tokens.get("last")))) if "last" in tokens else Usage()
+        lane.usage = _less(total, lane.before)
+        yield Emit(lane.turn.id, lane.usage)
 
     def _delta(self, lane: _Lane, item: str, delta: str) -> Iterator[Act]:
         if delta:
@@ -262,9 +299,8 @@ class AppServerDialogue:
     def _completed(self, lane: _Lane, turn: Mapping[str, Any]) -> Iterator[Act]:
         match turn.get("status"):
             case "completed" if lane.answer.strip():
-                del self._lanes[lane.turn.id]
                 answer = Completed(text=lane.answer, model=lane.model, usage=lane.usage, billing=self._billing)
-                yield Done(lane.turn.id, answer)
+                yield self._end(lane, answer)
             case "completed":
                 yield self._fail(lane, ErrorCode.MALFORMED_OUTPUT, "codex ended the turn without an answer")
             case "interrupted":
@@ -275,38 +311,13 @@ class AppServerDialogue:
                 yield self._fail(lane, error_code(error.get("codexErrorInfo"), words), words)
 
     def _fail(self, lane: _Lane, code: ErrorCode, words: str) -> Act:
-        del self._lanes[lane.turn.id]
         reason: FinishReason = "max_tokens" if code is ErrorCode.OUTPUT_LIMIT else "error"
-        return Done(
-            lane.turn.id, Failed(error_info(code, words), model=lane.model, usage=lane.usage, finish_reason=reason)
-        )
+        failed = Failed(error_info(code, words), model=lane.model, usage=lane.usage, finish_reason=reason)
+        return self._end(lane, failed)
 
-
-def _thread(turn: Turn, servers: Mapping[str, Any]) -> Mapping[str, Any]:
-    params: dict[str, Any] = {
-        "sandbox": "read-only",
-        "approvalPolicy": "never",
-        "ephemeral": True,
-        "config": {
-            "mcp_servers": {name: {"enabled": False} for name in servers},
-            # A project that the user trusts could bring its own instructions, servers and hooks.
-            "projects": {str(folder): {"trust_level": "untrusted"} for folder in _folders(turn)},
-        },
-    }
-    if turn.model is not None:
-        params["model"] = turn.model
-    if turn.cwd is None:
-        params["baseInstructions"] = turn.system or DEFAULT_INSTRUCTIONS
-    else:
-        # Its own instructions tell it how to use its shell, so the caller's stand beside them.
-        params["cwd"] = str(turn.cwd)
-        if turn.system:
-            params["developerInstructions"] = turn.system
-    return params
-
-
-def _folders(turn: Turn) -> tuple[Path, ...]:
-    return (turn.cwd, *turn.cwd.parents) if turn.cwd else ()
+    def _end(self, lane: _Lane, outcome: Outcome) -> Act:
+        del self._lanes[lane.turn.id]
+        return Done(lane.turn.id, outcome)
 
 
 def _tool(item: Mapping[str, Any]) -> Event | None:
@@ -329,6 +340,17 @@ def _usage(tokens: Mapping[str, Any]) -> Usage:
         input_tokens=whole(tokens.get("inputTokens")),
         cached_input_tokens=whole(tokens.get("cachedInputTokens")),
         output_tokens=whole(tokens.get("outputTokens")),
+    )
+
+
+def _less(total: Usage, part: Usage) -> Usage:
+    def less(of: int | None, some: int | None) -> int | None:
+        return None if of is None else max(of - (some or 0), 0)
+
+    return Usage(
+        input_tokens=less(total.input_tokens, part.input_tokens),
+        cached_input_tokens=less(total.cached_input_tokens, part.cached_input_tokens),
+        output_tokens=less(total.output_tokens, part.output_tokens),
     )
 
 
