@@ -164,8 +164,8 @@ class ClaudeDialogue:
             return
         self._session = text(line.get("session_id")) or None
         if not turn.session.fork and self._session != turn.session.id:
-            yield self._lost(f"claude opened the session {self._session!r} instead of the one asked for")
             yield from self.interrupt(turn.id) or ()
+            yield self._lost(f"claude opened the session {self._session!r} instead of the one asked for")
         elif self._session is not None:
             yield Emit(turn.id, Bound(native_session=self._session))
 
@@ -173,9 +173,9 @@ class ClaudeDialogue:
         """Without `initialize` it answers with a system prompt of its own, and to no schema."""
         if response.get("request_id") == _INITIALIZE and response.get("subtype") == "error":
             words = f"claude did not take the system prompt: {text(response.get('error'))}"
+            yield from self.interrupt(turn.id) or ()
             yield Poison(words)
             yield self._failed(ErrorInfo.of(ErrorCode.NOT_FOUND, words, next_step="update claude"))
-            yield from self.interrupt(turn.id) or ()
 
     def _stream_event(self, turn: Turn, event: Mapping[str, Any]) -> Iterator[Act]:
         match event.get("type"):
@@ -200,8 +200,8 @@ class ClaudeDialogue:
                 self._spent.answered(mapping(event.get("usage")))
                 # It would have the model go on, three times, and then call all of it a failure.
                 if turn.max_tokens is not None and mapping(event.get("delta")).get("stop_reason") == "max_tokens":
-                    yield from self._completed(None, usage=self._spent.usage(), finish_reason="max_tokens")
                     yield from self.interrupt(turn.id) or ()
+                    yield from self._completed(None, usage=self._spent.usage(), finish_reason="max_tokens")
             case _:
                 pass
 
