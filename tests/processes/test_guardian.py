@@ -174,6 +174,19 @@ async def test_nothing_is_left_of_a_server_that_was_killed(tmp_path: Path, *, al
     assert list(folder.iterdir()) == []
 
 
+async def test_a_guardian_whose_last_shepherd_was_killed_leaves_only_when_the_whole_tree_has_gone(
+    tmp_path: Path,
+) -> None:
+    with anyio.fail_after(20):
+        async with Liveness() as live, Spawner() as spawner, hiding(spawner, tmp_path, live, {"pause": True}) as child:
+            assert spawner.guardian_pid is not None
+            # Stopped, it hears of both at once: nobody can want a child any more, and no shepherd is left.
+            os.kill(spawner.guardian_pid, signal.SIGSTOP)
+            os.kill(child.shepherd_pid, signal.SIGKILL)
+            spawner.close()
+            await live.all_gone()
+
+
 async def test_a_spawn_that_is_given_up_leaves_nothing(spawner: Spawner, tmp_path: Path) -> None:
     command = Command(["/bin/sleep", "1000"], ENV, tmp_path)
     first = await spawner.spawn(command)

@@ -106,6 +106,7 @@ class Guardian:
         self.left, self.leave = os.pipe()
         self.shepherds: set[int] = set()
         self.waiting: set[int] = set()
+        self.has_strays = False
         self.is_open = True
         self.poll = select.poll()
         self.poll.register(control, 0)
@@ -113,7 +114,7 @@ class Guardian:
         self.poll.register(self.left, select.POLLIN)
 
     def serve(self) -> None:
-        while self.is_open or self.shepherds:
+        while self.is_open or self.shepherds or self.has_strays:
             self.waiting &= self.shepherds
             while self.is_open and len(self.waiting) < WAITING and self.fork():
                 pass
@@ -164,8 +165,10 @@ class Guardian:
                 self.shepherds.discard(pid)
             elif pid in self.shepherds:
                 os.kill(pid, signal.SIGKILL)
-        # A stray's own children come to us when it dies, and with it the next SIGCHLD.
-        for pid in set(children(os.getpid())) - self.shepherds:
+        # A stray's own children come to us when it dies, and with it the next SIGCHLD: too early to leave.
+        strays = set(children(os.getpid())) - self.shepherds
+        self.has_strays = bool(strays)
+        for pid in strays:
             kill(pid, signal.SIGKILL)
 
 
