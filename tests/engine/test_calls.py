@@ -390,3 +390,17 @@ async def test_retry_events_are_in_the_log(make_engine: MakeEngine, cli: FakeCli
         call = engine.submit(LLMRequest(prompt="hi", provider="fake"))
         assert (await call.outcome()).text == "ok"
     assert Retrying(attempt=1, cause="busy") in call.log.events
+
+
+@pytest.mark.parametrize("after_s", [0, 0.5], ids=["before its first step", "in mid-call"])
+async def test_a_timeout_around_the_engine_ends_it_and_whoever_waits_gets_a_reply(
+    make_engine: MakeEngine, cli: FakeCli, after_s: float
+) -> None:
+    cli.script({"pause": True})
+    with anyio.fail_after(WHEN_IT_MATTERS):
+        with anyio.move_on_after(after_s) as limit:
+            async with make_engine() as engine:
+                call = engine.submit(LLMRequest(prompt="hi", provider="fake"))
+                await call.outcome()
+        assert limit.cancelled_caught
+        assert (await call.outcome()).status == "cancelled"

@@ -136,13 +136,19 @@ class Engine:
     async def _run(self, call: Call) -> None:
         context = Context(call, self.configuration.limits.capture_bytes)
         outcome: Outcome | None = None
-        with call.scope:
-            try:
-                outcome = await self._way(context)
-            except LLMError as error:
-                outcome = Failed(error.info)
-            except Exception as error:  # noqa: BLE001 - a fault of ours must end as a reply, not as a hang
-                outcome = _fault(call, error)
+        try:
+            with call.scope:
+                try:
+                    outcome = await self._way(context)
+                except LLMError as error:
+                    outcome = Failed(error.info)
+                except Exception as error:  # noqa: BLE001 - a fault of ours must end as a reply, not as a hang
+                    outcome = _fault(call, error)
+        finally:
+            # Also when what is cancelled is whoever opened the engine: others may wait for the reply.
+            self._end(call, context, outcome)
+
+    def _end(self, call: Call, context: Context, outcome: Outcome | None) -> None:
         try:
             reply = context.reply(outcome)
         except Exception as error:  # noqa: BLE001 - such as a strange adapter's outcome, which fits into no reply

@@ -225,7 +225,7 @@ def _event(line: dict[str, Any]) -> Event | None:
 
 def _completed(values: object, usage: Usage | None) -> Completed:
     done = _Done.model_validate(values)
-    return Completed(done.text, done.finish_reason, done.model, usage, done.billing)
+    return Completed(done.text, finish_reason=done.finish_reason, model=done.model, usage=usage, billing=done.billing)
 
 
 def _failed(values: object, usage: Usage | None) -> Failed:
