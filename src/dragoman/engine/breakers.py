@@ -47,6 +47,10 @@ class CircuitStore(Protocol):
         """A circuit."""
         ...
 
+    def data_changed(self, since: int = 0) -> int:
+        """0 when nothing was written since this said `since`; else another number."""
+        ...
+
     def circuits(self) -> Sequence[CircuitRow]:
         """All of them."""
         ...
@@ -64,6 +68,8 @@ class _Kept:
     breaker: CircuitBreaker
     version: int = 0
     """The last that was taken over."""
+    seen: int = 0
+    """What the store said when it was last read: until it says another thing, nobody wrote anything."""
     posted: int = 0
     posted_at: float = 0.0
     written: int = 0
@@ -199,19 +205,23 @@ class Breakers:
         if (store := self._store()) is None:
             return
         try:
-            row = store.circuit(kept.key)
+            changed = store.data_changed(kept.seen)
+            row = store.circuit(kept.key) if changed else None
         except StoreError as error:
             self._alone(error)
             return
-        if row is not None:
-            self._adopt(kept, row.version, row.circuit)
+        kept.seen = changed or kept.seen
+        if row is not None and not self._adopt(kept, row.version, row.circuit):
+            kept.seen = 0
 
-    def _adopt(self, kept: _Kept, version: int, circuit: str) -> None:
+    def _adopt(self, kept: _Kept, version: int, circuit: str) -> bool:
+        """Take a circuit over if it is newer than ours; False: it cannot be told yet."""
         if kept.posted != kept.written and time.monotonic() - kept.posted_at < UNWRITTEN_S:
-            return  # what we know is newer: ours is still on its way
+            return False  # what we know is newer: ours is still on its way
         if version > kept.version and version >= kept.written_version:
             kept.version = version
             kept.breaker.circuit = Circuit.read(circuit)
+        return version >= kept.written_version
 
     def _share(self, kept: _Kept, verdict: Verdict) -> None:
         if (store := self._store()) is None:

@@ -94,11 +94,16 @@ class Call:
 
     def __init__(self, request: LLMRequest, face: str, *, streams: bool = False, insists: bool = False) -> None:
         self.id = secrets.token_hex(8)
+        self.conversation_id: str | None = None
+        """Known once the call began to be answered."""
         self.request = request
         self.face = face
         self.streams = streams
         self.insists = insists
+        self.job = False
+        """Whether it is written down so that it can be fetched by its id."""
         self.created = time.monotonic()
+        self.created_at = time.time()
         self.log = EventLog()
         self.scope = anyio.CancelScope()
         self._reply: LLMResponse | None = None

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 
-from dragoman.adapters.base import Adapter, Completed, Failed, Outcome
+from dragoman.adapters.base import Adapter, Completed, Failed, Outcome, Session
 from dragoman.config import ProviderSettings
 from dragoman.engine.advice import advised
 from dragoman.engine.call import Call
 from dragoman.engine.finding import Program
+from dragoman.engine.locks import Held
+from dragoman.engine.thread import Thread
 from dragoman.schemas import (
     Attempt,
+    Bound,
     ErrorCode,
     ErrorInfo,
     Event,
     LLMRequest,
     LLMResponse,
+    Message,
     Notice,
     Retrying,
     Status,
@@ -57,6 +62,26 @@ class Route:
 
 
 @dataclass(slots=True)
+class OpenTurn:
+    """A turn that is being answered."""
+
+    conversation_id: str
+    number: int
+    lock: Held
+    sessions: frozenset[tuple[str, str]]
+    """Those that there were, by provider and account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saying:
+    """What one attempt says to the provider."""
+
+    prompt: str
+    session: Session | None = None
+    history: tuple[Message, ...] = ()
+
+
+@dataclass(slots=True)
 class Context:
     """One call on its way through the layers."""
 
@@ -65,6 +90,18 @@ class Context:
     request: LLMRequest = field(init=False)
     """What is asked. The call's own request, unless another provider stands in."""
     route: Route | None = None
+    turn: OpenTurn | None = None
+    """The turn of a conversation that this call is; None: of none that is kept."""
+    thread: Thread = field(default_factory=Thread)
+    """What was said before."""
+    saying: Saying | None = None
+    """What the next attempt says; None: the request's prompt."""
+    native_schema: Mapping[str, Any] | None = None
+    """What the provider itself holds the next answer to."""
+    session_lock: Held | None = None
+    """Held until the child is gone that writes to the provider's session."""
+    bound: Bound | None = None
+    """The provider's session of the last attempt."""
     deadline: float = math.inf
     """On the event loop's clock; set by the layer that routes, since the clocks are the provider's."""
     is_barred: Callable[[], bool] = lambda: False
@@ -114,6 +151,8 @@ class Context:
             return
         if isinstance(event, Usage):
             self.usage = event
+        elif isinstance(event, Bound):
+            self.bound = event
         elif isinstance(event, Tool) and not event.reads_only:
             self.acted = True
         elif isinstance(event, Notice) and (event.message in self.notices or len(self.notices) >= MAX_NOTICES):

@@ -20,16 +20,21 @@ from dragoman.config import Configuration, state_folder
 from dragoman.engine.breakers import Breakers
 from dragoman.engine.call import Call
 from dragoman.engine.context import Context
+from dragoman.engine.conversations import Conversations
 from dragoman.engine.environment import Lineage
 from dragoman.engine.fallback import Fallback
 from dragoman.engine.finding import Versions
 from dragoman.engine.host import DialogueHost
+from dragoman.engine.jobs import Jobs
 from dragoman.engine.limit import Limiter, StartGate
+from dragoman.engine.locks import Held, Locks
 from dragoman.engine.places import Machine
 from dragoman.engine.providers import Providers
 from dragoman.engine.record import Recorder
 from dragoman.engine.retry import Retrier
 from dragoman.engine.run import Runner
+from dragoman.engine.sessions import Sessions
+from dragoman.engine.turns import Turns
 from dragoman.engine.workspaces import default_workspaces
 from dragoman.log import logger
 from dragoman.processes import Leftover, PrivateFolder, Spawner, sweep
@@ -72,12 +77,17 @@ class Engine:
         machine = Machine(lambda: state_folder() / "locks", clock)
         breakers = Breakers(configuration.breaker, machine, lambda: self._recorder.store, clock)
         self.providers = Providers(configuration, found, broken, environ, self._spawner, versions, breakers)
+        self._locks = Locks(lambda: state_folder() / "conversations.lock")
+        self._turns = Turns(configuration, self._recorder, self._locks)
+        self.conversations = Conversations(self._recorder, self._locks)
+        self.jobs = Jobs(self._recorder, self._start)
         runner = Runner(configuration, environ, workspaces, self._spawner, versions, self._serve)
         # Read from below: each layer goes around what stands above it.
-        way = Retrier(configuration.retry).around(StartGate(machine).around(runner.run))
+        way = Sessions(configuration, self._locks).around(runner.run)
+        way = Retrier(configuration.retry).around(StartGate(machine).around(way))
         way = Limiter(configuration, machine).around(breakers.around(way, self.providers))
         way = self.providers.route_layer(breakers.ahead(way, self.providers))
-        self._way = self._recorder.around(Fallback(configuration).around(way))
+        self._way = self._recorder.around(self._turns.around(Fallback(configuration).around(way)))
         self._calls: set[Call] = set()
         self._hosts: dict[DialogueHost, anyio.Event] = {}
         """Those whose children may still be there; the event is set when nothing of them is left."""
@@ -105,15 +115,20 @@ class Engine:
             self._spawner.close()
             with anyio.CancelScope(shield=True):
                 await self._recorder.close()
+            self._locks.close()
 
     def submit(
         self, request: LLMRequest, *, face: str = "library", streams: bool = False, insists: bool = False
     ) -> Call:
         """Start a call. It goes on until it ends or is cancelled, whoever waits for it. See `Call`."""
         call = Call(request, face, streams=streams, insists=insists)
-        self._calls.add(call)
-        self._running().start_soon(self._run, call)
+        self._start(call)
         return call
+
+    def _start(self, call: Call) -> None:
+        tasks = self._running()
+        self._calls.add(call)
+        tasks.start_soon(self._run, call)
 
     @asynccontextmanager
     async def asking(
@@ -158,6 +173,11 @@ class Engine:
         if self.configuration.log.content:
             logger.bind(call=call.id, prompt=call.request.prompt, answer=reply.text).info("content of the call")
         self._recorder.ended(context, reply)
+        if call.job:
+            self.jobs.ended(call, reply)
+        with anyio.CancelScope(shield=True):
+            # Nobody hears of a turn before it is on disk.
+            reply = await self._turns.keep(context, reply)
         call.finish(reply)
         self._calls.discard(call)
 
@@ -168,13 +188,14 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - what others left must not end our own calls
             logger.opt(exception=error).error("what an earlier server left could not be looked for")
 
-    def _serve(self, host: DialogueHost, folder: PrivateFolder, call_id: str) -> None:
+    def _serve(self, host: DialogueHost, folder: PrivateFolder, context: Context) -> None:
         # Entered here and not in the task: between the spawn and the task's first step nobody may lose the child.
         self._hosts[host] = anyio.Event()
-        self._recorder.process_started(host.child, call_id, folder.made)
-        self._running().start_soon(self._keep, host, folder, call_id)
+        self._recorder.process_started(host.child, context.call.id, folder.made)
+        session, context.session_lock = context.session_lock, None
+        self._running().start_soon(self._keep, host, folder, context.call.id, session)
 
-    async def _keep(self, host: DialogueHost, folder: PrivateFolder, call_id: str) -> None:
+    async def _keep(self, host: DialogueHost, folder: PrivateFolder, call_id: str, session: Held | None) -> None:
         try:
             try:
                 await host.serve()
@@ -189,6 +210,8 @@ class Engine:
             else:
                 logger.error("process {} could not be killed", host.child.pid)
         finally:
+            if session is not None:
+                session.release()
             self._hosts.pop(host).set()
 
     async def _leave(self, patience_s: float) -> None:

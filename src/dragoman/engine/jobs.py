@@ -1,33 +1,338 @@
-"""Calls that were handed out by id, so that their answer can be fetched after the request that started them ended."""
+"""Calls that can be fetched by their id: after the request that started them ended, and by other processes.
+
+A job is written down before its child starts, and its reply when it ends. Whoever asks for one that runs in another
+process of this machine is told when that process writes its end.
+"""
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+
+import anyio
+from pydantic import TypeAdapter
 
 from dragoman.engine.call import Call
+from dragoman.engine.record import Recorder
+from dragoman.engine.turns import new_conversation_id
+from dragoman.log import logger
+from dragoman.schemas import ErrorCode, ErrorInfo, Event, JobInfo, LLMError, LLMRequest, LLMResponse, error_from
+from dragoman.store import JobCancelRequested, JobEnded, JobRow, JobStarted, KeyTaken, StoreError
 
 MAX_ENDED = 100
-"""How many ended jobs are remembered; the oldest are forgotten first."""
+"""How many ended jobs are remembered in memory, for the case that the store cannot be read."""
+LOOK_S = (0.05, 0.5)
+"""How soon, and at last how seldom, it is looked whether another process ended a job."""
+CANCEL_S = 5.0
+"""How long cancelling waits for another process to end its job."""
+PROMPT_SHOWN = 80
+EVENTS = 200
+"""How many events of a job of this process are one page."""
+_EVENTS = TypeAdapter(list[Event])
+
+
+class Job:
+    """A call by its id. `call` is None when it does not run in this process."""
+
+    def __init__(self, jobs: Jobs, info: JobInfo, call: Call | None, reply: LLMResponse | None) -> None:
+        self.info = info
+        self.call = call
+        self._jobs = jobs
+        self._reply = reply
+
+    @property
+    def id(self) -> str:
+        """The id by which it is found."""
+        return self.info.job_id
+
+    def reply(self) -> LLMResponse:
+        """The reply so far: ``running`` until it ended."""
+        reply = self.call.reply if self.call is not None else self._reply
+        return self._running() if reply is None else reply.model_copy(update={"job_id": self.id})
+
+    async def wait(self, max_wait_s: float | None = None) -> LLMResponse:
+        """Wait for the end, at most so long. Giving up the wait leaves the job alone."""
+        with anyio.move_on_after(max_wait_s):
+            if self.call is not None:
+                await self.call.outcome()
+            elif self._reply is None:
+                self._reply = await self._jobs.elsewhere(self.id)
+        return self.reply()
+
+    async def cancel(self) -> LLMResponse:
+        """End it, in whichever process it runs."""
+        if self.call is not None:
+            self.call.cancel()
+        elif self._reply is None:
+            await self._jobs.ask_to_cancel(self.id)
+            return await self.wait(CANCEL_S)
+        return await self.wait()
+
+    async def events(self, page: int = 1) -> tuple[Sequence[Event], int | None]:
+        """What happened in it, and the number of the next page."""
+        return await self._jobs.events(self, page)
+
+    def _running(self) -> LLMResponse:
+        return LLMResponse(
+            status="running",
+            provider=self.info.provider,
+            conversation_id=(self.call.conversation_id if self.call else None) or self.info.conversation_id,
+            duration_s=round(max(0.0, time.time() - self.info.created_at), 3),
+            job_id=self.id,
+            call_id=self.id,
+        )
 
 
 class Jobs:
-    """In memory: they end with the process."""
+    """See the module."""
 
-    def __init__(self) -> None:
+    def __init__(self, recorder: Recorder, submit: Callable[[Call], None]) -> None:
+        self._recorder = recorder
+        self._submit = submit
         self._calls: OrderedDict[str, Call] = OrderedDict()
+        self._keys: dict[tuple[str, str], tuple[str, str]] = {}
+        """By scope and key of a job that runs here: its id and the digest of what was asked."""
+
+    async def start(self, request: LLMRequest, *, face: str, scope: str = "", streams: bool = False) -> Job:
+        """Start a call that can be fetched by its id, or find the one that was started with the same key.
+
+        Args:
+            request: what is asked; its ``idempotency_key`` holds within `scope`.
+            face: who asks, for the statistics.
+            scope: whose keys they are, such as a client and its session.
+            streams: see `Call`.
+
+        Raises:
+            LLMError: the key was used for another question (code ``bad_request``).
+        """
+        store = await self._recorder.opened()
+        call = Call(request, face, streams=streams)
+        key = request.idempotency_key
+        digest = _digest(request) if key else ""
+        if key and (known := self._keys.get((scope, key))) is not None:
+            return await self._attached(*known, digest, key)
+        if request.remember:
+            call.conversation_id = request.conversation_id or new_conversation_id()
+        record = JobStarted(
+            id=call.id,
+            face=face,
+            request=request.model_dump_json(exclude_unset=True),
+            prompt=request.prompt,
+            provider=request.provider,
+            conversation_id=call.conversation_id,
+            key=key,
+            scope=scope,
+            digest=digest or None,
+            detached=request.background,
+        )
+        self._calls[call.id] = call
+        if key:
+            self._keys[scope, key] = (call.id, digest)
+        if store is not None:
+            try:
+                if key or request.background:
+                    await store.write(record)
+                else:
+                    # In order with all that follows, so it is there before the end can be, and before its id is told.
+                    store.post(record)
+            except KeyTaken as taken:
+                self._forget(call, scope, key)
+                return await self._attached(taken.job_id, taken.digest or "", digest, key or "")
+            except StoreError as error:
+                logger.warning("a job is kept in memory only: {}", error)
+        call.job = True
+        self._submit(call)
+        return self._live(call)
 
     def add(self, call: Call) -> str:
-        """Remember a call; the id by which it is found."""
+        """Hand out a call that was not started as a job; the id by which it is found, in this process."""
         self._calls[call.id] = call
-        ended = [job_id for job_id, kept in self._calls.items() if kept.reply is not None]
-        for job_id in ended[: max(0, len(ended) - MAX_ENDED)]:
-            del self._calls[job_id]
         return call.id
 
-    def get(self, job_id: str) -> Call | None:
-        """The call of a job, if it is known."""
-        return self._calls.get(job_id)
+    async def find(self, job_id: str) -> Job:
+        """The job of this id, in whichever process it runs or ran.
 
-    def all(self) -> tuple[Call, ...]:
-        """Every job, the oldest first."""
-        return tuple(self._calls.values())
+        Raises:
+            LLMError: there is none (code ``not_found``), or the store cannot be read (``internal``).
+        """
+        if (call := self._calls.get(job_id)) is not None:
+            return self._live(call)
+        row = await self._row(job_id)
+        if row is None:
+            raise error_from(
+                ErrorInfo.of(
+                    ErrorCode.NOT_FOUND,
+                    f"there is no job {job_id!r}",
+                    next_step="list the jobs to see those there are; old ones are forgotten. Or ask again",
+                )
+            )
+        return Job(self, _info(row), None, await self._reply(row))
+
+    async def listed(self, limit: int = 50) -> list[JobInfo]:
+        """The newest jobs of this machine, the newest first."""
+        found: dict[str, JobInfo] = {}
+        for call in self._calls.values():
+            found[call.id] = self._live(call).info
+        if (store := await self._recorder.opened()) is not None:
+            try:
+                for row in await store.jobs(limit):
+                    found.setdefault(row.id, _info(row))
+            except StoreError as error:
+                logger.warning("only the jobs of this process are listed: {}", error)
+        return sorted(found.values(), key=lambda info: info.created_at, reverse=True)[:limit]
+
+    def ended(self, call: Call, reply: LLMResponse) -> None:
+        """A job has its reply. For the engine."""
+        for scoped, (job_id, _) in list(self._keys.items()):
+            if job_id == call.id:
+                del self._keys[scoped]
+        if self._recorder.store is not None:
+            self._recorder.post(
+                JobEnded(
+                    id=call.id,
+                    status=reply.status,
+                    reply=reply.model_dump_json(exclude_defaults=True),
+                    provider=reply.provider,
+                )
+            )
+        over = [job_id for job_id, kept in self._calls.items() if kept.reply is not None]
+        for job_id in over[: max(0, len(over) - MAX_ENDED)]:
+            del self._calls[job_id]
+
+    def cancel_requested(self) -> None:
+        """Cancel the jobs of this process that another one asked to be cancelled."""
+        store = self._recorder.store
+        running = [call for call in self._calls.values() if call.reply is None]
+        if store is None or not running:
+            return
+        for call in running:
+            if (row := store.job(call.id)) is not None and row.cancel_requested:
+                call.cancel()
+
+    async def elsewhere(self, job_id: str) -> LLMResponse | None:
+        """The reply of a job of another process, once it ended; None: it was forgotten meanwhile."""
+        wait_s, longest_s = LOOK_S
+        seen = 0
+        while True:
+            store = await self._recorder.opened()
+            changed = store.data_changed(seen) if store else 0
+            if store is None or changed:
+                row = await self._row(job_id)
+                if row is None or row.status != "running":
+                    return await self._reply(row) if row else None
+                seen = changed
+            await anyio.sleep(wait_s)
+            wait_s = min(2 * wait_s, longest_s)
+
+    async def ask_to_cancel(self, job_id: str) -> None:
+        """Ask the process that runs the job to end it."""
+        if (store := await self._recorder.opened()) is not None:
+            await store.write(JobCancelRequested(job_id))
+
+    async def events(self, job: Job, page: int) -> tuple[Sequence[Event], int | None]:
+        """See `Job.events`."""
+        if job.call is not None:
+            events = job.call.log.events[EVENTS * (page - 1) : EVENTS * page]
+            return events, page + 1 if len(job.call.log.events) > EVENTS * page else None
+        store = await self._recorder.opened()
+        try:
+            log = await store.call_log(job.id, page) if store else None
+        except StoreError as error:
+            raise _unreadable(error) from error
+        if log is None:
+            return [], None
+        return _EVENTS.validate_python(log.events), page + 1 if page < log.pages else None
+
+    def _live(self, call: Call) -> Job:
+        reply = call.reply
+        info = JobInfo(
+            job_id=call.id,
+            status=reply.status if reply else "running",
+            provider=(reply.provider if reply else None) or call.request.provider,
+            conversation_id=call.conversation_id,
+            created_at=call.created_at,
+            prompt=_excerpt(call.request.prompt),
+            background=call.request.background,
+        )
+        return Job(self, info, call, reply)
+
+    async def _attached(self, job_id: str, known: str, digest: str, key: str) -> Job:
+        if known != digest:
+            raise error_from(
+                ErrorInfo.of(
+                    ErrorCode.BAD_REQUEST,
+                    f"the idempotency key {key!r} was used for another question",
+                    next_step="use a new key for a new question, or none",
+                )
+            )
+        return await self.find(job_id)
+
+    def _forget(self, call: Call, scope: str, key: str | None) -> None:
+        self._calls.pop(call.id, None)
+        if key:
+            self._keys.pop((scope, key), None)
+
+    async def _row(self, job_id: str) -> JobRow | None:
+        store = await self._recorder.opened()
+        try:
+            return store.job(job_id) if store else None
+        except StoreError as error:
+            raise _unreadable(error) from error
+
+    async def _reply(self, row: JobRow) -> LLMResponse | None:
+        if row.status == "running":
+            return None
+        store = await self._recorder.opened()
+        try:
+            text = await store.job_reply(row.id) if store else None
+        except StoreError as error:
+            raise _unreadable(error) from error
+        return _interrupted(row) if text is None else LLMResponse.model_validate_json(text)
+
+
+def _digest(request: LLMRequest) -> str:
+    return sha256(request.model_dump_json(exclude={"idempotency_key"}).encode()).hexdigest()
+
+
+def _excerpt(prompt: str) -> str:
+    words = " ".join(prompt[: 4 * PROMPT_SHOWN].split())
+    return words if len(words) <= PROMPT_SHOWN else f"{words[:PROMPT_SHOWN]}…"
+
+
+def _info(row: JobRow) -> JobInfo:
+    return JobInfo(
+        job_id=row.id,
+        status=row.status,
+        provider=row.provider,
+        conversation_id=row.conversation_id,
+        created_at=row.created_at,
+        ended_at=row.ended_at,
+        prompt=row.prompt,
+        background=row.detached,
+    )
+
+
+def _interrupted(row: JobRow) -> LLMResponse:
+    error = ErrorInfo.of(
+        ErrorCode.INTERNAL,
+        "the server that worked on it ended before it was done",
+        next_step="ask again, in the same conversation",
+        effects="possible",
+    )
+    return LLMResponse(
+        status="interrupted",
+        provider=row.provider,
+        conversation_id=row.conversation_id,
+        finish_reason="error",
+        error=error,
+        job_id=row.id,
+        call_id=row.id,
+    )
+
+
+def _unreadable(error: StoreError) -> LLMError:
+    return error_from(
+        ErrorInfo.of(ErrorCode.INTERNAL, f"the job could not be read: {error}", next_step=error.next_step)
+    )

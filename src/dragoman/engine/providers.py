@@ -51,6 +51,7 @@ class Providers:
         self._versions = versions
         self._breakers = breakers
         self._accounts: dict[str, str] = {}
+        self._timeouts: dict[str, TimeoutConfig] = {}
         self._logins: dict[str, tuple[float, bool | None]] = {}
         first = [name for name in configuration.order if name in adapters]
         self.adapters = {name: adapters[name] for name in (*first, *(name for name in adapters if name not in first))}
@@ -63,7 +64,7 @@ class Providers:
         """The layer that decides who answers."""
 
         async def routed(context: Context) -> Outcome:
-            started, request = anyio.current_time(), context.request
+            request = context.request
             name = request.provider
             if name is None:
                 # Whose clocks they are is not known yet, except for what the caller said.
@@ -75,7 +76,7 @@ class Providers:
             route = context.route = self._route(name)
             route.timeouts = request.timeouts.over(route.timeouts, route.adapter.profile.timeouts)
             # Whoever stands in for another does not get more time.
-            context.deadline = min(context.deadline, started + route.timeouts.call)
+            context.deadline = min(context.deadline, context.queued_at + route.timeouts.call)
             return await following(context)
 
         return routed
@@ -195,8 +196,10 @@ class Providers:
         if isinstance(program, Missing):
             raise _not_found(f"{name}: {program.reason}", program.next_step)
         settings = self._configuration.provider(name)
-        longer = self.adapters[name].profile.timeouts
-        timeouts = settings.timeouts.over(TimeoutConfig().raised(longer), longer)
+        if name not in self._timeouts:
+            longer = self.adapters[name].profile.timeouts
+            self._timeouts[name] = settings.timeouts.over(TimeoutConfig().raised(longer), longer)
+        timeouts = self._timeouts[name]
         return Route(name, self.adapters[name], settings, program, timeouts, self._account(name))
 
     def _account(self, name: str) -> str:

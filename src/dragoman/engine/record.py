@@ -102,6 +102,16 @@ class Recorder:
         """A child is gone."""
         self._post(ProcessEnded(pid=child.pid))
 
+    async def opened(self) -> Store | None:
+        """The store, opened if it was not yet; None: it cannot be."""
+        if not self._opened:
+            await self._open()
+        return self._store
+
+    def post(self, record: Record) -> None:
+        """Write a record soon, if there is a store."""
+        self._post(record)
+
     @property
     def store(self) -> Store | None:
         """The store; None: it is not open, or cannot be."""

@@ -27,7 +27,7 @@ from dragoman.adapters.base import (
 )
 from dragoman.config import Configuration, state_folder
 from dragoman.engine.clocks import Clocks, timed_out
-from dragoman.engine.context import Context, Route
+from dragoman.engine.context import Context, Route, Saying
 from dragoman.engine.environment import Environment, Lineage, build_environment
 from dragoman.engine.finding import Missing, Versions
 from dragoman.engine.host import DialogueHost
@@ -44,8 +44,8 @@ STDERR_TAIL_BYTES = 2000
 MESSAGE_CHARS = 4000
 """How much of a CLI's own words an error has."""
 
-Serve = Callable[[DialogueHost, PrivateFolder, str], None]
-"""Hands a host to the engine, which runs it to its end and then removes the folder."""
+Serve = Callable[[DialogueHost, PrivateFolder, Context], None]
+"""Hands a host to the engine, which runs it to its end and then removes the folder and frees the session."""
 
 
 class Runner:
@@ -66,6 +66,8 @@ class Runner:
         self._spawner = spawner
         self._versions = versions
         self._serve = serve
+        self._environments: dict[str, Environment] = {}
+        self._empty_path: Path | None = None
 
     async def run(self, context: Context) -> Outcome:
         """Put the question to the provider once."""
@@ -73,7 +75,7 @@ class Runner:
         if route is None:
             raise ValueError("running stands behind the route")
         started = time.monotonic()
-        environment = build_environment(route.adapter.profile, route.settings, self._environ)
+        environment = self._environment(route)
         outcome = await self._attempt(context, route, environment)
         outcome = _with_key_hint(outcome, route.name, environment)
         error = outcome.error if isinstance(outcome, Failed) else None
@@ -127,7 +129,7 @@ class Runner:
                     stderr_bytes=self._configuration.limits.stderr_bytes,
                     grace_s=route.timeouts.grace,
                 )
-                self._serve(host, folder, context.call.id)
+                self._serve(host, folder, context)
                 context.channel = f"{os.getpid()}:{child.pid}"
                 clocks.starting()
                 context.take(Started(provider=route.name, model=turn.model, version=installed.version_text or None))
@@ -152,6 +154,13 @@ class Runner:
             outcome = listener.timeout()
         return _checked(outcome, context, host)
 
+    def _environment(self, route: Route) -> Environment:
+        """Nothing it is made of changes while this runs."""
+        if route.name not in self._environments:
+            built = build_environment(route.adapter.profile, route.settings, self._environ)
+            self._environments[route.name] = built
+        return self._environments[route.name]
+
     def _turn(self, context: Context, route: Route) -> Turn:
         request, profile = context.request, route.adapter.profile
         settings_access = route.settings.access
@@ -169,9 +178,19 @@ class Runner:
             ("model", request.model, profile.takes_model),
             ("system_prompt", request.system_prompt, profile.takes_system_prompt),
             ("cwd", request.cwd, profile.reads_folder),
+            ("effort", request.effort, bool(profile.efforts)),
+            ("temperature", request.temperature, profile.takes_temperature),
+            ("max_tokens", request.max_tokens, profile.takes_max_tokens),
+            ("background", request.background or None, profile.detaches),
         ):
             if given is not None and not taken:
                 raise _refusal(f"{route.name} has no use for `{name}`", f"leave out `{name}`", ErrorCode.BAD_REQUEST)
+        if request.effort is not None and request.effort not in profile.efforts:
+            raise _refusal(
+                f"{route.name} has no effort {request.effort!r}",
+                f"use one of: {', '.join(profile.efforts)}",
+                ErrorCode.BAD_REQUEST,
+            )
         if len(request.prompt.encode()) > self._configuration.limits.prompt_bytes:
             raise _refusal(
                 f"the prompt is over {self._configuration.limits.prompt_bytes} bytes",
@@ -182,13 +201,22 @@ class Runner:
         if request.cwd is not None:
             own = route.settings.workspaces
             cwd = check_folder(request.cwd, self._workspaces if own is None else own)
+        saying = context.saying or Saying(request.prompt)
+        system = context.thread.system_prompt if request.system_prompt is None else request.system_prompt
         return Turn(
             id=context.call.id,
-            prompt=request.prompt,
-            system=request.system_prompt,
+            prompt=saying.prompt,
+            system=system if profile.takes_system_prompt else None,
             model=request.model or route.settings.model,
             access=request.access,
             cwd=cwd,
+            session=saying.session,
+            history=saying.history,
+            schema=context.native_schema,
+            effort=request.effort,
+            temperature=request.temperature,
+            max_tokens=request.max_tokens,
+            detached=request.background,
         )
 
     async def _installed(self, route: Route, environment: Environment) -> Installed:
@@ -220,8 +248,10 @@ class Runner:
     def _empty(self, folder: PrivateFolder) -> Path:
         """Where a child runs that is to see no files."""
         with suppress(OSError):
-            if (empty := empty_folder(state_folder() / "empty")) is not None:
-                return empty
+            if self._empty_path is None:
+                self._empty_path = state_folder() / "empty"
+            if empty_folder(self._empty_path):
+                return self._empty_path
         return folder.empty()
 
 

@@ -67,14 +67,23 @@ class PrivateFolder:
             self._path = None
 
 
-def empty_folder(path: Path) -> Path | None:
-    """The folder at `path`, made when missing, if it is empty; None: it is not, or cannot be had.
+def empty_folder(path: Path) -> bool:
+    """Whether the folder at `path`, made when missing, is there and empty.
 
     Nobody may write in it. Its name stays the same, since some CLIs remember every folder they were ever started in.
     """
     try:
-        path.mkdir(mode=0o500, exist_ok=True)
-        with os.scandir(path) as entries:
-            return None if any(entries) else path
+        return _is_empty(path)
+    except FileNotFoundError:
+        try:
+            path.mkdir(mode=0o500, exist_ok=True)
+            return _is_empty(path)
+        except OSError:
+            return False
     except OSError:
-        return None
+        return False
+
+
+def _is_empty(path: Path) -> bool:
+    with os.scandir(path) as entries:
+        return not any(entries)

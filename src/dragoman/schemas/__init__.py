@@ -14,7 +14,7 @@ from dragoman.schemas.errors import (
     error_from,
 )
 from dragoman.schemas.events import Bound, Event, Notice, Retrying, Started, Text, Thought, Tool, Usage
-from dragoman.schemas.jobs import ConversationInfo, JobInfo, TurnInfo
+from dragoman.schemas.jobs import ConversationInfo, FoundTurn, JobInfo, TurnInfo
 from dragoman.schemas.providers import Capability, CircuitState, CircuitStatus, ProviderState, ProviderStatus
 from dragoman.schemas.replies import Attempt, Billing, ConversationTurn, FinishReason, LLMResponse, Status
 from dragoman.schemas.requests import (
@@ -50,6 +50,7 @@ __all__ = [
     "ErrorInfo",
     "Event",
     "FinishReason",
+    "FoundTurn",
     "JobInfo",
     "LLMAPIError",
     "LLMConnectionError",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from dragoman.schemas.errors import ErrorCode
 from dragoman.schemas.replies import Status
 from dragoman.schemas.text import Writable
 
@@ -36,7 +37,9 @@ class ConversationInfo(BaseModel):
     updated_at: float
     turn_count: int
     message_count: int
-    providers: tuple[str, ...] = ()
+    """Those that were answered, with their answers."""
+    provider: str | None = None
+    """Who answered last."""
     system_prompt: Writable | None = None
     forked_from: str | None = None
 
@@ -54,6 +57,21 @@ class TurnInfo(BaseModel):
     text: Writable = ""
     started_at: float
     ended_at: float | None = None
-    code: str | None = None
+    code: ErrorCode | None = None
     """Of the failure, if it failed."""
     call_id: str | None = None
+
+
+class FoundTurn(BaseModel):
+    """A conversation that was found by its words: the newest turn that has all of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    conversation_id: str
+    title: Writable
+    updated_at: float
+    number: int
+    """Of the turn."""
+    provider: str | None = None
+    excerpt: Writable
+    """What stands around the first word that was found."""

@@ -77,6 +77,8 @@ class TimeoutOverrides(BaseModel):
 
         A longer ``call`` alone lengthens ``attempt`` with it.
         """
+        if not self.model_fields_set:
+            return base
         if self.preset is not None:
             preset = TimeoutConfig.interactive() if self.preset == "interactive" else TimeoutConfig()
             base = preset.raised(floor) if floor else preset

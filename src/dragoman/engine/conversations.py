@@ -1,0 +1,271 @@
+"""Conversations that are kept: finding, reading, taking along, forking and forgetting them. Turns are added by calls.
+
+What changes a conversation waits for the call that has it, or fails, as the caller says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dragoman.engine.locks import Locks
+from dragoman.engine.record import Recorder
+from dragoman.engine.sessions import busy
+from dragoman.engine.turns import new_conversation_id
+from dragoman.schemas import (
+    CONVERSATION_ID,
+    ConversationInfo,
+    ErrorCode,
+    ErrorInfo,
+    FoundTurn,
+    TurnInfo,
+    error_from,
+)
+from dragoman.store import (
+    ConversationDeleted,
+    ConversationForked,
+    ConversationImported,
+    ConversationReset,
+    ConversationRow,
+    Record,
+    Store,
+    StoreError,
+    TurnRow,
+)
+
+Format = Literal["json", "markdown"]
+PAGE = 50
+"""How many turns one page has."""
+BUSY_S = 5.0
+"""How long a change waits for a call that has the conversation."""
+VERSION = 1
+
+
+class Export(BaseModel):
+    """A conversation as a document that can be taken to another machine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dragoman_conversation: Literal[1] = VERSION
+    conversation_id: str = Field(pattern=CONVERSATION_ID)
+    title: str = ""
+    system_prompt: str | None = None
+    turns: list[TurnInfo] = Field(default_factory=list[TurnInfo])
+
+
+class Conversations:
+    """See the module. Every method raises `LLMError`: ``not_found``, ``bad_request``, ``overloaded`` (it is in use) or,
+    for the store, ``internal``.
+    """
+
+    def __init__(self, recorder: Recorder, locks: Locks) -> None:
+        self._recorder = recorder
+        self._locks = locks
+
+    async def list(
+        self, limit: int = PAGE, *, page: int = 1, provider: str | None = None
+    ) -> Sequence[ConversationInfo]:
+        """A page of conversations, the one that was gone on with last first. `provider`: who answered there last."""
+        async with self._store() as store:
+            rows = await store.conversations(limit, provider=provider, skip=limit * (page - 1))
+            return [_info(row) for row in rows]
+
+    async def search(self, words: str, limit: int = PAGE) -> Sequence[FoundTurn]:
+        """The conversations that have a turn with all these words, the newest first."""
+        async with self._store() as store:
+            search = await store.search_conversations(words, limit)
+        return [
+            FoundTurn(
+                conversation_id=found.conversation_id,
+                title=found.title,
+                updated_at=found.updated_at,
+                number=found.number,
+                provider=found.provider,
+                excerpt=found.excerpt,
+            )
+            for found in search.found
+        ]
+
+    async def show(
+        self, conversation_id: str, page: int | None = 1
+    ) -> tuple[ConversationInfo, Sequence[TurnInfo], int | None]:
+        """A conversation, a page of its turns in order, and the number of the next page. `page` None: all turns."""
+        async with self._store() as store:
+            info = _info(self._found(store, conversation_id))
+            if page is None:
+                return info, [_turn(row) for row in await store.turns(conversation_id)], None
+            rows = await store.turns(conversation_id, page=page, size=PAGE)
+            is_last = not rows or rows[-1].number >= info.turn_count
+            return info, [_turn(row) for row in rows], None if is_last else page + 1
+
+    async def export(self, conversation_id: str, form: Format = "json") -> str:
+        """The whole of a conversation as one document. The JSON can be taken in again by `take_in`."""
+        info, turns, _ = await self.show(conversation_id, None)
+        if form == "markdown":
+            return _markdown(info, turns)
+        document = Export(
+            conversation_id=info.conversation_id, title=info.title, system_prompt=info.system_prompt, turns=[*turns]
+        )
+        return document.model_dump_json(indent=2, exclude_none=True)
+
+    async def take_in(self, document: str, conversation_id: str | None = None) -> str:
+        """Make a conversation of an exported document, under its own id or this one; the id."""
+        try:
+            export = Export.model_validate_json(document)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the document"
+            raise _wrong(f"{where}: {first['msg']}", "give a document that was exported as JSON") from error
+        name = conversation_id or export.conversation_id
+        async with self._changing(name) as store:
+            if store.conversation(name) is not None:
+                raise _wrong(f"there is a conversation {name!r} already", "name another id, or delete that one first")
+            await store.write(
+                ConversationImported(
+                    name,
+                    tuple(map(_row, export.turns)),
+                    system_prompt=export.system_prompt,
+                    title=export.title or None,
+                )
+            )
+        return name
+
+    async def reset(self, conversation_id: str) -> None:
+        """Forget every turn; the id and the system prompt stay."""
+        await self._change(conversation_id, ConversationReset(conversation_id))
+
+    async def delete(self, conversation_id: str) -> None:
+        """Forget the conversation."""
+        await self._change(conversation_id, ConversationDeleted(conversation_id))
+
+    async def fork(self, conversation_id: str, *, upto: int | None = None, new_id: str | None = None) -> str:
+        """A new conversation that has the same turns, up to number `upto`; its id."""
+        name = new_id or new_conversation_id()
+        async with self._changing(conversation_id) as store:
+            row = self._found(store, conversation_id)
+            if upto is not None and not 0 < upto <= row.turns:
+                raise _wrong(f"there is no turn {upto}", f"name one from 1 to {row.turns}, or none for all of them")
+            if store.conversation(name) is not None:
+                raise _wrong(f"there is a conversation {name!r} already", "name another id, or none")
+            await store.write(ConversationForked(conversation_id, name, upto))
+        return name
+
+    async def expire(self, keep_days: float | None, keep_mb: float | None) -> None:
+        """Forget the oldest that are over an age or a size together."""
+        async with self._store() as store:
+            await store.expire(keep_days, keep_mb)
+
+    async def _change(self, conversation_id: str, record: Record) -> None:
+        async with self._changing(conversation_id) as store:
+            self._found(store, conversation_id)
+            await store.write(record)
+
+    async def ids(self, beginning: str, limit: int = 100) -> Sequence[str]:
+        """The ids of the newest conversations that begin so, for completion."""
+        return [info.conversation_id for info in await self.list(1000) if info.conversation_id.startswith(beginning)][
+            :limit
+        ]
+
+    @asynccontextmanager
+    async def _changing(self, conversation_id: str) -> AsyncGenerator[Store]:
+        lock = await self._locks.take(f"conversation:{conversation_id}", BUSY_S)
+        if lock is None:
+            raise error_from(busy(f"conversation {conversation_id!r}"))
+        with lock:
+            async with self._store() as store:
+                yield store
+
+    @asynccontextmanager
+    async def _store(self) -> AsyncGenerator[Store]:
+        store = await self._recorder.opened()
+        if store is None:
+            raise error_from(
+                ErrorInfo.of(
+                    ErrorCode.INTERNAL,
+                    "the store of conversations could not be opened",
+                    next_step="see the log, or set DRAGOMAN_HOME to a folder that can be written",
+                )
+            )
+        try:
+            yield store
+        except StoreError as error:
+            raise error_from(ErrorInfo.of(ErrorCode.INTERNAL, str(error), next_step=error.next_step)) from error
+
+    def _found(self, store: Store, conversation_id: str) -> ConversationRow:
+        row = store.conversation(conversation_id)
+        if row is None:
+            raise error_from(
+                ErrorInfo.of(
+                    ErrorCode.NOT_FOUND,
+                    f"there is no conversation {conversation_id!r}",
+                    next_step="list the conversations to see those there are",
+                )
+            )
+        return row
+
+
+def _wrong(message: str, next_step: str) -> Exception:
+    return error_from(ErrorInfo.of(ErrorCode.BAD_REQUEST, message, next_step=next_step))
+
+
+def _info(row: ConversationRow) -> ConversationInfo:
+    return ConversationInfo(
+        conversation_id=row.id,
+        title=row.title,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        turn_count=row.turns,
+        message_count=2 * row.completed,
+        provider=row.provider,
+        system_prompt=row.system_prompt,
+        forked_from=row.forked_from,
+    )
+
+
+def _turn(row: TurnRow) -> TurnInfo:
+    return TurnInfo(
+        number=row.number,
+        status=row.status,
+        provider=row.provider,
+        model=row.model,
+        prompt=row.prompt,
+        text=row.text,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        code=row.code,
+        call_id=row.call_id,
+    )
+
+
+def _row(turn: TurnInfo) -> TurnRow:
+    return TurnRow(
+        number=turn.number,
+        call_id=turn.call_id or "",
+        status=turn.status,
+        provider=turn.provider,
+        model=turn.model,
+        code=turn.code,
+        finish_reason=None,
+        started_at=turn.started_at,
+        ended_at=turn.ended_at,
+        usage=None,
+        prompt=turn.prompt,
+        text=turn.text,
+    )
+
+
+def _markdown(info: ConversationInfo, turns: Sequence[TurnInfo]) -> str:
+    parts = [f"# {info.title or info.conversation_id}"]
+    if info.system_prompt:
+        parts.append("> " + info.system_prompt.replace("\n", "\n> "))
+    for turn in turns:
+        parts.append(f"## You\n\n{turn.prompt}")
+        if turn.status != "completed":
+            parts.append(f"*{turn.provider or 'The provider'}: {turn.status}{f' ({turn.code})' if turn.code else ''}*")
+        if turn.text:
+            whose = turn.provider or "Answer"
+            parts.append(f"## {whose}{f' ({turn.model})' if turn.model else ''}\n\n{turn.text}")
+    return "\n\n".join(parts) + "\n"

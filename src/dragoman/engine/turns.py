@@ -1,0 +1,190 @@
+"""The layer that makes a call a turn of its conversation, which is locked and read. It is kept before anyone hears of it.
+
+A turn that did not go well stays to be seen, but is not part of what is told to providers later.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from dragoman.adapters.base import Failed, Outcome
+from dragoman.config import Configuration
+from dragoman.engine.clocks import timed_out
+from dragoman.engine.context import Context, Handler, OpenTurn
+from dragoman.engine.locks import Held, Locks
+from dragoman.engine.record import Recorder
+from dragoman.engine.sessions import busy
+from dragoman.engine.thread import Known, Said, Thread
+from dragoman.log import logger
+from dragoman.schemas import ErrorCode, ErrorInfo, LLMResponse, TimeoutConfig
+from dragoman.store import (
+    ConversationGone,
+    ConversationRow,
+    SessionForgotten,
+    SessionRow,
+    Store,
+    StoreError,
+    TurnEnded,
+    TurnStarted,
+)
+
+LOADED = 200
+"""How many of its last turns are read: more are never told again."""
+
+
+def new_conversation_id() -> str:
+    """A name that nobody has."""
+    return f"c{secrets.token_hex(8)}"
+
+
+class Turns:
+    """See the module."""
+
+    def __init__(self, configuration: Configuration, recorder: Recorder, locks: Locks) -> None:
+        self._settings = configuration.conversations
+        self._recorder = recorder
+        self._locks = locks
+
+    def around(self, following: Handler) -> Handler:
+        """The layer around the next one."""
+
+        async def in_conversation(context: Context) -> Outcome:
+            request = context.request
+            if not request.remember and request.conversation_id is None:
+                return await following(context)
+            name = request.conversation_id or context.call.conversation_id or new_conversation_id()
+            # Whoever has it may take as long as this call may.
+            patience_s = request.timeouts.over(TimeoutConfig()).call
+            lock = await self._locks.take(f"conversation:{name}", patience_s if request.if_busy == "wait" else 0)
+            if lock is None:
+                if request.if_busy == "fail":
+                    return Failed(busy(f"conversation {name!r}"))
+                return timed_out("call", patience_s, because=f"conversation {name!r} was in use by another call")
+            try:
+                failed = self._open(context, name, lock)
+            except BaseException:
+                lock.release()
+                raise
+            return failed or await following(context)
+
+        return in_conversation
+
+    async def keep(self, context: Context, reply: LLMResponse) -> LLMResponse:
+        """Write the turn down; the reply says whose it is, or that it could not be kept. Frees the conversation."""
+        turn, store = context.turn, self._recorder.store
+        if turn is None:
+            return reply
+        try:
+            if store is None:
+                return reply
+            known = context.thread.sessions
+            for provider, account in turn.sessions - known.keys():
+                store.post(SessionForgotten(turn.conversation_id, provider, account))
+            await store.write(
+                TurnEnded(
+                    conversation_id=turn.conversation_id,
+                    call_id=context.call.id,
+                    status=reply.status,
+                    text=reply.text,
+                    provider=reply.provider,
+                    model=reply.model,
+                    usage=reply.usage,
+                    code=reply.error.code if reply.error else None,
+                    finish_reason=reply.finish_reason,
+                    sessions=tuple(_row(key, session, context, turn) for key, session in known.items()),
+                )
+            )
+        except ConversationGone:
+            notice = "the conversation was deleted or reset meanwhile, so this turn is not part of it"
+            return reply.model_copy(update={"notices": (*reply.notices, notice)})
+        except StoreError as error:
+            logger.warning("a turn could not be kept: {}", error)
+            notice = f"the conversation could not be kept: {error}"
+            return reply.model_copy(update={"notices": (*reply.notices, notice)})
+        finally:
+            turn.lock.release()
+        return reply.model_copy(update={"conversation_id": turn.conversation_id})
+
+    def _open(self, context: Context, name: str, lock: Held) -> Failed | None:
+        request, store = context.request, self._recorder.store
+        if store is None:
+            if request.conversation_id is not None:
+                lock.release()
+                return Failed(_unreadable(name, "the store is not open"))
+            lock.release()
+            context.notices.append("the conversation is not kept: the store could not be opened")
+            return None
+        row: ConversationRow | None = None
+        if request.conversation_id is not None:
+            try:
+                row = store.conversation(name)
+                thread = _thread(name, row, store)
+            except StoreError as error:
+                lock.release()
+                return Failed(_unreadable(name, error))
+        else:
+            thread = Thread(name)
+        most = self._settings.max_turns if request.max_turns is None else request.max_turns
+        if most and thread.count >= most:
+            lock.release()
+            return Failed(_full(name, most))
+        if request.system_prompt is not None:
+            thread.system_prompt = request.system_prompt
+        context.thread = thread
+        context.call.conversation_id = name
+        number = row.turns + 1 if row else 1
+        if request.remember:
+            context.turn = OpenTurn(name, number, lock, frozenset(thread.sessions))
+            store.post(
+                TurnStarted(
+                    conversation_id=name,
+                    call_id=context.call.id,
+                    prompt=request.prompt,
+                    provider=request.provider,
+                    model=request.model,
+                    system_prompt=request.system_prompt,
+                )
+            )
+        else:
+            context.thread.conversation_id = None
+            lock.release()
+        return None
+
+
+def _thread(name: str, row: ConversationRow | None, store: Store) -> Thread:
+    if row is None:
+        return Thread(name)
+    return Thread(
+        name,
+        row.system_prompt,
+        [Said(turn.number, turn.prompt, turn.text) for turn in store.good_turns(name, LOADED)],
+        {
+            (each.provider, each.account): Known(
+                each.native_id, each.knows, each.native_turn, each.cwd, dirty=each.dirty
+            )
+            for each in row.sessions
+        },
+        row.turns,
+    )
+
+
+def _row(key: tuple[str, str], known: Known, context: Context, turn: OpenTurn) -> SessionRow:
+    # Feedback to an answer counts turns that the conversation does not have.
+    knows = turn.number if known.knows > context.thread.last else known.knows
+    return SessionRow(turn.conversation_id, *key, known.native_id, known.native_turn, known.cwd, knows, known.dirty)
+
+
+def _unreadable(name: str, why: object) -> ErrorInfo:
+    return ErrorInfo.of(
+        ErrorCode.INTERNAL,
+        f"conversation {name!r} could not be read: {why}",
+        next_step="put right what the message says, or ask without `conversation_id`",
+    )
+
+
+def _full(name: str, most: int) -> ErrorInfo:
+    return ErrorInfo.of(
+        ErrorCode.BAD_REQUEST,
+        f"conversation {name!r} has had its {most} turns",
+        next_step="begin a new conversation, reset this one, or raise `max_turns`",
+    )
