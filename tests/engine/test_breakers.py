@@ -291,6 +291,10 @@ class LateStore:
     def circuit(self, key: CircuitKey) -> CircuitRow | None:
         return self.rows.get(key)
 
+    def data_changed(self, since: int = 0) -> int:
+        version = 1 + sum(row.version for row in self.rows.values())
+        return 0 if version == since else version
+
     def circuits(self) -> list[CircuitRow]:
         return list(self.rows.values())
 

@@ -28,12 +28,14 @@ def everything_in(folder: Path) -> bytes:
     return b"".join(part.read_bytes() for part in folder.glob("store.sqlite3*"))
 
 
-async def test_calls_tokens_and_processes_are_kept_and_nothing_that_was_said(cli: FakeCli, tmp_path: Path) -> None:
+async def test_calls_tokens_and_processes_are_kept_and_what_was_said_only_in_a_conversation(
+    cli: FakeCli, tmp_path: Path
+) -> None:
     file = tmp_path / "store.sqlite3"
     usage = {"line": {"usage": {"input_tokens": 3, "output_tokens": 4}}}
     cli.scripts([usage, {"line": {"text": "ANSWER"}}, {"line": {"done": {}}}], [{"exit": 3}])
     async with engine(cli, file, {"DRAGOMAN_DEPTH": "1"}) as running:
-        request = LLMRequest(prompt="PROMPT", provider="fake", model="MODEL", system_prompt="SYSTEM")
+        request = LLMRequest(prompt="PROMPT", provider="fake", model="MODEL", system_prompt="SYSTEM", remember=False)
         for _ in range(2):
             await running.submit(request, face="test").outcome()
     async with open_store(file) as store:

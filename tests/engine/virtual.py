@@ -60,14 +60,19 @@ async def engine(
         clock=anyio.current_time,
     ) as running:
         # The first call opens the store in a thread, for which virtual time does not wait.
-        await running.submit(LLMRequest(prompt="hi", provider="nobody")).outcome()
+        await running.submit(LLMRequest(prompt="hi", provider="nobody", remember=False)).outcome()
         yield running
 
 
 def request(**timeouts: float) -> LLMRequest:
-    """A question to the fake provider with these clocks, the others so long that they tell nothing."""
+    """A question to the fake provider with these clocks, the others so long that they tell nothing.
+
+    Nothing of it is kept: virtual time does not wait for the thread that writes.
+    """
     never = dict.fromkeys(("queue", "spawn", "startup", "idle", "attempt", "call"), 1000 * HOUR)
-    return LLMRequest.model_validate({"prompt": "hi", "provider": "fake", "timeouts": {**never, **timeouts}})
+    return LLMRequest.model_validate(
+        {"prompt": "hi", "provider": "fake", "remember": False, "timeouts": {**never, **timeouts}}
+    )
 
 
 async def timed(call: Call) -> tuple[LLMResponse, float]:

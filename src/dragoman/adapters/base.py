@@ -226,12 +226,12 @@ class Completed:
     """The turn ended with an answer. ``text`` None: the text events joined are the answer."""
 
     text: str | None = None
-    data: Any = None
-    """The answer to `Turn.schema` where the CLI gives it apart from the text, as the CLI gave it."""
     finish_reason: FinishReason = "stop"
     model: str | None = None
     usage: Usage | None = None
     billing: Billing | None = None
+    data: Any = None
+    """The answer to `Turn.schema` where the CLI gives it apart from the text, as the CLI gave it."""
 
 
 @dataclass(frozen=True, slots=True)

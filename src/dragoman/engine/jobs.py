@@ -151,6 +151,14 @@ class Jobs:
         self._calls[call.id] = call
         return call.id
 
+    def running_here(self, job_id: str) -> Call | None:
+        """The call of a job of this process."""
+        return self._calls.get(job_id)
+
+    def here(self) -> tuple[Call, ...]:
+        """The calls of this process that can be fetched, the oldest first."""
+        return tuple(self._calls.values())
+
     async def find(self, job_id: str) -> Job:
         """The job of this id, in whichever process it runs or ran.
 

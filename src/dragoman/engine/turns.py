@@ -1,4 +1,4 @@
-"""The layer that makes a call a turn of its conversation, which is locked and read. It is kept before anyone hears of it.
+"""The layer that makes a call a turn of its conversation. A turn is on disk before anyone hears of it.
 
 A turn that did not go well stays to be seen, but is not part of what is told to providers later.
 """

@@ -131,7 +131,7 @@ class LLMRequest(BaseModel):
     conversation_id: str | None = Field(default=None, pattern=CONVERSATION_ID)
     """The conversation to go on with, or to begin under this name. None: a new one, with a name of ours."""
     remember: bool = True
-    """Whether the turn is kept, so that the conversation can go on; False: nothing of it is, not even by the CLI."""
+    """Whether the turn is kept, so that the conversation can go on; False: it is not, not even by the CLI."""
     max_history: NonNegativeInt | None = None
     """Send so many earlier messages as text, and leave the provider's own session; None: go on in that session."""
     max_turns: NonNegativeInt | None = None

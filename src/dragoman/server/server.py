@@ -15,7 +15,7 @@ from mcp_types import CallToolResult, Tool
 from pydantic import ValidationError
 
 from dragoman import __version__
-from dragoman.engine import Call, Engine, Jobs
+from dragoman.engine import Call, Engine
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, LLMRequest, LLMResponse, error_from
 from dragoman.server.arguments import check, wrong
 from dragoman.server.changes import ToolChanges
@@ -62,7 +62,7 @@ class DragomanServer(MCPServer[Departure | None]):
         add_resources(self, engine)
         self._engine = engine
         self._max_wait_s = engine.configuration.server.max_wait_s
-        self._jobs = Jobs()
+        self._jobs = engine.jobs
 
     async def watch(self) -> None:
         """Tell clients when a provider appears or goes. Never returns: run it beside the server."""
@@ -113,7 +113,7 @@ class DragomanServer(MCPServer[Departure | None]):
 
     async def _job(self, given: Mapping[str, Any], context: RequestContext | None) -> CallToolResult:
         if given["action"] == "list":
-            return jobs_result([_listed(call) for call in self._jobs.all()])
+            return jobs_result([_listed(call) for call in self._jobs.here()])
         call = self._called(given.get("job_id"))
         if given["action"] == "cancel":
             call.cancel()
@@ -150,7 +150,7 @@ class DragomanServer(MCPServer[Departure | None]):
     def _called(self, job_id: str | None) -> Call:
         if job_id is None:
             raise wrong("this action needs the argument 'job_id'", "give a job_id, or use action 'list' to see them")
-        call = self._jobs.get(job_id)
+        call = self._jobs.running_here(job_id)
         if call is None:
             raise error_from(
                 ErrorInfo.of(
