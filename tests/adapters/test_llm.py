@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,11 +17,13 @@ from hypothesis import strategies as st
 
 from dragoman.adapters.base import Adapter, Completed, Exit, Failed, Framing, PrivateFile, Stream, Turn, Value
 from dragoman.adapters.llm import LlmDialogue, adapter
-from dragoman.schemas import ErrorCode, Usage
+from dragoman.adapters.llm_history import database
+from dragoman.schemas import ErrorCode, Message, Usage
 from tests.adapters.oneshot import NOWHERE, replay, run
 
 TURN = Turn(id="t1", prompt="Why?", model="gpt-9")
 NO_KEY = "Error: No key found - add one using 'llm keys set openai' or set the OPENAI_API_KEY environment variable"
+TEXT = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 LLM = (sys.executable, "-m", "llm")
 
 
@@ -39,8 +43,8 @@ def test_nothing_the_caller_wrote_is_an_argument_of_its_own() -> None:
     assert launch.framing is Framing.RAW
     assert launch.argv == (
         "prompt",
-        "--database=:memory:",
         "--usage",
+        "--database=:memory:",
         PrivateFile("--sf=", "system.txt", b"Be brief"),
         Value("--model=", "m"),
     )
@@ -218,3 +222,82 @@ def test_the_login_check_tells_whether_the_default_model_can_be_asked(
     )
     assert adapter.logged_in(child.returncode, child.stdout, child.stderr) is ready, child
     assert "not-a-key" not in child.stdout + child.stderr
+
+
+HISTORY = (
+    Message(role="user", content="Who is Ann? @file “ü”"),
+    Message(role="assistant", content="A painter."),
+    Message(role="user", content="And Bo?"),
+    Message(role="assistant", content="A baker."),
+)
+SCHEMA = {"type": "object", "properties": {"SECRET": {"type": "string"}}}
+
+
+def test_what_was_said_before_is_a_conversation_of_its_own_and_on_no_command_line() -> None:
+    turn = Turn(id="t1", prompt="Compare them.", system="SECRET", model="m", history=HISTORY)
+    argv = adapter.plan(turn, NOWHERE).channel.argv
+    assert argv == adapter.plan(turn, NOWHERE).channel.argv
+    (database,) = [part for part in argv if isinstance(part, PrivateFile)]
+    assert (database.prefix, "--cid=dragoman" in argv, "--no-log" in argv) == ("--database=", True, True)
+    assert database.content.startswith(b"SQLite format 3")
+    assert not any("SECRET" in part or "Ann" in part for part in argv if isinstance(part, str))
+
+
+def test_options_and_schema_stand_only_where_they_were_asked_for() -> None:
+    turn = Turn(id="t1", prompt="Hi", temperature=0.0, max_tokens=7, schema=SCHEMA)
+    argv = adapter.plan(turn, NOWHERE).channel.argv
+    assert [*argv[argv.index("temperature") - 1 :]] == [
+        *("-o", "temperature", Value("", "0.0"), "-o", "max_tokens", Value("", "7")),
+        PrivateFile("--schema=", "schema.json", json.dumps(SCHEMA).encode()),
+    ]
+    assert "-o" not in adapter.plan(TURN, NOWHERE).channel.argv
+
+
+@pytest.mark.parametrize(
+    ("stderr", "unsupported"),
+    [
+        ("Error: M: M does not support schemas", "schema"),
+        ("Error: temperature\n  Extra inputs are not permitted", "temperature"),
+        ("Error: max_tokens\n  Extra inputs are not permitted", "max_tokens"),
+        ("Error: temperature\n  Input should be less than 2", None),
+        ("Error: Connection error.", None),
+    ],
+)
+def test_what_a_model_cannot_do_is_told_apart(stderr: str, unsupported: str | None) -> None:
+    outcome = replay(LlmDialogue(), TURN, stderr=stderr.split("\n"), code=1).outcome
+    assert isinstance(outcome, Failed)
+    assert outcome.unsupported == unsupported
+    assert unsupported is None or (outcome.error.code, bool(outcome.error.next_step)) == (ErrorCode.BAD_REQUEST, True)
+
+
+@given(st.lists(st.builds(Message, role=st.sampled_from(["user", "assistant"]), content=st.text(TEXT)), min_size=1))
+def test_no_word_of_a_history_is_lost_or_moved(history: list[Message]) -> None:
+    connection = sqlite3.connect(":memory:")
+    connection.deserialize(database(history, None, None))
+    rows = connection.execute("SELECT prompt, response FROM responses ORDER BY id").fetchall()
+    connection.close()
+    said = [each.content for each in history if each.content]
+    assert [text for row in rows for text in row if text] == said
+
+
+def test_the_real_llm_hears_what_was_said_before(environment: Mapping[str, str], tmp_path: Path) -> None:
+    turn = Turn(id="t1", prompt="Compare them.", system="Be brief", model="echo", history=HISTORY)
+    heard = run(adapter, turn, LLM, environment, tmp_path)
+    assert isinstance(heard.outcome, Completed), heard.outcome
+    said = json.loads(heard.text)
+    assert said["prompt"] == "Compare them."
+    assert [each["prompt"] for each in said["previous"]] == ["Who is Ann? @file “ü”", "And Bo?"]
+    assert heard.outcome.usage is not None
+    assert not (tmp_path / "llm" / "logs.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "unsupported"),
+    [({"temperature": 0.5}, "temperature"), ({"max_tokens": 9}, "max_tokens"), ({"schema": SCHEMA}, "schema")],
+)
+def test_the_real_llm_refuses_what_its_model_cannot_do_in_the_words_we_know(
+    more: Mapping[str, Any], unsupported: str, environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    outcome = run(adapter, Turn(id="t1", prompt="Hi", model="echo", **more), LLM, environment, tmp_path).outcome
+    assert isinstance(outcome, Failed)
+    assert outcome.unsupported == unsupported

@@ -36,8 +36,8 @@ def test_the_command_line_carries_no_word_of_the_caller() -> None:
     turn = Turn(id="t1", prompt="-h", system="Be brief")
     assert adapter.plan(turn, NOWHERE).channel.argv == (
         "prompt",
-        "--database=:memory:",
         "--usage",
+        "--database=:memory:",
         PrivateFile("--sf=", "system.txt", b"Be brief"),
     )
 

@@ -66,7 +66,7 @@ def test_the_fake_adapter_reads_its_protocol() -> None:
     assert [event.type for event in events] == ["text", "thought", "tool", "retrying", "notice", "usage", "notice"]
     assert events[-1] == Notice(message="what?")
     usage = Usage(input_tokens=1, output_tokens=2)
-    assert done == Done(TURN.id, Completed("whole", "stop", "m", usage, "local"))
+    assert done == Done(TURN.id, Completed("whole", finish_reason="stop", model="m", usage=usage, billing="local"))
 
 
 @pytest.mark.parametrize(

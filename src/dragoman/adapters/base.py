@@ -193,6 +193,9 @@ class Launch:
     """Set on top of the allowlisted environment."""
     files: Mapping[str, bytes | UserFile] = field(default_factory=dict[str, bytes | UserFile])
     """What the call's private folder holds, by relative path."""
+    keeps: str | None = None
+    """Where a CLI keeps a session in its home, and its home is in the private folder: a name. The folder then outlives
+    the call, and a later launch of this provider's with the same name finds it as it was left."""
     runs_in: PrivatePath | None = None
     """Where it runs; None: in the turn's folder, or an empty one."""
     framing: Framing = Framing.LINES
@@ -244,6 +247,8 @@ class Failed:
     finish_reason: FinishReason = "error"
     session: Literal["lost", "busy"] | None = None
     """Why the turn's session could not be gone on with: it is not there, or another program writes to it."""
+    unsupported: Literal["schema", "temperature", "max_tokens"] | None = None
+    """What the turn wanted that this model cannot do, though the CLI can. No model was asked."""
 
 
 Outcome = Completed | Failed

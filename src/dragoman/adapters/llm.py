@@ -7,9 +7,11 @@ provider cut without an error cannot be told from a whole one. Measured with llm
 from __future__ import annotations
 
 import codecs
+import json
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, cast
 
 from dragoman.adapters.base import (
     Act,
@@ -36,6 +38,7 @@ from dragoman.adapters.base import (
     Write,
 )
 from dragoman.adapters.classify import code_from_status, code_from_text
+from dragoman.adapters.llm_history import CONVERSATION, database
 from dragoman.schemas import ErrorCode, ErrorInfo, Text, Thought, TimeoutOverrides, Usage
 
 STDERR_LINES = 100
@@ -44,6 +47,7 @@ STDERR_LINES = 100
 _USAGE = re.compile(r"Token usage:(?: ([\d,]+) input)?,?(?: ([\d,]+) output)?(?:,? \{.*\})?")
 _FAILURE = re.compile(r"Error: |Usage: |Traceback \(most recent call last\):")
 _STATUS = re.compile(r"Error code: (\d{3})\b")
+_NO_SUCH_OPTION = re.compile(r"(temperature|max_tokens)\n\s*Extra inputs are not permitted")
 _KEY_NAME = re.compile(r"llm keys set ([\w.-]+)")
 _MORE_PRECISE = {ErrorCode.QUOTA, ErrorCode.CONTEXT_LENGTH, ErrorCode.PROMPT_TOO_LARGE, ErrorCode.REFUSED}
 """What a provider's words may say more precisely than its status: 429 is also "no quota", 400 also "too long"."""
@@ -95,6 +99,11 @@ PROFILE = Profile(
     own_retries="limited",  # the OpenAI client's: two, which take 2 to 3 seconds
     strength={"read-only": "enforced"},
     reads_folder=False,
+    takes_history=True,
+    takes_temperature=True,
+    takes_max_tokens=True,
+    native_schema="any",
+    detaches=True,
 )
 
 
@@ -162,7 +171,8 @@ class LlmDialogue:
 
     def _outcome(self, turn: Turn, end: Exit) -> Outcome:
         if end.code != 0:
-            return Failed(self._explain(end.code, tuple(self._stderr)), model=turn.model, usage=self._usage)
+            error = self._explain(end.code, tuple(self._stderr))
+            return Failed(error, model=turn.model, usage=self._usage, unsupported=_unsupported(error.message))
         if not self._answered:
             empty = "llm ended well but answered nothing"
             error = ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, empty, next_step="ask again, or name another `model`")
@@ -193,11 +203,29 @@ class LlmAdapter:
 
 def prompt_arguments(turn: Turn) -> tuple[Argument, ...]:
     """The arguments of `llm prompt` that every turn has."""
-    # In memory: calls that share the log database fail by its lock, after the whole answer was printed.
-    fixed = ("prompt", "--database=:memory:", "--usage")
-    if turn.system is None:
-        return fixed
-    return (*fixed, PrivateFile("--sf=", "system.txt", turn.system.encode()))
+    schema = json.dumps(turn.schema).encode() if turn.schema is not None else None
+    return (
+        "prompt",
+        "--usage",
+        *_said_before(turn),
+        *_option("temperature", turn.temperature),
+        *_option("max_tokens", turn.max_tokens),
+        *((PrivateFile("--schema=", "schema.json", schema),) if schema else ()),
+    )
+
+
+def _said_before(turn: Turn) -> tuple[Argument, ...]:
+    # A database of its own: calls that share one fail by its lock, after the whole answer was printed.
+    if not turn.history:
+        system = (PrivateFile("--sf=", "system.txt", turn.system.encode()),) if turn.system is not None else ()
+        return ("--database=:memory:", *system)
+    # In a conversation `llm` ignores a system prompt that it is given: it goes on with the one that stands there.
+    content = database(turn.history, turn.model, turn.system)
+    return (PrivateFile("--database=", "conversation.db", content), f"--cid={CONVERSATION}", "--no-log")
+
+
+def _option(name: str, value: float | None) -> tuple[Argument, ...]:
+    return () if value is None else ("-o", name, Value("", f"{value}"))
 
 
 def plan_prompt(turn: Turn, *argv: Argument) -> Plan:
@@ -234,6 +262,10 @@ def _classify(exit_code: int, cause: str, *, crashed: bool) -> tuple[ErrorCode, 
         return ErrorCode.BAD_REQUEST, "run `llm models` to see the models there are, or `llm install` one's plugin"
     if status := _STATUS.match(cause):
         return _of_status(int(status[1]), cause)
+    if "does not support schemas" in cause:
+        return ErrorCode.BAD_REQUEST, "ask without a schema, or name a `model` that takes one"
+    if option := _NO_SUCH_OPTION.search(cause):
+        return ErrorCode.BAD_REQUEST, f"leave out `{option[1]}`, or name a `model` that takes it"
     if "database is locked" in cause or "_llm_migrations" in cause:
         return ErrorCode.CRASHED, "another `llm` holds its database; ask again"
     if exit_code == 2:
@@ -242,6 +274,14 @@ def _classify(exit_code: int, cause: str, *, crashed: bool) -> tuple[ErrorCode, 
         return ErrorCode.CRASHED, "run `llm plugins`: if it fails too, a plugin or a file of `llm` is broken"
     kind = code_from_text(cause, ErrorCode.BAD_REQUEST)
     return kind, "Is the network up, and the model's server running?" if kind is ErrorCode.NETWORK else None
+
+
+def _unsupported(cause: str) -> Literal["schema", "temperature", "max_tokens"] | None:
+    """What of a turn a model does not take, by `llm`'s words when it refuses it."""
+    if "does not support schemas" in cause:
+        return "schema"
+    option = _NO_SUCH_OPTION.search(cause)
+    return cast('Literal["temperature", "max_tokens"]', option[1]) if option else None
 
 
 def _of_status(status: int, cause: str) -> tuple[ErrorCode, str | None]:

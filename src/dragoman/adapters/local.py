@@ -58,6 +58,11 @@ PROFILE = Profile(
     strength={"read-only": "enforced"},
     reads_folder=False,
     takes_model=False,
+    takes_history=True,
+    takes_temperature=True,
+    takes_max_tokens=True,
+    native_schema="any",
+    detaches=True,
     billing="local",
 )
 

@@ -70,7 +70,8 @@ def _become_llm(arguments: Sequence[str]) -> NoReturn:
         "LLM_USER_PATH": str(weights_folder() / "llm"),
         "PYTHONUTF8": "1",
     }
-    argv = [sys.executable, "-m", "llm", "prompt", *arguments, "--model=smollm2", "--database=:memory:"]
+    # A database that is named in the arguments counts: the last one does.
+    argv = [sys.executable, "-m", "llm", "prompt", "--database=:memory:", *arguments, "--model=smollm2"]
     os.execve(sys.executable, argv, environment)  # noqa: S606 - becoming that program is the point
 
 

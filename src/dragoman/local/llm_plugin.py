@@ -65,8 +65,10 @@ class SmolLM2(llm.Model):
 
 
 def _messages(prompt: llm.Prompt, conversation: llm.Conversation | None) -> list[dict[str, str]]:
-    messages = [{"role": "system", "content": prompt.system or DEFAULT_SYSTEM}]
     responses: Any = conversation.responses if conversation else ()
+    # A conversation keeps the system prompt it was begun with.
+    system = prompt.system or next((earlier.prompt.system for earlier in responses), None) or DEFAULT_SYSTEM
+    messages = [{"role": "system", "content": system}]
     for earlier in responses:
         messages.append({"role": "user", "content": earlier.prompt.prompt or ""})
         messages.append({"role": "assistant", "content": earlier.text()})
