@@ -161,9 +161,10 @@ class Engine:
                     outcome = _fault(call, error)
         finally:
             # Also when what is cancelled is whoever opened the engine: others may wait for the reply.
-            self._end(call, context, outcome)
+            with anyio.CancelScope(shield=True):
+                await self._end(call, context, outcome)
 
-    def _end(self, call: Call, context: Context, outcome: Outcome | None) -> None:
+    async def _end(self, call: Call, context: Context, outcome: Outcome | None) -> None:
         try:
             reply = context.reply(outcome)
         except Exception as error:  # noqa: BLE001 - such as a strange adapter's outcome, which fits into no reply
@@ -172,14 +173,15 @@ class Engine:
             self.providers.forget_login(context.route.name)
         if self.configuration.log.content:
             logger.bind(call=call.id, prompt=call.request.prompt, answer=reply.text).info("content of the call")
-        self._recorder.ended(context, reply)
-        if call.job:
-            self.jobs.ended(call, reply)
-        with anyio.CancelScope(shield=True):
+        try:
+            self._recorder.ended(context, reply)
+            if call.job:
+                self.jobs.ended(call, reply)
             # Nobody hears of a turn before it is on disk.
             reply = await self._turns.keep(context, reply)
-        call.finish(reply)
-        self._calls.discard(call)
+        finally:
+            call.finish(reply)
+            self._calls.discard(call)
 
     async def _tidy(self) -> None:
         await anyio.sleep(TIDY_AFTER_S)
