@@ -40,16 +40,11 @@ _DETACHED = "(SELECT id FROM jobs WHERE detached = 1 AND status = 'running')"
 def interrupt(db: sqlite3.Connection, server_id: int) -> None:
     """Whatever this server left running, but for detached jobs, is ``interrupted``."""
     of = (server_id,)
-    db.execute(
-        "UPDATE calls SET status = 'interrupted'"  # noqa: S608 - our own words
-        f" WHERE server_id = ? AND status = 'running' AND id NOT IN {_DETACHED}",
-        of,
-    )
-    db.execute(
-        "UPDATE turns SET status = 'interrupted', indexed = 0"  # noqa: S608 - our own words
-        f" WHERE server_id = ? AND status = 'running' AND call_id NOT IN {_DETACHED}",
-        of,
-    )
+    calls = f"server_id = ? AND status = 'running' AND id NOT IN {_DETACHED}"
+    db.execute(f"UPDATE calls SET status = 'interrupted' WHERE {calls}", of)  # noqa: S608 - our own words
+    turns = f"server_id = ? AND status = 'running' AND call_id NOT IN {_DETACHED}"
+    db.execute(f"INSERT INTO turns_to_index SELECT id FROM turns WHERE {turns}", of)  # noqa: S608
+    db.execute(f"UPDATE turns SET status = 'interrupted' WHERE {turns}", of)  # noqa: S608
     db.execute(
         "UPDATE jobs SET status = 'interrupted', ended_at = ? WHERE server_id = ? AND status = 'running'"
         " AND detached = 0",
@@ -57,10 +52,41 @@ def interrupt(db: sqlite3.Connection, server_id: int) -> None:
     )
 
 
+def take_stock_at_opening(db: sqlite3.Connection) -> Abandoned:
+    """`take_stock`, in a transaction if there is anything to write: opening waits for nobody without need."""
+    if not _gone(db):
+        return Abandoned()
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        found = take_stock(db)
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    return found
+
+
 def take_stock(db: sqlite3.Connection) -> Abandoned:
-    """Interrupt what nobody works on any more; what is left of it."""
+    """Interrupt what nobody works on any more; what is left of it. Runs within a transaction."""
     orphans: list[Orphan] = []
     jobs: list[JobRow] = []
+    for server_id, identity in _gone(db):
+        interrupt(db, server_id)
+        jobs += read_detached(db, server_id)
+        rows = db.execute(
+            "SELECT id, pid, start_time, call_id, folder FROM processes"  # noqa: S608 - our own words
+            f" WHERE server_id = ? AND ended_at IS NULL AND call_id NOT IN {_DETACHED}",
+            (server_id,),
+        )
+        orphans += [
+            Orphan(row, pid, start, call_id, folder, identity.is_of_this_boot())
+            for row, pid, start, call_id, folder in rows
+        ]
+    return Abandoned(tuple(orphans), tuple(jobs))
+
+
+def _gone(db: sqlite3.Connection) -> list[tuple[int, Identity]]:
+    """Servers that have ended and left something."""
     servers = db.execute(
         "SELECT id, pid, start_time, boot_id, pid_namespace FROM servers"
         " WHERE id IN (SELECT server_id FROM calls WHERE status = 'running')"
@@ -68,18 +94,5 @@ def take_stock(db: sqlite3.Connection) -> Abandoned:
         " OR id IN (SELECT server_id FROM jobs WHERE status = 'running')"
         " OR id IN (SELECT server_id FROM processes WHERE ended_at IS NULL)"
     )
-    for server_id, *fields in servers.fetchall():
-        identity = Identity(*fields)
-        if identity.is_gone():
-            interrupt(db, server_id)
-            jobs += read_detached(db, server_id)
-            rows = db.execute(
-                "SELECT id, pid, start_time, call_id, folder FROM processes"  # noqa: S608 - our own words
-                f" WHERE server_id = ? AND ended_at IS NULL AND call_id NOT IN {_DETACHED}",
-                (server_id,),
-            )
-            orphans += [
-                Orphan(row, pid, start, call_id, folder, identity.is_of_this_boot())
-                for row, pid, start, call_id, folder in rows
-            ]
-    return Abandoned(tuple(orphans), tuple(jobs))
+    found = [(server_id, Identity(*fields)) for server_id, *fields in servers]
+    return [(server_id, identity) for server_id, identity in found if identity.is_gone()]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dragoman.schemas.text import writable
 from dragoman.store.errors import ConversationExists, ConversationGone
 from dragoman.store.history import TURN_COLUMNS, TurnRow, size_of, usage_columns
-from dragoman.store.retention import drop, purge
+from dragoman.store.retention import drop
 
 if TYPE_CHECKING:
     import sqlite3
@@ -36,18 +36,17 @@ class SessionForgotten:
 
 @dataclass(frozen=True, slots=True)
 class ConversationDeleted:
-    """A conversation is not wanted any more. It is gone at once; turns of a long one leave with `Expire`."""
+    """A conversation is not wanted any more. It is gone at once; its turns leave the file when there is time."""
 
     id: str
 
     def apply(self, db: sqlite3.Connection, server_id: int) -> None:  # noqa: ARG002 - a conversation is everyone's
-        """Without an id, its sessions and its first turns.
+        """Without an id and sessions.
 
         Raises:
             ConversationGone: there is none.
         """
         drop(db, key_of(db, self.id))
-        purge(db)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,6 @@ class ConversationReset:
         ).fetchone()
         drop(db, key)
         add(db, self.id, created_at, system_prompt, forked_from=forked_from, updated_at=self.at)
-        purge(db)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +99,8 @@ class ConversationForked:
         )
         upto = self.upto if self.upto is not None else -1
         db.execute(
-            f"INSERT INTO turns (conversation, server_id, indexed, {TURN_COLUMNS})"  # noqa: S608 - our own words
-            f" SELECT ?, ?, 0, {TURN_COLUMNS} FROM turns WHERE conversation = ? AND status <> 'running'"
+            f"INSERT INTO turns (conversation, server_id, {TURN_COLUMNS})"  # noqa: S608 - our own words
+            f" SELECT ?, ?, {TURN_COLUMNS} FROM turns WHERE conversation = ? AND status <> 'running'"
             " AND (? = -1 OR number <= ?) ORDER BY number",
             (key, server_id, source, upto, upto),
         )
@@ -135,8 +133,8 @@ class ConversationImported:
             updated_at=updated_at,
         )
         db.executemany(
-            f"INSERT INTO turns (conversation, server_id, indexed, {TURN_COLUMNS})"  # noqa: S608 - our own words
-            f" VALUES (?, ?, 0{', ?' * len(TURN_COLUMNS.split(','))})",
+            f"INSERT INTO turns (conversation, server_id, {TURN_COLUMNS})"  # noqa: S608 - our own words
+            f" VALUES (?, ?{', ?' * len(TURN_COLUMNS.split(','))})",
             [(key, server_id, *_imported(turn, number)) for number, turn in enumerate(self.turns, 1)],
         )
         _count(db, key)
@@ -206,7 +204,7 @@ def add(
 
 
 def _count(db: sqlite3.Connection, key: int) -> None:
-    """Set the figures of a conversation whose turns were written at once."""
+    """Set the figures of a conversation whose turns were written at once, and have them indexed."""
     turns = completed = size = 0
     for number, status, prompt, text in db.execute(
         "SELECT number, status, prompt, text FROM turns WHERE conversation = ?", (key,)
@@ -214,6 +212,7 @@ def _count(db: sqlite3.Connection, key: int) -> None:
         turns = max(turns, number)
         completed += status == "completed"
         size += size_of(prompt) + size_of(text)
+    db.execute("INSERT INTO turns_to_index SELECT id FROM turns WHERE conversation = ?", (key,))
     db.execute(
         "UPDATE conversations SET turns = ?, completed = ?, bytes = ? WHERE key = ?", (turns, completed, size, key)
     )

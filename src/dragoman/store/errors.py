@@ -27,6 +27,11 @@ class StoreError(Exception):
         self.cause = cause
         self.next_step = next_step
 
+    @property
+    def is_damage(self) -> bool:
+        """Whether SQLite found the file damaged."""
+        return getattr(self.__cause__, "sqlite_errorname", "").startswith("SQLITE_CORRUPT")
+
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.path, self.cause, self.next_step)
 

@@ -98,7 +98,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX conversations_by_age ON conversations (updated_at, key, bytes) WHERE id IS NOT NULL",
         "CREATE INDEX conversations_by_provider ON conversations (provider, updated_at) WHERE id IS NOT NULL",
         "CREATE INDEX conversations_deleted ON conversations (key) WHERE id IS NULL",
-        # indexed: NULL while it runs, then 0 until the full-text index has it, then 1.
         """
         CREATE TABLE turns (
             id INTEGER PRIMARY KEY,
@@ -107,7 +106,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             call_id TEXT NOT NULL,
             server_id INTEGER NOT NULL REFERENCES servers (id),
             status TEXT NOT NULL,
-            indexed INTEGER,
             provider TEXT,
             model TEXT,
             code TEXT,
@@ -124,7 +122,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE UNIQUE INDEX turns_by_number ON turns (conversation, number)",
         "CREATE INDEX turns_running ON turns (server_id, call_id) WHERE status = 'running'",
-        "CREATE INDEX turns_to_index ON turns (id) WHERE indexed = 0",
+        # Turns that have ended and are not in the full-text index yet.
+        "CREATE TABLE turns_to_index (turn INTEGER PRIMARY KEY REFERENCES turns (id) ON DELETE CASCADE)",
         """
         CREATE TABLE sessions (
             conversation INTEGER NOT NULL REFERENCES conversations (key),

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dragoman.store.search import index_turn, unindex_turn
+from dragoman.store.search import can_index, has_waiting, index_turns, renew_index, unindex_turn
 
 if TYPE_CHECKING:
     import sqlite3
@@ -42,13 +42,12 @@ class Expire:
             or self._drop_conversations(db)
             or self._delete_jobs(db)
             or self._delete_logs(db)
-            or _index_waiting(db)
             or _give_back(db)
         )
 
     def _drop_conversations(self, db: sqlite3.Connection) -> bool:
         """Delete up to `TURNS` conversations as far as that takes no time."""
-        excess = None if self.keep_mb is None else _bytes(db) - self.keep_mb * MB
+        excess = None if self.keep_mb is None else _excess(db, self.keep_mb * MB)
         before = None if self.keep_days is None else self.now - self.keep_days * DAY_S
         going: list[int] = []
         for key, updated_at, size in db.execute(
@@ -102,36 +101,68 @@ def purge(db: sqlite3.Connection) -> bool:
     room = TURNS
     for (key,) in db.execute("SELECT key FROM conversations WHERE id IS NULL LIMIT ?", (TURNS,)).fetchall():
         turns = db.execute(
-            "SELECT id, indexed, prompt, text FROM turns WHERE conversation = ? LIMIT ?", (key, room)
+            "SELECT id, status, prompt, text FROM turns WHERE conversation = ? LIMIT ?", (key, room)
         ).fetchall()
-        for turn, indexed, prompt, text in turns:
-            if indexed:
+        for turn, status, prompt, text in turns:
+            if status != "running":
                 unindex_turn(db, turn, prompt, text)
         db.executemany("DELETE FROM turns WHERE id = ?", [turn[:1] for turn in turns])
         room -= len(turns)
         if room == 0:
             return True
         db.execute("DELETE FROM conversations WHERE key = ?", (key,))
+    return _has_deleted(db)
+
+
+def tidy(db: sqlite3.Connection) -> bool:
+    """What can wait until nobody wants anything, a little of it in a transaction of its own; whether there may be more.
+
+    Turns get into the full-text index, those of deleted conversations leave, and so do pages that nobody needs.
+    """
+    import sqlite3
+
+    indexes = has_waiting(db) and can_index(db)
+    if not (indexes or _has_deleted(db) or _can_give_back(db)):
+        return False
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        _ = (indexes and index_turns(db)) or purge(db) or _give_back(db)
+        db.execute("COMMIT")
+    except sqlite3.DatabaseError as error:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        if not error.sqlite_errorname.startswith("SQLITE_CORRUPT"):
+            raise
+        db.execute("BEGIN IMMEDIATE")
+        renew_index(db)
+        db.execute("COMMIT")
+    return True
+
+
+def _has_deleted(db: sqlite3.Connection) -> bool:
     return db.execute("SELECT 1 FROM conversations WHERE id IS NULL LIMIT 1").fetchone() is not None
 
 
-def _bytes(db: sqlite3.Connection) -> int:
-    """What all conversations weigh, from the index that has their weights."""
+def _pragma(db: sqlite3.Connection, name: str) -> int:
+    value: int = db.execute(f"PRAGMA {name}").fetchone()[0]
+    return value
+
+
+def _excess(db: sqlite3.Connection, room: float) -> float:
+    """How much more than that prompts and answers weigh."""
+    if _pragma(db, "page_count") * _pragma(db, "page_size") <= room:
+        return 0.0  # they are counted only if they can be too much
     size: int = db.execute("SELECT coalesce(sum(bytes), 0) FROM conversations WHERE id IS NOT NULL").fetchone()[0]
-    return size
+    return size - room
 
 
-def _index_waiting(db: sqlite3.Connection) -> bool:
-    """Put some of the turns into the full-text index that are not in it yet; whether there may be more."""
-    waiting = db.execute("SELECT id, prompt, text FROM turns WHERE indexed = 0 LIMIT ?", (TURNS,)).fetchall()
-    done = [(turn,) for turn, prompt, text in waiting if index_turn(db, turn, prompt, text)]
-    db.executemany("UPDATE turns SET indexed = 1 WHERE id = ?", done)
-    return len(done) == TURNS
+def _can_give_back(db: sqlite3.Connection) -> bool:
+    """Whether the file was made so that it can be shortened (2: incremental), and it is worth it."""
+    return _pragma(db, "freelist_count") > PAGES and _pragma(db, "auto_vacuum") == 2
 
 
 def _give_back(db: sqlite3.Connection) -> bool:
-    """Make the file shorter, if it was made so that it can be; whether there may be more."""
-    if db.execute("PRAGMA auto_vacuum").fetchone()[0] != 2:
-        return False
-    db.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
-    return db.execute("PRAGMA freelist_count").fetchone()[0] > 0
+    """Make the file shorter; whether there may be more to do."""
+    if _can_give_back(db):
+        db.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
+    return _can_give_back(db)

@@ -1,6 +1,6 @@
 """Finding turns by their words, with SQLite's full-text index where this Python's SQLite has one (FTS5).
 
-A turn that is not in it, because it was interrupted or copied just now or there is no such index, is read instead.
+A turn that is not in it, because it has only just ended or there is no such index, is read instead.
 """
 
 from __future__ import annotations
@@ -15,13 +15,19 @@ if TYPE_CHECKING:
     import sqlite3
 
 INDEXED_CHARS = 100_000
-"""So much of a prompt, and of an answer, can be found. Whoever waits for a turn to be kept waits for its indexing."""
+"""So much of a prompt, and of an answer, can be found."""
 READ_TURNS = 20_000
 """How many turns that are not in the index are read, the newest first: about a quarter of a second."""
 LOOKED_AT = 5_000
 """How many turns are looked at for other conversations, once some were found in the same few."""
 EXCERPT_CHARS = 160
 
+TURNS = 50
+CHARS = 200_000
+"""How many turns, and how much text, are indexed at a time: some ten milliseconds, which others may have to wait."""
+
+# The words alone: the texts stand in `turns`.
+_CREATE = "CREATE VIRTUAL TABLE IF NOT EXISTS turns_search USING fts5(prompt, text, content='', columnsize=0)"
 _IDEOGRAPH = re.compile("([\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff])")
 
 
@@ -52,35 +58,65 @@ class Search:
 def prepare_index(db: sqlite3.Connection) -> None:
     """Make the index, if it is not there and can be."""
     if not _has_index(db) and _has_fts5(db):
-        # The words alone: the texts stand in `turns`.
-        db.execute("CREATE VIRTUAL TABLE IF NOT EXISTS turns_search USING fts5(prompt, text, content='', columnsize=0)")
+        db.execute(_CREATE)
 
 
-def index_turn(db: sqlite3.Connection, turn: int, prompt: str, text: str) -> bool:
-    """Put a turn into the index; False: it cannot be found there, and the turn itself is as well as before."""
-    import sqlite3
+def can_index(db: sqlite3.Connection) -> bool:
+    """Whether there is an index that this SQLite can use."""
+    return _has_index(db) and _has_fts5(db)
 
-    db.execute("SAVEPOINT indexing")
-    try:
-        db.execute("INSERT INTO turns_search (rowid, prompt, text) VALUES (?, ?, ?)", _row(turn, prompt, text))
-    except sqlite3.Error:
-        if not db.in_transaction:
-            raise
-        db.execute("ROLLBACK TO indexing")
-        return False
-    finally:
-        if db.in_transaction:
-            db.execute("RELEASE indexing")
-    return True
+
+def has_waiting(db: sqlite3.Connection) -> bool:
+    """Whether some turn is not in the index."""
+    return db.execute("SELECT 1 FROM turns_to_index LIMIT 1").fetchone() is not None
+
+
+def index_turns(db: sqlite3.Connection) -> bool:
+    """Put some turns into the index that have ended since; whether there may be more.
+
+    Not when they are kept: whoever waits for that does not wait for this, and a damaged index costs no turn.
+    """
+    room = CHARS
+    waiting = db.execute("SELECT turn FROM turns_to_index LIMIT ?", (TURNS,)).fetchall()
+    for (turn,) in waiting:
+        prompt, text = db.execute("SELECT prompt, text FROM turns WHERE id = ?", (turn,)).fetchone()
+        index_turn(db, turn, prompt, text)
+        db.execute("DELETE FROM turns_to_index WHERE turn = ?", (turn,))
+        room -= min(len(prompt), INDEXED_CHARS) + min(len(text), INDEXED_CHARS)
+        if room <= 0:
+            break
+    return bool(waiting)
+
+
+def index_turn(db: sqlite3.Connection, turn: int, prompt: str, text: str) -> None:
+    """Put a turn into the index."""
+    db.execute("INSERT INTO turns_search (rowid, prompt, text) VALUES (?, ?, ?)", _row(turn, prompt, text))
 
 
 def unindex_turn(db: sqlite3.Connection, turn: int, prompt: str, text: str) -> None:
-    """Take a turn out of the index, whose texts are as they were when it was put in."""
-    if _has_index(db) and _has_fts5(db):
+    """Take a turn that has ended out of the index; its texts are as they were when it was put in."""
+    waits = db.execute("SELECT 1 FROM turns_to_index WHERE turn = ?", (turn,)).fetchone() is not None
+    if not waits and can_index(db):
         db.execute(
             "INSERT INTO turns_search (turns_search, rowid, prompt, text) VALUES ('delete', ?, ?, ?)",
             _row(turn, prompt, text),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class IndexDamaged:
+    """The full-text index cannot be read; the turns can. It is made anew while nobody wants anything else."""
+
+    def apply(self, db: sqlite3.Connection, server_id: int) -> None:  # noqa: ARG002 - the index is everyone's
+        """An empty one, for which all turns wait."""
+        renew_index(db)
+
+
+def renew_index(db: sqlite3.Connection) -> None:
+    """Begin the index anew, since it is damaged; all turns wait for it then."""
+    db.execute("DROP TABLE turns_search")
+    db.execute(_CREATE)
+    db.execute("INSERT OR IGNORE INTO turns_to_index SELECT id FROM turns WHERE status <> 'running'")
 
 
 def search_turns(db: sqlite3.Connection, text: str, limit: int) -> Search:
@@ -89,7 +125,7 @@ def search_turns(db: sqlite3.Connection, text: str, limit: int) -> Search:
     if not words:
         return Search((), "there is no word to look for: give one that has letters or digits")
     note: list[str] = []
-    indexed = _indexed(db, words) if _has_index(db) and _has_fts5(db) else iter(())
+    indexed = _indexed(db, words) if can_index(db) else iter(())
     found: dict[int, Found] = {}
     for looked_at, turn in enumerate(merge(indexed, _read(db, words, note), reverse=True), 1):
         row = db.execute("SELECT conversation FROM turns WHERE id = ?", (turn,)).fetchone()
@@ -114,7 +150,8 @@ def _indexed(db: sqlite3.Connection, words: list[str]) -> Iterator[int]:
 def _read(db: sqlite3.Connection, words: list[str], note: list[str]) -> Iterator[int]:
     wanted = [word.casefold() for word in words]
     rows = db.execute(
-        "SELECT id, prompt, text FROM turns WHERE indexed = 0 ORDER BY id DESC LIMIT ?", (READ_TURNS + 1,)
+        "SELECT id, prompt, text FROM turns_to_index JOIN turns ON id = turn ORDER BY turn DESC LIMIT ?",
+        (READ_TURNS + 1,),
     )
     for number, (turn, prompt, text) in enumerate(rows):
         if number == READ_TURNS:

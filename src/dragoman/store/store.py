@@ -28,7 +28,7 @@ from dragoman.store.jobs import JobRow, read_job, read_job_by_key, read_job_text
 from dragoman.store.reader import Reader
 from dragoman.store.records import Orphan, Record
 from dragoman.store.retention import Expire
-from dragoman.store.search import Search, search_turns
+from dragoman.store.search import IndexDamaged, Search, search_turns
 from dragoman.store.stats import ProviderStats, read_stats
 from dragoman.store.writer import BUSY_TIMEOUT_S, Job, Writer
 
@@ -233,7 +233,13 @@ class Store:
         Raises:
             StoreError: the file cannot be read.
         """
-        return await self._fetch(lambda db: search_turns(db, text, limit))
+        try:
+            return await self._fetch(lambda db: search_turns(db, text, limit))
+        except StoreError as error:
+            if not error.is_damage:
+                raise
+            await self.write(IndexDamaged())
+            return await self._fetch(lambda db: search_turns(db, text, limit))
 
     async def jobs(self, limit: int = 50, *, skip: int = 0) -> list[JobRow]:
         """Jobs, the newest first.

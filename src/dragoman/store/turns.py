@@ -11,7 +11,6 @@ from dragoman.schemas.text import writable
 from dragoman.store.conversations import add, find_key, title_of
 from dragoman.store.errors import ConversationGone
 from dragoman.store.history import SessionRow, size_of, usage_columns
-from dragoman.store.search import index_turn
 
 if TYPE_CHECKING:
     import sqlite3
@@ -78,7 +77,7 @@ class TurnEnded:
             ConversationGone: the turn does not run: its conversation was deleted or reset.
         """
         row = db.execute(
-            "SELECT t.id, t.conversation, t.prompt FROM turns t JOIN conversations c ON c.key = t.conversation"
+            "SELECT t.id, t.conversation FROM turns t JOIN conversations c ON c.key = t.conversation"
             " WHERE t.server_id = ? AND t.call_id = ? AND t.status = 'running' AND c.id = ?",
             (server_id, self.call_id, self.conversation_id),
         ).fetchone()
@@ -87,19 +86,19 @@ class TurnEnded:
                 f"conversation {self.conversation_id!r} was deleted or reset: it has no turn of call {self.call_id!r}",
                 "ask again",
             )
-        turn, key, prompt = row
+        turn, key = row
         text = writable(self.text)
-        indexed = index_turn(db, turn, prompt, text)
         db.execute(
-            "UPDATE turns SET status = ?, indexed = ?, provider = coalesce(?, provider), model = coalesce(?, model),"
+            "UPDATE turns SET status = ?, provider = coalesce(?, provider), model = coalesce(?, model),"
             " code = ?, finish_reason = ?, ended_at = ?, input_tokens = ?, cached_input_tokens = ?, output_tokens = ?,"
             " cost_usd = ?, text = ? WHERE id = ?",
             (
-                *(self.status, indexed, self.provider, self.model and writable(self.model)),
+                *(self.status, self.provider, self.model and writable(self.model)),
                 *(self.code and self.code.value, self.finish_reason, self.ended_at),
                 *(*usage_columns(self.usage), text, turn),
             ),
         )
+        db.execute("INSERT INTO turns_to_index (turn) VALUES (?)", (turn,))
         db.execute(
             "UPDATE conversations SET updated_at = max(updated_at, ?), completed = completed + ?, bytes = bytes + ?,"
             " provider = coalesce(?, provider) WHERE key = ?",

@@ -17,11 +17,12 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dragoman.store.abandoned import Abandoned, interrupt, take_stock
+from dragoman.store.abandoned import Abandoned, interrupt, take_stock_at_opening
 from dragoman.store.errors import Conflict, StoreError, explain
 from dragoman.store.identity import Identity
 from dragoman.store.migrations import migrate
 from dragoman.store.records import Record
+from dragoman.store.retention import tidy
 from dragoman.store.search import prepare_index
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Writer(threading.Thread):
         self._reported = False
         self._server_id: int | None = None
         self.abandoned = Abandoned()
+        self._tidies = True
 
     def put(self, record: Record, *, waited: bool) -> Job:
         """Queue a record."""
@@ -118,7 +120,7 @@ class Writer(threading.Thread):
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA foreign_keys = ON")
             prepare_index(db)
-            self.abandoned = take_stock(db)
+            self.abandoned = take_stock_at_opening(db)
         except BaseException:
             db.close()
             raise
@@ -126,6 +128,7 @@ class Writer(threading.Thread):
 
     def _serve(self, db: sqlite3.Connection) -> None:
         open_ended = True
+        untidied = 0
         while open_ended:
             job = self._queue.get()
             batch: list[Job] = []
@@ -141,12 +144,25 @@ class Writer(threading.Thread):
             if batch:
                 self._commit(db, batch)
                 self._answer(batch)
+                untidied += len(batch)
                 if open_ended:
-                    self._urgent.wait(GATHER_S)
+                    if not self._urgent.wait(GATHER_S) or untidied >= BATCH:
+                        self._tidy(db, all_of_it=True)
+                        untidied = 0
                     self._urgent.clear()
         if self._server_id is not None:
+            self._tidy(db, all_of_it=False)
             with contextlib.suppress(Exception):  # what is left running is put right by the next one who opens the file
+                db.execute("BEGIN IMMEDIATE")
                 interrupt(db, self._server_id)
+                db.execute("COMMIT")
+
+    def _tidy(self, db: sqlite3.Connection, *, all_of_it: bool) -> None:
+        try:
+            while self._tidies and tidy(db) and all_of_it and self._queue.empty():
+                pass
+        except Exception as error:  # noqa: BLE001 - nobody waits for it, and the next server may do better
+            self._tidies = getattr(error, "sqlite_errorname", "") == "SQLITE_BUSY"
 
     def _commit(self, db: sqlite3.Connection, batch: Sequence[Job]) -> None:
         try:
