@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from jsonschema.exceptions import ValidationError
 
+from dragoman.structured.pointers import resolved
 from dragoman.structured.problems import Problem, listed, path_of, shortened, shown
 
 _FIRST = ("type", "required", "additionalProperties", "const", "enum")
@@ -129,23 +130,10 @@ def described(schema: object, root: object = None, depth: int = 0) -> str:
     reference = schema.get("$ref")
     if not isinstance(reference, str):
         return "a value"
-    target = _target(reference, root)
+    target = resolved(reference, root)
     title = cast("dict[str, Any]", target).get("title") if isinstance(target, dict) else None
     said = described(cast("object", target), root, depth + 1)
     return f"{said} ({shortened(title, 40)})" if isinstance(title, str) and said == "an object" else said
-
-
-def _target(reference: str, root: object) -> object:
-    """What a local reference means; None for the rarer kinds."""
-    if not reference.startswith("#/"):
-        return None
-    target = root
-    for part in reference[2:].split("/"):
-        key = part.replace("~1", "/").replace("~0", "~")
-        if not isinstance(target, dict) or key not in target:
-            return None
-        target = cast("dict[str, object]", target)[key]
-    return target
 
 
 def _kind(name: object) -> str:
