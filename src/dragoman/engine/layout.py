@@ -7,9 +7,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dragoman.adapters.base import Launch, PrivatePath, UserSetting
-from dragoman.processes import PrivateFolder
+from dragoman.config import state_folder
+from dragoman.processes import KeptFolder, PrivateFolder
 
 SETTINGS_BYTES = 256 * 1024
+
+
+def private_folder(launch: Launch, provider: str) -> PrivateFolder:
+    """The folder for a launch: its own, or the one that its session keeps."""
+    name = launch.keeps
+    return PrivateFolder() if name is None else KeptFolder(lambda: kept_folders() / provider / name)
+
+
+def kept_folders() -> Path:
+    """Where the folders are that outlive their calls: by provider, then by the name that a launch gives.
+
+    Raises:
+        OSError: there is no place for them.
+    """
+    return state_folder() / "kept"
 
 
 def lay_out(launch: Launch, folder: PrivateFolder, variables: Mapping[str, str]) -> Mapping[str, str]:

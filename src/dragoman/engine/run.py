@@ -31,7 +31,7 @@ from dragoman.engine.context import Context, Route, Saying
 from dragoman.engine.environment import Environment, Lineage, build_environment
 from dragoman.engine.finding import Missing, Versions
 from dragoman.engine.host import DialogueHost
-from dragoman.engine.layout import lay_out, read_settings
+from dragoman.engine.layout import lay_out, private_folder, read_settings
 from dragoman.engine.resets import with_reset
 from dragoman.engine.workspaces import check_folder
 from dragoman.log import logger, redact
@@ -103,7 +103,7 @@ class Runner:
         except Refused as refused:
             return Failed(refused.error)
         launch = plan.channel
-        folder = PrivateFolder()
+        folder = private_folder(launch, route.name)
         context.argv_shape = argument_shape(route.program.argv, launch.argv)
         clocks = Clocks(route.timeouts, route.adapter.profile, context.deadline)
         listener = _Listener(context, clocks)

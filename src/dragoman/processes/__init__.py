@@ -5,7 +5,7 @@ import sys
 from dragoman.processes.capture import Captured, capture
 from dragoman.processes.child import Child, Command, Detached, Ended, SpawnError, StoppedBy
 from dragoman.processes.framing import LineFramer, Tail
-from dragoman.processes.private import PrivateFolder, empty_folder
+from dragoman.processes.private import KeptFolder, PrivateFolder, empty_folder
 from dragoman.processes.sweep import Leftover, sweep
 
 if sys.platform == "win32":
@@ -20,6 +20,7 @@ __all__ = [
     "Command",
     "Detached",
     "Ended",
+    "KeptFolder",
     "Leftover",
     "LineFramer",
     "PrivateFolder",

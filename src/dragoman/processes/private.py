@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 PREFIX = "dragoman-"
@@ -32,6 +33,8 @@ class PrivateFolder:
     def write(self, name: str, content: bytes) -> Path:
         """A file in the folder, readable by its owner only."""
         file = self._place(name)
+        # What stood there in a folder that is kept may be a link to a file of the user's.
+        file.unlink(missing_ok=True)
         file.touch(mode=0o600)
         file.write_bytes(content)
         return file
@@ -39,6 +42,7 @@ class PrivateFolder:
     def link(self, name: str, target: Path) -> Path:
         """A link in the folder to a file elsewhere, which is not removed with it."""
         link = self._place(name)
+        link.unlink(missing_ok=True)
         link.symlink_to(target)
         return link
 
@@ -65,6 +69,24 @@ class PrivateFolder:
         if self._path is not None:
             shutil.rmtree(self._path, ignore_errors=True)
             self._path = None
+
+
+class KeptFolder(PrivateFolder):
+    """A folder of the same kind that is not removed. `place` says where it is, once something is to be put there."""
+
+    def __init__(self, place: Callable[[], Path]) -> None:
+        super().__init__()
+        self._place_of_it = place
+        self._kept: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        """The folder, made when missing. Its time tells when it was last used."""
+        if self._kept is None:
+            self._kept = self._place_of_it()
+            self._kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.utime(self._kept)
+        return self._kept
 
 
 def empty_folder(path: Path) -> bool:

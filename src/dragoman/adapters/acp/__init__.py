@@ -7,7 +7,18 @@ itself agrees to. It gets no file system and no terminal from us, and whatever i
 from __future__ import annotations
 
 from dragoman.adapters.acp.dialogue import AcpDialogue, Agent
-from dragoman.adapters.base import Dialogue, Installed, Launch, Plan, Profile, StopStep, Transport, Turn
+from dragoman.adapters.base import (
+    FINISH_S,
+    FLUSH_S,
+    Dialogue,
+    Installed,
+    Launch,
+    Plan,
+    Profile,
+    StopStep,
+    Transport,
+    Turn,
+)
 
 # The turn is given up in words first; at the end of its input an agent has nobody left to work for.
 STOP = (StopStep("interrupt", 0.2), StopStep("eof", 1.0), StopStep("term"), StopStep("kill"))
@@ -23,6 +34,7 @@ PROFILE = Profile(
     own_retries="unlimited",
     strength={"read-only": "agent-honoured"},
     takes_system_prompt=False,
+    keeps_sessions=True,
 )
 
 
@@ -33,7 +45,8 @@ class AcpAdapter:
 
     def plan(self, turn: Turn, found: Installed) -> Plan:
         """The configured command as it is."""
-        return Plan(Launch((), stop=STOP), host_key=f"acp {turn.id}")
+        finish_s = FINISH_S if turn.session is None else FLUSH_S
+        return Plan(Launch((), stop=STOP, finish_s=finish_s), host_key=f"acp {turn.id}")
 
     def dialogue(self, plan: Plan) -> Dialogue:
         """A new dialogue."""

@@ -1,9 +1,10 @@
 """The dialogue in ACP, the Agent Client Protocol, version 1: JSON-RPC in lines, requests in both directions.
 
-Each of our turns gets a session of its own::
+Each of our turns gets a session of its own, or goes on with the one that it names::
 
     initialize      ->  no file system, no terminal: the agent gets neither from us
     session/new     ->  in the folder the child runs in, without MCP servers; then the model, where one is asked for
+    session/load    ->  the same, where the agent says it can; what was said before is told again, and passed over
     session/prompt  ->  session/update …, and an answer that says why the turn ended
 
 The answer is what was said after the last use of a tool; what came before (such as "I will look at the files") is
@@ -34,7 +35,7 @@ from dragoman.adapters.base import (
 )
 from dragoman.adapters.classify import code_from_text
 from dragoman.adapters.json_lines import items, mapping, objects, text, whole
-from dragoman.schemas import Billing, ErrorCode, ErrorInfo, FinishReason, Notice, Text, Thought, Tool, Usage
+from dragoman.schemas import Billing, Bound, ErrorCode, ErrorInfo, FinishReason, Notice, Text, Thought, Tool, Usage
 
 PROTOCOL_VERSION = 1
 # With these at the start an agent takes a prompt for a command of its own.
@@ -42,9 +43,14 @@ _COMMAND_SIGNS = ("/", "$")
 _NOT_A_COMMAND = "The message:\n\n"
 _READING_KINDS = ("read", "search", "think")
 _DENIALS = ("reject_once", "reject_always")
-_STDERR_LINES = 10
+_STDERR_LINES = 100
+"""So many are kept, for a word that explains an exit: what is wrong with an option stands before pages of help."""
+_SHOWN_LINES = 10
 
-Step = Literal["initialize", "session", "model", "prompt"]
+_FENCE = "_dragoman/fence"
+"""No agent has it; that it says so tells that it has done what it was asked to do before."""
+
+Step = Literal["initialize", "session", "load", "fence", "model", "prompt"]
 
 
 class Agent:
@@ -54,6 +60,16 @@ class Agent:
     billing: Billing | None = None
     sets_model = True
     """Whether the model is chosen over the protocol, and not by the command line."""
+    tells_late = False
+    """Whether it goes on telling what was said before when it has answered that the session is loaded."""
+
+    def native(self, session: str) -> str:
+        """The name under which a session of this name can be gone on with."""
+        return session
+
+    def own(self, native: str) -> str:
+        """Its own name for a session, from the one under which that can be gone on with."""
+        return native
 
     def error(self, error: Mapping[str, Any]) -> ErrorInfo:
         """The failure that the error of an answer tells of."""
@@ -61,6 +77,7 @@ class Agent:
 
     def exit(self, code: int, stderr: str) -> ErrorInfo:
         """The failure when it ended in mid-turn, from its exit code and the end of its stderr."""
+        stderr = "\n".join(stderr.splitlines()[-_SHOWN_LINES:])
         kind = ErrorCode.MALFORMED_OUTPUT if code == 0 else ErrorCode.CRASHED
         if 0 < code < 128:
             kind = code_from_text(stderr, kind)
@@ -81,6 +98,8 @@ class _Lane:
 
     turn: Turn
     session: str | None = None
+    offered: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What it said of the session, such as which models there are."""
     answer: Answer = field(default_factory=Answer)
     usage: Usage | None = None
     model: str | None = None
@@ -96,6 +115,7 @@ class AcpDialogue:
         self._peer = Peer[tuple[Step, TurnId]]()
         self._lanes: dict[TurnId, _Lane] = {}
         self._initialized = False
+        self._loads = False
         self._unusable: ErrorInfo | None = None
         self._stderr: list[str] = []
 
@@ -113,7 +133,7 @@ class AcpDialogue:
         if self._unusable is not None:
             yield self._fail(lane, self._unusable)
         elif self._initialized:
-            yield self._open_session(lane)
+            yield self._open(lane)
 
     def receive(self, stream: Stream, frames: Sequence[bytes]) -> Iterable[Act]:
         """Messages on stdout; stderr is kept for the case that the agent dies."""
@@ -150,8 +170,8 @@ class AcpDialogue:
             case Reply(("initialize", _), result, error):
                 yield from self._hello(result, error)
             case Reply((step, turn), result, error) if lane := self._lanes.get(turn):
-                if error is not None:
-                    yield self._fail(lane, _cancelled() if lane.unwanted else self._agent.error(error))
+                if error is not None and step != "fence":
+                    yield self._refused(lane, step, error)
                 else:
                     yield from self._go_on(lane, step, result)
             case Asked(method="session/request_permission") as asked:
@@ -173,8 +193,9 @@ class AcpDialogue:
             yield from self._give_up(ErrorInfo.of(ErrorCode.NOT_FOUND, words, next_step=step))
         else:
             self._initialized = True
+            self._loads = mapping(result.get("agentCapabilities")).get("loadSession") is True
             for lane in list(self._lanes.values()):
-                yield self._open_session(lane)
+                yield self._open(lane)
 
     def _give_up(self, failure: ErrorInfo) -> Iterator[Act]:
         self._unusable = failure
@@ -182,23 +203,51 @@ class AcpDialogue:
         for lane in list(self._lanes.values()):
             yield self._fail(lane, failure)
 
-    def _open_session(self, lane: _Lane) -> Act:
-        folder = str(lane.turn.runs_in or lane.turn.cwd or "/")
-        return self._peer.ask(("session", lane.turn.id), "session/new", {"cwd": folder, "mcpServers": []})
+    def _open(self, lane: _Lane) -> Act:
+        session = lane.turn.session
+        where: dict[str, object] = {"cwd": str(lane.turn.runs_in or lane.turn.cwd or "/"), "mcpServers": []}
+        if session is None or session.is_new:
+            return self._peer.ask(("session", lane.turn.id), "session/new", where)
+        if not self._loads or session.fork:
+            words = f"{self._agent.name} cannot {'copy' if session.fork else 'go on with'} a session"
+            return self._lost(lane, ErrorInfo.of(ErrorCode.BAD_REQUEST, words))
+        where["sessionId"] = self._agent.own(session.id)
+        return self._peer.ask(("load", lane.turn.id), "session/load", where)
+
+    def _refused(self, lane: _Lane, step: Step, error: Mapping[str, Any]) -> Act:
+        failure = _cancelled() if lane.unwanted else self._agent.error(error)
+        if step == "load" and failure.code not in (ErrorCode.CANCELLED, ErrorCode.AUTH):
+            return self._lost(lane, failure)
+        return self._fail(lane, failure)
 
     def _go_on(self, lane: _Lane, step: Step, result: Mapping[str, Any]) -> Iterator[Act]:
-        if step == "prompt":
-            yield from self._ended(lane, result)
-            return
-        if step == "session":
-            lane.session = text(result.get("sessionId"))
+        kept = lane.turn.session
+        match step:
+            case "prompt":
+                yield from self._ended(lane, result)
+                return
+            case "session":
+                lane.session, lane.offered = text(result.get("sessionId")), result
+                if kept is not None and lane.session and self._loads:
+                    yield Emit(lane.turn.id, Bound(native_session=self._agent.native(lane.session)))
+            case "load":
+                lane.offered = result
+                if self._agent.tells_late:
+                    yield self._peer.ask(("fence", lane.turn.id), _FENCE, {})
+                    return
+            case _:
+                pass
+        if step in ("load", "fence") and kept is not None:
+            # From here on, what it says is the answer.
+            lane.session = self._agent.own(kept.id)
+            yield Emit(lane.turn.id, Bound(native_session=kept.id))
         if lane.unwanted:
             yield self._fail(lane, _cancelled())
         elif not lane.session:
             words = f"{self._agent.name} opened a session without a name"
             yield self._fail(lane, ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, words))
-        elif step == "session" and lane.turn.model is not None and self._agent.sets_model:
-            yield self._choose(lane, lane.turn.model, result)
+        elif step != "model" and lane.turn.model is not None and self._agent.sets_model:
+            yield self._choose(lane, lane.turn.model, lane.offered)
         else:
             question = {"sessionId": lane.session, "prompt": [{"type": "text", "text": as_text(lane.turn.prompt)}]}
             yield self._peer.ask(("prompt", lane.turn.id), "session/prompt", question)
@@ -278,6 +327,10 @@ class AcpDialogue:
         del self._lanes[lane.turn.id]
         return Done(lane.turn.id, Failed(failure, model=lane.model, usage=lane.usage, finish_reason=reason))
 
+    def _lost(self, lane: _Lane, failure: ErrorInfo) -> Act:
+        del self._lanes[lane.turn.id]
+        return Done(lane.turn.id, Failed(failure, model=lane.model, session="lost"))
+
 
 def as_text(prompt: str) -> str:
     """The prompt, so that an agent does not take it for a command of its own."""
@@ -295,7 +348,8 @@ def _unfinished(name: str, reason: str) -> ErrorInfo:
         case "max_tokens":
             return ErrorInfo.of(ErrorCode.OUTPUT_LIMIT, f"{name} reached its limit of tokens before any answer")
         case _:
-            return ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, f"{name} ended the turn without an answer")
+            words = f"{name} ended the turn without an answer: it was empty, or the model refused"
+            return ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, words, next_step="ask again, or rephrase the question")
 
 
 def _cancelled() -> ErrorInfo:

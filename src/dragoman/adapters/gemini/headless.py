@@ -1,4 +1,6 @@
-"""The dialogue with versions before ``--acp``: the prompt on stdin, ``stream-json`` into a file.
+"""The dialogue without ACP: with old versions, and with one that goes on without us.
+
+The prompt comes on stdin, and ``stream-json`` goes into a file.
 
 A pipe loses the end of the output, with exit code 0; a file does not. The prompt is taken for text once each ``@`` is
 escaped and nothing at its start looks like a command; the backslash of the escape stays in it.
@@ -28,24 +30,26 @@ from dragoman.adapters.base import (
 )
 from dragoman.adapters.gemini import errors
 from dragoman.adapters.json_lines import mapping, objects, strange, text, whole
-from dragoman.schemas import Billing, ErrorCode, ErrorInfo, FinishReason, Notice, Retrying, Text, Tool, Usage
+from dragoman.schemas import Billing, Bound, ErrorCode, ErrorInfo, FinishReason, Notice, Retrying, Text, Tool, Usage
 
 _AT = re.compile(r"(?<!\\)@")
 _RETRY = re.compile(r"Attempt (\d+) failed with status (\d{3})\. Retrying")
 # Advice of its own can stand behind the bracket, such as to buy quota when there are too many requests.
 _API_ERROR = re.compile(r"\[API Error: (.*)\]", re.DOTALL)
-_STDERR_LINES = 20
+_STDERR_LINES = 100
 
 
-_OTHER_EVENTS = frozenset(("init", "message", "tool_result"))
+_NO_SESSION = "Error resuming session"
+_OTHER_EVENTS = frozenset(("message", "tool_result"))
 """Events that tell us nothing."""
 
 
 class HeadlessDialogue:
     """See the module."""
 
-    def __init__(self, billing: Billing | None = None) -> None:
+    def __init__(self, billing: Billing | None = None, keeps: str | None = None) -> None:
         self._billing: Billing | None = billing
+        self._keeps = keeps
         self._turn: Turn | None = None
         self._model: str | None = None
         self._answer = Answer()
@@ -86,7 +90,8 @@ class HeadlessDialogue:
         if self._turn is None:
             return
         if self._failed is None:
-            yield self._fail(errors.exited(end.code, "\n".join(self._stderr)))
+            words = "\n".join(self._stderr)
+            yield self._fail(errors.exited(end.code, words), is_lost=_NO_SESSION in words)
         else:
             words, usage = self._failed
             yield self._fail(errors.failure(errors.status_of(end.code), words), usage)
@@ -100,6 +105,8 @@ class HeadlessDialogue:
 
     def _event(self, turn: TurnId, event: Mapping[str, Any]) -> Iterator[Act]:
         match event.get("type"):
+            case "init":
+                yield from self._begun(turn, event)
             case "message" if event.get("role") == "assistant":
                 if content := text(event.get("content")):
                     yield Emit(turn, Text(text=self._answer.add(content)))
@@ -113,6 +120,19 @@ class HeadlessDialogue:
             case kind:
                 if words := strange(kind, _OTHER_EVENTS):
                     yield Emit(turn, Notice(message=words))
+
+    def _begun(self, turn: TurnId, event: Mapping[str, Any]) -> Iterator[Act]:
+        session = self._turn.session if self._turn else None
+        if session is None or self._keeps is None:
+            return
+        name = f"{self._keeps}/{text(event.get('session_id'))}"
+        if name.endswith("/"):
+            return
+        if not session.is_new and name != session.id:
+            words = f"gemini opened the session {name!r} instead of the one asked for"
+            yield self._fail(ErrorInfo.of(ErrorCode.BAD_REQUEST, words), is_lost=True)
+        else:
+            yield Emit(turn, Bound(native_session=name))
 
     def _result(self, turn: TurnId, event: Mapping[str, Any]) -> Iterator[Act]:
         stats = mapping(event.get("stats"))
@@ -134,7 +154,8 @@ class HeadlessDialogue:
             self._turn = None
             yield Done(turn, Completed(self._answer.whole, model=self._model, usage=usage, billing=self._billing))
 
-    def _fail(self, failure: ErrorInfo, usage: Usage | None = None) -> Act:
+    def _fail(self, failure: ErrorInfo, usage: Usage | None = None, *, is_lost: bool = False) -> Act:
         turn, self._turn = self._turn.id if self._turn else "", None
+        lost = "lost" if is_lost else None
         reason: FinishReason = "max_tokens" if failure.code is ErrorCode.OUTPUT_LIMIT else "error"
-        return Done(turn, Failed(failure, model=self._model, usage=usage, finish_reason=reason))
+        return Done(turn, Failed(failure, model=self._model, usage=usage, finish_reason=reason, session=lost))

@@ -3,7 +3,8 @@
 Its whole home (settings, sessions, caches) is moved into the call's private folder, so none of the user's settings,
 servers, hooks, extensions, policies, commands, agents or ``GEMINI.md`` is there. The login is linked into it: gemini
 itself reads the user's file, and writes a token that it has renewed there. The folder it runs in is not trusted, so
-of a ``.env`` it takes nothing but keys, and nothing at all from a project::
+of a ``.env`` it takes nothing but keys, and nothing at all from a project. A session is kept in that home and bound to
+the folder that it was begun in, so the private folder of a turn that is kept in one is kept, and is the session's own::
 
     PRIVATE/.env                        -> the user's own ~/.gemini/.env or ~/.env, else empty
     PRIVATE/home/.gemini/settings.json  ours
@@ -109,11 +110,13 @@ def environment(*, trusts: bool) -> Mapping[str, str | PrivatePath]:
 
 def _settings(turn: Turn, login: str) -> Mapping[str, object]:
     return {
+        **_generation(turn),
         "security": {"auth": {"selectedType": login}, "folderTrust": {"enabled": True}},
         "general": {
             "maxAttempts": 1,
             "enableAutoUpdate": False,
             "enableAutoUpdateNotification": False,
+            # It would take a session that was gone on with in another minute for an empty one, and remove it.
             "sessionRetention": {"enabled": False},
         },
         "privacy": {"usageStatisticsEnabled": False},
@@ -127,6 +130,17 @@ def _settings(turn: Turn, login: str) -> Mapping[str, object]:
         # It takes long answers with repeated lines for a loop; the engine bounds an answer's size and time.
         "model": {"disableLoopDetection": True},
     }
+
+
+def _generation(turn: Turn) -> Mapping[str, object]:
+    if turn.temperature is None:
+        return {}
+    # Its name for what is asked by itself, and not by an agent of its own: by a model's name an alias is not matched.
+    override = {
+        "match": {"overrideScope": "core"},
+        "modelConfig": {"generateContentConfig": {"temperature": turn.temperature}},
+    }
+    return {"modelConfigs": {"customOverrides": [override]}}
 
 
 def _policy(turn: Turn) -> str:
