@@ -96,6 +96,7 @@ class Engine:
     async def __aenter__(self) -> Self:
         self._tasks = await anyio.create_task_group().__aenter__()
         self._tasks.start_soon(self._tidy)
+        self._tasks.start_soon(self.jobs.watch)
         return self
 
     async def __aexit__(
@@ -169,6 +170,8 @@ class Engine:
             reply = context.reply(outcome)
         except Exception as error:  # noqa: BLE001 - such as a strange adapter's outcome, which fits into no reply
             reply = Context(call, 0).reply(_fault(call, error))
+        if context.turn is not None:
+            reply = reply.model_copy(update={"conversation_id": context.turn.conversation_id})
         if context.route is not None and reply.error is not None and reply.error.code is ErrorCode.AUTH:
             self.providers.forget_login(context.route.name)
         if self.configuration.log.content:

@@ -19,7 +19,7 @@ from dragoman.engine.record import Recorder
 from dragoman.engine.turns import new_conversation_id
 from dragoman.log import logger
 from dragoman.schemas import ErrorCode, ErrorInfo, Event, JobInfo, LLMError, LLMRequest, LLMResponse, error_from
-from dragoman.store import JobCancelRequested, JobEnded, JobRow, JobStarted, KeyTaken, StoreError
+from dragoman.store import CallLog, JobCancelRequested, JobEnded, JobRow, JobStarted, KeyTaken, StoreError
 
 MAX_ENDED = 100
 """How many ended jobs are remembered in memory, for the case that the store cannot be read."""
@@ -92,6 +92,8 @@ class Jobs:
         self._recorder = recorder
         self._submit = submit
         self._calls: OrderedDict[str, Call] = OrderedDict()
+        self._any = anyio.Event()
+        """Set when there is a job to be watched."""
         self._keys: dict[tuple[str, str], tuple[str, str]] = {}
         """By scope and key of a job that runs here: its id and the digest of what was asked."""
 
@@ -143,6 +145,7 @@ class Jobs:
             except StoreError as error:
                 logger.warning("a job is kept in memory only: {}", error)
         call.job = True
+        self._any.set()
         self._submit(call)
         return self._live(call)
 
@@ -196,28 +199,39 @@ class Jobs:
         for scoped, (job_id, _) in list(self._keys.items()):
             if job_id == call.id:
                 del self._keys[scoped]
-        if self._recorder.store is not None:
-            self._recorder.post(
-                JobEnded(
-                    id=call.id,
-                    status=reply.status,
-                    reply=reply.model_dump_json(exclude_defaults=True),
-                    provider=reply.provider,
-                )
+        self._recorder.post(
+            JobEnded(
+                id=call.id,
+                status=reply.status,
+                reply=reply.model_dump_json(exclude_defaults=True),
+                provider=reply.provider,
             )
+        )
+        self._recorder.post(CallLog(call.id, tuple(call.log.events)))
         over = [job_id for job_id, kept in self._calls.items() if kept.reply is not None]
         for job_id in over[: max(0, len(over) - MAX_ENDED)]:
             del self._calls[job_id]
 
-    def cancel_requested(self) -> None:
-        """Cancel the jobs of this process that another one asked to be cancelled."""
-        store = self._recorder.store
-        running = [call for call in self._calls.values() if call.reply is None]
-        if store is None or not running:
-            return
-        for call in running:
-            if (row := store.job(call.id)) is not None and row.cancel_requested:
-                call.cancel()
+    async def watch(self) -> None:
+        """Cancel jobs of this process that another one asked to be cancelled. Never returns."""
+        while True:
+            await self._any.wait()
+            self._any = anyio.Event()
+            seen = 0
+            while running := [call for call in self._calls.values() if call.reply is None]:
+                await anyio.sleep(LOOK_S[1])
+                store = self._recorder.store
+                if store is None:
+                    continue
+                try:
+                    changed = store.data_changed(seen)
+                    for call in running if changed else ():
+                        if (row := store.job(call.id)) is not None and row.cancel_requested:
+                            call.cancel()
+                except StoreError as error:
+                    logger.warning("it cannot be seen whether a job is to be cancelled: {}", error)
+                else:
+                    seen = changed or seen
 
     async def elsewhere(self, job_id: str) -> LLMResponse | None:
         """The reply of a job of another process, once it ended; None: it was forgotten meanwhile."""

@@ -70,40 +70,36 @@ class Turns:
         return in_conversation
 
     async def keep(self, context: Context, reply: LLMResponse) -> LLMResponse:
-        """Write the turn down; the reply says whose it is, or that it could not be kept. Frees the conversation."""
+        """Write the turn down and free the conversation; the reply, which says so if it could not be kept."""
         turn, store = context.turn, self._recorder.store
         if turn is None:
             return reply
-        try:
+        with turn.lock:
             if store is None:
-                return reply
+                return _not_kept(reply, "the store is closed")
             known = context.thread.sessions
             for provider, account in turn.sessions - known.keys():
                 store.post(SessionForgotten(turn.conversation_id, provider, account))
-            await store.write(
-                TurnEnded(
-                    conversation_id=turn.conversation_id,
-                    call_id=context.call.id,
-                    status=reply.status,
-                    text=reply.text,
-                    provider=reply.provider,
-                    model=reply.model,
-                    usage=reply.usage,
-                    code=reply.error.code if reply.error else None,
-                    finish_reason=reply.finish_reason,
-                    sessions=tuple(_row(key, session, context, turn) for key, session in known.items()),
-                )
+            record = TurnEnded(
+                conversation_id=turn.conversation_id,
+                call_id=context.call.id,
+                status=reply.status,
+                text=reply.text,
+                provider=reply.provider,
+                model=reply.model,
+                usage=reply.usage,
+                code=reply.error.code if reply.error else None,
+                finish_reason=reply.finish_reason,
+                sessions=tuple(_row(key, session, context, turn) for key, session in known.items()),
             )
-        except ConversationGone:
-            notice = "the conversation was deleted or reset meanwhile, so this turn is not part of it"
-            return reply.model_copy(update={"notices": (*reply.notices, notice)})
-        except StoreError as error:
-            logger.warning("a turn could not be kept: {}", error)
-            notice = f"the conversation could not be kept: {error}"
-            return reply.model_copy(update={"notices": (*reply.notices, notice)})
-        finally:
-            turn.lock.release()
-        return reply.model_copy(update={"conversation_id": turn.conversation_id})
+            try:
+                await store.write(record)
+            except ConversationGone:
+                return _not_kept(reply, "it was deleted or reset meanwhile")
+            except StoreError as error:
+                logger.warning("a turn could not be kept: {}", error)
+                return _not_kept(reply, str(error))
+        return reply
 
     def _open(self, context: Context, name: str, lock: Held) -> Failed | None:
         request, store = context.request, self._recorder.store
@@ -172,6 +168,11 @@ def _row(key: tuple[str, str], known: Known, context: Context, turn: OpenTurn) -
     # Feedback to an answer counts turns that the conversation does not have.
     knows = turn.number if known.knows > context.thread.last else known.knows
     return SessionRow(turn.conversation_id, *key, known.native_id, known.native_turn, known.cwd, knows, known.dirty)
+
+
+def _not_kept(reply: LLMResponse, why: str) -> LLMResponse:
+    notices = (*reply.notices, f"this turn is not part of its conversation: {why}")
+    return reply.model_copy(update={"conversation_id": None, "notices": notices})
 
 
 def _unreadable(name: str, why: object) -> ErrorInfo:

@@ -1,11 +1,12 @@
 """A complete small adapter for the fake CLI: lines of JSON both ways.
 
-It sends ``{"prompt": …, "system": …, "model": …}`` and closes stdin. It understands the lines
+It sends ``{"prompt": …, "system": …, "model": …}``, with ``session``, ``history`` and ``schema`` where the turn has
+them, and closes stdin. It understands the lines
 
     {"text": TEXT}  {"thought": TEXT}  {"tool": NAME, "detail": TEXT, "reads_only": BOOL}  {"notice": TEXT}
-    {"retrying": {"attempt": 1, "cause": TEXT}}  {"usage": {"input_tokens": 1, …}}
-    {"done": {"finish_reason": "stop", "model": NAME, "text": TEXT}}
-    {"error": {"code": CODE, "message": TEXT, "retry_after_s": SECONDS}}
+    {"retrying": {"attempt": 1, "cause": TEXT}}  {"usage": {"input_tokens": 1, …}}  {"bound": SESSION, "turn": TURN}
+    {"done": {"finish_reason": "stop", "model": NAME, "text": TEXT, "data": ANY}}
+    {"error": {"code": CODE, "message": TEXT, "retry_after_s": SECONDS, "session": "lost"}}
 
 and shows every other line as a notice. An end without ``done`` or ``error`` is ``malformed_output``, or ``crashed``
 when the exit code is not 0.
@@ -16,8 +17,8 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import Any, cast
+from dataclasses import asdict, replace
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -47,6 +48,7 @@ from dragoman.adapters.base import (
 )
 from dragoman.schemas import (
     Billing,
+    Bound,
     ErrorCode,
     ErrorInfo,
     Event,
@@ -107,12 +109,14 @@ class _Done(BaseModel):
     finish_reason: FinishReason = "stop"
     model: str | None = None
     billing: Billing | None = None
+    data: Any = None
 
 
 class _Error(BaseModel):
     code: ErrorCode
     message: str
     retry_after_s: float | None = None
+    session: Literal["lost", "busy"] | None = None
 
 
 class _OneTurn:
@@ -128,7 +132,13 @@ class _OneTurn:
     def begin(self, turn: Turn) -> Iterable[Act]:
         """The question as one line, and the end of stdin."""
         self._turn = turn
-        question = {"prompt": turn.prompt, "system": turn.system, "model": turn.model}
+        question: dict[str, Any] = {"prompt": turn.prompt, "system": turn.system, "model": turn.model}
+        if turn.session is not None:
+            question["session"] = asdict(turn.session)
+        if turn.history:
+            question["history"] = [{"role": each.role, "content": each.content} for each in turn.history]
+        if turn.schema is not None:
+            question["schema"] = turn.schema
         return (Write(json.dumps(question, ensure_ascii=False).encode() + b"\n"), Close())
 
     def interrupt(self, turn: str) -> Iterable[Act] | None:
@@ -219,18 +229,28 @@ def _event(line: dict[str, Any]) -> Event | None:
             return Notice(message=message)
         case {"usage": values}:
             return Usage(**values)
+        case {"bound": session}:
+            return Bound(native_session=session, native_turn=line.get("turn"))
         case _:
             return None
 
 
 def _completed(values: object, usage: Usage | None) -> Completed:
     done = _Done.model_validate(values)
-    return Completed(done.text, finish_reason=done.finish_reason, model=done.model, usage=usage, billing=done.billing)
+    return Completed(
+        done.text,
+        finish_reason=done.finish_reason,
+        model=done.model,
+        usage=usage,
+        billing=done.billing,
+        data=done.data,
+    )
 
 
 def _failed(values: object, usage: Usage | None) -> Failed:
     error = _Error.model_validate(values)
-    return Failed(ErrorInfo.of(error.code, error.message, retry_after_s=error.retry_after_s), usage=usage)
+    info = ErrorInfo.of(error.code, error.message, retry_after_s=error.retry_after_s)
+    return Failed(info, usage=usage, session=error.session)
 
 
 adapter = FakeAdapter()

@@ -1,0 +1,280 @@
+"""Conversations: what a provider is told of what was said before, and what is kept."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from dragoman.config import Configuration
+from dragoman.engine import Engine
+from dragoman.processes import Child, Command
+from dragoman.schemas import ErrorCode, LLMError, LLMRequest, LLMResponse
+from dragoman.testing import FakeAdapter
+from tests.engine.oracle import Oracle, Question, keeps_sessions
+from tests.engine.virtual import line
+
+pytestmark = pytest.mark.anyio
+
+KEEPS = FakeAdapter(keeps_sessions=True)
+FORKS = FakeAdapter(keeps_sessions=True, forks_sessions=True)
+FORGETS = FakeAdapter("other")
+
+
+@asynccontextmanager
+async def engine(
+    folder: Path, oracle: Oracle, *adapters: FakeAdapter, configuration: dict[str, Any] | None = None
+) -> AsyncGenerator[Engine]:
+    (folder / "dragoman-fake").touch(mode=0o700)
+    async with Engine(
+        Configuration.model_validate({"retry": {"max_attempts": 1}, **(configuration or {})}),
+        adapters={adapter.profile.name: adapter for adapter in adapters},
+        environ={"PATH": str(folder), "HOME": str(folder)},
+        folder=folder,
+        spawner=oracle,
+    ) as running:
+        yield running
+
+
+async def ask(running: Engine, prompt: str, conversation_id: str | None = "talk", **more: object) -> LLMResponse:
+    fields = {"provider": "fake", **more, "prompt": prompt, "conversation_id": conversation_id}
+    with anyio.fail_after(20):
+        return await running.submit(LLMRequest.model_validate(fields)).outcome()
+
+
+def session(question: Question) -> tuple[bool, bool, str | None]:
+    asked = question["session"]
+    return asked["is_new"], asked["fork"], asked["last_turn"]
+
+
+async def test_a_conversation_without_a_name_gets_one_by_which_it_goes_on_in_the_providers_own_session(
+    tmp_path: Path,
+) -> None:
+    oracle = Oracle(keeps_sessions)
+    async with engine(tmp_path, oracle, KEEPS) as running:
+        first = await ask(running, "one", None)
+        assert first.conversation_id is not None
+        second = await ask(running, "two", first.conversation_id)
+    assert (second.conversation_id, second.text, second.notices) == (first.conversation_id, "answer to two", ())
+    one, two = oracle.asked
+    assert (session(one), session(two)) == ((True, False, None), (False, False, "one"))
+    assert one["session"]["id"] == two["session"]["id"]
+    assert two["prompt"] == "two"
+
+
+@pytest.mark.parametrize("form", ["natural", "json"])
+async def test_a_provider_without_sessions_is_told_again_and_the_new_prompt_is_there_once(
+    tmp_path: Path, form: str
+) -> None:
+    oracle = Oracle(keeps_sessions)
+    configuration = {"conversations": {"transcript": form}}
+    async with engine(tmp_path, oracle, FakeAdapter(), configuration=configuration) as running:
+        await ask(running, "What is ONE?")
+        reply = await ask(running, "And TWO?")
+    told = oracle.asked[1]["prompt"]
+    assert (told.count("What is ONE?"), told.count("And TWO?"), told.count("PLAIN")) == (1, 1, 1)
+    assert told.endswith("And TWO?")
+    assert "told the conversation again" in " ".join(reply.notices)
+
+
+async def test_a_provider_that_takes_messages_gets_messages(tmp_path: Path) -> None:
+    oracle = Oracle(keeps_sessions)
+    async with engine(tmp_path, oracle, FakeAdapter(takes_history=True)) as running:
+        await ask(running, "one")
+        await ask(running, "two")
+    assert oracle.asked[1]["prompt"] == "two"
+    assert oracle.asked[1]["history"] == [
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "PLAIN"},
+    ]
+
+
+async def test_another_provider_goes_on_and_the_first_one_catches_up(tmp_path: Path) -> None:
+    oracle = Oracle(keeps_sessions)
+    async with engine(tmp_path, oracle, KEEPS, FORGETS) as running:
+        await ask(running, "one")
+        await ask(running, "two", provider="other")
+        await ask(running, "three")
+        await ask(running, "four")
+    _, two, three, four = (question["prompt"] for question in oracle.asked)
+    assert "one" in two
+    assert ("one" in three, "two" in three, three.endswith("three")) == (False, True, True)
+    assert four == "four"
+
+
+async def test_only_so_many_messages_are_sent_and_no_turn_is_split(tmp_path: Path) -> None:
+    oracle = Oracle(keeps_sessions)
+    async with engine(tmp_path, oracle, FakeAdapter(takes_history=True)) as running:
+        for number in range(6):
+            await ask(running, f"p{number}", max_history=5)
+        everything = await running.conversations.show("talk", None)
+    assert [message["content"] for message in oracle.asked[5]["history"]] == ["p3", "PLAIN", "p4", "PLAIN"]
+    assert [turn.prompt for turn in everything[1]] == [f"p{number}" for number in range(6)]
+
+
+async def test_a_number_of_messages_forces_telling_again(tmp_path: Path) -> None:
+    oracle = Oracle(keeps_sessions)
+    async with engine(tmp_path, oracle, KEEPS) as running:
+        await ask(running, "one")
+        await ask(running, "two", max_history=20)
+    assert "session" not in oracle.asked[1]
+    assert "one" in oracle.asked[1]["prompt"]
+
+
+async def test_the_system_prompt_stays_and_a_new_one_replaces_it(tmp_path: Path) -> None:
+    oracle = Oracle(keeps_sessions)
+    async with engine(tmp_path, oracle, KEEPS) as running:
+        await ask(running, "one", system_prompt="Be brief.")
+        await ask(running, "two")
+        await ask(running, "three", system_prompt="Be long.")
+        await ask(running, "four")
+    assert [question["system"] for question in oracle.asked] == ["Be brief.", "Be brief.", "Be long.", "Be long."]
+
+
+FAIL = line(bound="s", turn="bad") + line(error={"code": "auth", "message": "no"})
+
+
+@pytest.mark.parametrize(
+    ("adapter", "expected", "told"), [(KEEPS, (True, False, None), True), (FORKS, (False, True, "one"), False)]
+)
+async def test_what_failed_is_not_gone_on_with(
+    tmp_path: Path, adapter: FakeAdapter, expected: tuple[bool, bool, str | None], told: bool
+) -> None:
+    """A copy from the last good turn where the CLI can make one, else a new session that is told again."""
+    oracle = Oracle(lambda question: FAIL if question["prompt"] == "two" else keeps_sessions(question))
+    async with engine(tmp_path, oracle, adapter) as running:
+        await ask(running, "one")
+        failed = await ask(running, "two")
+        await ask(running, "three")
+        after = await ask(running, "four")
+        _, turns, _ = await running.conversations.show("talk")
+    assert failed.conversation_id == "talk"
+    assert session(oracle.asked[2]) == expected
+    assert ("one" in oracle.asked[2]["prompt"], "two" in oracle.asked[2]["prompt"]) == (told, False)
+    assert (session(oracle.asked[3])[:2], after.text) == ((False, False), "answer to four")
+    assert [turn.status for turn in turns] == ["completed", "failed", "completed", "completed"]
+
+
+@pytest.mark.parametrize("reason", ["lost", "busy"])
+async def test_a_session_that_cannot_be_had_is_told_again_in_the_same_call(tmp_path: Path, reason: str) -> None:
+    gone = line(error={"code": "bad_request", "message": "No conversation found", "session": reason})
+
+    def answer(question: Question) -> bytes:
+        return gone if not question["session"]["is_new"] else keeps_sessions(question)
+
+    oracle = Oracle(answer)
+    async with engine(tmp_path, oracle, KEEPS) as running:
+        await ask(running, "one")
+        reply = await ask(running, "two")
+    assert (reply.status, reply.text) == ("completed", "answer to two")
+    assert "own session" in " ".join(reply.notices)
+    assert session(oracle.asked[2])[0] is True
+    assert "one" in oracle.asked[2]["prompt"]
+
+
+async def test_a_session_that_another_program_has_is_gone_on_with_in_a_copy(tmp_path: Path) -> None:
+    busy = line(error={"code": "bad_request", "message": "already has an active writer", "session": "busy"})
+
+    def answer(question: Question) -> bytes:
+        is_resumed = not question["session"]["is_new"] and not question["session"]["fork"]
+        return busy if is_resumed and question["prompt"] == "two" else keeps_sessions(question)
+
+    oracle = Oracle(answer)
+    async with engine(tmp_path, oracle, FORKS) as running:
+        await ask(running, "one")
+        await ask(running, "two")
+        await ask(running, "three")
+    assert session(oracle.asked[2]) == (False, True, "one")
+    assert oracle.asked[3]["session"]["id"] == oracle.asked[1]["session"]["id"] + "+"
+
+
+async def test_a_second_call_waits_for_the_first_or_fails_at_once(tmp_path: Path) -> None:
+    gate = anyio.Event()
+
+    class Slow(Oracle):
+        async def spawn(self, command: Command) -> Child:
+            process = await super().spawn(command)
+            if len(self.processes) == 1:
+                await gate.wait()
+            return process
+
+    oracle = Slow(keeps_sessions)
+    async with engine(tmp_path, oracle, KEEPS) as running:
+        first = running.submit(LLMRequest(prompt="one", provider="fake", conversation_id="talk"))
+        with anyio.fail_after(20):
+            await oracle.process()
+        second = running.submit(LLMRequest(prompt="two", provider="fake", conversation_id="talk"))
+        at_once = await ask(running, "three", if_busy="fail")
+        assert at_once.error is not None
+        assert at_once.error.code is ErrorCode.OVERLOADED
+        assert second.reply is None
+        gate.set()
+        with anyio.fail_after(20):
+            assert (await first.outcome()).text == "answer to one"
+            assert (await second.outcome()).text == "answer to two"
+    assert [question["prompt"] for question in oracle.asked] == ["one", "two"]
+
+
+async def test_another_engine_goes_on_where_the_first_one_stopped(tmp_path: Path) -> None:
+    oracle = Oracle(keeps_sessions)
+    async with engine(tmp_path, oracle, KEEPS) as running:
+        await ask(running, "one")
+        async with engine(tmp_path, oracle, KEEPS) as other:
+            await ask(other, "two")
+        await ask(running, "three")
+    assert [session(question)[0] for question in oracle.asked] == [True, False, False]
+
+
+async def test_a_conversation_has_at_most_so_many_turns(tmp_path: Path) -> None:
+    async with engine(tmp_path, Oracle(keeps_sessions), KEEPS) as running:
+        await ask(running, "one", max_turns=1)
+        full = await ask(running, "two", max_turns=1)
+        assert full.error is not None
+        assert (full.error.code, full.error.next_step is not None) == (ErrorCode.BAD_REQUEST, True)
+
+
+async def test_a_turn_that_is_not_to_be_remembered_is_not(tmp_path: Path) -> None:
+    oracle = Oracle(keeps_sessions)
+    async with engine(tmp_path, oracle, KEEPS) as running:
+        reply = await ask(running, "one", None, remember=False)
+        assert reply.conversation_id is None
+        assert await running.conversations.list() == []
+    assert "session" not in oracle.asked[0]
+
+
+async def test_a_conversation_can_be_exported_taken_in_forked_reset_and_deleted(tmp_path: Path) -> None:
+    oracle = Oracle(keeps_sessions)
+    async with engine(tmp_path, oracle, KEEPS) as running:
+        talks = running.conversations
+        await ask(running, "one", system_prompt="Be brief.")
+        await ask(running, "two")
+        document = await talks.export("talk")
+        assert "answer to two" in await talks.export("talk", "markdown")
+        assert await talks.take_in(document, "copy") == "copy"
+        fork = await talks.fork("talk", upto=1)
+        await ask(running, "three", fork)
+        assert session(oracle.asked[2])[0] is True
+        assert ("one" in oracle.asked[2]["prompt"], "two" in oracle.asked[2]["prompt"]) == (True, False)
+        await talks.reset("talk")
+        assert (await talks.show("talk"))[1] == []
+        await ask(running, "four")
+        assert (session(oracle.asked[3])[0], oracle.asked[3]["system"]) == (True, "Be brief.")
+        await talks.delete("talk")
+        with pytest.raises(LLMError, match="there is no conversation"):
+            await talks.show("talk")
+        assert {info.conversation_id for info in await talks.list()} == {"copy", fork}
+        assert [found.conversation_id for found in await talks.search("two")] == ["copy"]
+
+
+async def test_a_store_that_cannot_be_written_costs_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DRAGOMAN_HOME", str(tmp_path / "file"))
+    async with engine(tmp_path, Oracle(keeps_sessions), KEEPS) as running:
+        reply = await ask(running, "one", None)
+        assert (reply.status, reply.conversation_id) == ("completed", None)
+        assert "not kept" in " ".join(reply.notices)
+        named = await ask(running, "two")
+        assert named.error is not None
+        assert named.error.next_step

@@ -1,0 +1,128 @@
+"""Jobs: calls that are fetched by their id, in this process and from others."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from dragoman.engine import Engine
+from dragoman.processes import Child, Command
+from dragoman.schemas import ErrorCode, LLMError, LLMRequest, Text
+from dragoman.testing import FakeAdapter
+from tests.engine.oracle import Oracle, keeps_sessions
+from tests.engine.test_conversations import engine
+
+pytestmark = pytest.mark.anyio
+
+ADAPTER = FakeAdapter()
+
+
+class Held(Oracle):
+    """Processes that start when they are told to."""
+
+    def __init__(self) -> None:
+        super().__init__(keeps_sessions)
+        self.starts = anyio.Event()
+
+    async def spawn(self, command: Command) -> Child:
+        await self.starts.wait()
+        return await super().spawn(command)
+
+
+def question(prompt: str = "one", key: str | None = None) -> LLMRequest:
+    return LLMRequest(prompt=prompt, provider="fake", idempotency_key=key)
+
+
+async def test_a_job_is_running_until_its_answer_is_there(tmp_path: Path) -> None:
+    oracle = Held()
+    async with engine(tmp_path, oracle, ADAPTER) as running:
+        job = await running.jobs.start(question(), face="test")
+        reply = await job.wait(0.01)
+        assert (reply.status, reply.job_id) == ("running", job.id)
+        assert reply.conversation_id is not None
+        oracle.starts.set()
+        with anyio.fail_after(20):
+            reply = await (await running.jobs.find(job.id)).wait()
+        assert (reply.status, reply.text, reply.job_id) == ("completed", "PLAIN", job.id)
+
+
+async def test_another_engine_waits_for_a_job_and_reads_what_happened(tmp_path: Path) -> None:
+    oracle = Held()
+    async with engine(tmp_path, oracle, ADAPTER) as running, engine(tmp_path, oracle, ADAPTER) as other:
+        job = await running.jobs.start(question(), face="test")
+        await anyio.sleep(0.1)  # a job is written within 20 ms
+        there = await other.jobs.find(job.id)
+        assert there.call is None
+        assert (await there.wait(0)).status == "running"
+        oracle.starts.set()
+        with anyio.fail_after(20):
+            reply = await there.wait()
+        assert (reply.status, reply.text, reply.job_id) == ("completed", "PLAIN", job.id)
+        assert reply.conversation_id == job.reply().conversation_id is not None
+        assert [info.status for info in await other.jobs.listed()] == ["completed"]
+        with anyio.fail_after(20):
+            while not (events := (await there.events())[0]):
+                await anyio.sleep(0.02)
+        assert [event.text for event in events if isinstance(event, Text)] == ["PLAIN"]
+
+
+async def test_another_engine_cancels_a_job(tmp_path: Path) -> None:
+    async with engine(tmp_path, Held(), ADAPTER) as running, engine(tmp_path, Held(), ADAPTER) as other:
+        job = await running.jobs.start(question(), face="test")
+        await anyio.sleep(0.1)  # a job is written within 20 ms
+        with anyio.fail_after(20):
+            reply = await (await other.jobs.find(job.id)).cancel()
+        assert reply.status == "cancelled"
+        assert job.reply().status == "cancelled"
+
+
+async def test_the_same_key_attaches_to_the_running_job_and_to_the_one_that_ended(tmp_path: Path) -> None:
+    oracle = Held()
+    async with engine(tmp_path, oracle, ADAPTER) as running, engine(tmp_path, oracle, ADAPTER) as other:
+        first = await running.jobs.start(question(key="k"), face="test", scope="s")
+        again = await running.jobs.start(question(key="k"), face="test", scope="s")
+        elsewhere = await other.jobs.start(question(key="k"), face="test", scope="s")
+        oracle.starts.set()
+        with anyio.fail_after(20):
+            replies = [await job.wait() for job in (first, again, elsewhere)]
+            later = await (await running.jobs.start(question(key="k"), face="test", scope="s")).wait()
+        assert {reply.job_id for reply in (*replies, later)} == {first.id}
+        assert len(oracle.asked) == 1
+        another = await running.jobs.start(question(key="k"), face="test", scope="t")
+        assert another.id != first.id
+
+
+async def test_the_same_key_for_another_question_is_refused(tmp_path: Path) -> None:
+    oracle = Oracle(keeps_sessions)
+    async with engine(tmp_path, oracle, ADAPTER) as running:
+        await (await running.jobs.start(question(key="k"), face="test")).wait()
+        with pytest.raises(LLMError, match="another question") as raised:
+            await running.jobs.start(question("two", key="k"), face="test")
+        assert raised.value.info.code is ErrorCode.BAD_REQUEST
+
+
+async def test_two_engines_that_use_a_key_at_once_start_one_job(tmp_path: Path) -> None:
+    oracle = Oracle(keeps_sessions)
+    async with engine(tmp_path, oracle, ADAPTER) as running, engine(tmp_path, oracle, ADAPTER) as other:
+        found: list[str] = []
+
+        async def start(which: Engine) -> None:
+            job = await which.jobs.start(question(key="k"), face="test")
+            found.append(job.id)
+            await job.wait()
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as tasks:
+                for which in (running, other):
+                    tasks.start_soon(start, which)
+        assert len(set(found)) == len(oracle.asked) == 1
+
+
+async def test_a_job_whose_process_left_is_interrupted(tmp_path: Path) -> None:
+    async with engine(tmp_path, Held(), ADAPTER) as running:
+        job = await running.jobs.start(question(), face="test")
+    async with engine(tmp_path, Held(), ADAPTER) as other:
+        reply = (await other.jobs.find(job.id)).reply()
+        assert reply.status == "cancelled"
+        with pytest.raises(LLMError, match="no job"):
+            await other.jobs.find("nobody")
