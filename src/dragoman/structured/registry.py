@@ -78,6 +78,9 @@ async def judge(text: str, validators: Iterable[AsyncValidationStrategy]) -> lis
         except Exception as error:
             raise _broken(each.name or type(each).__name__, repr(error)) from error
         if not verdict.ok:
+            # Whatever else is asked of an empty answer would only repeat it.
+            if messages and not text.strip():
+                break
             messages.append(verdict.message or f"it does not pass {each.name or type(each).__name__!r}")
     return messages
 
@@ -93,16 +96,19 @@ class FunctionValidator(AsyncValidationStrategy):
     async def validate(self, text: str) -> Verdict:
         """See the class."""
         given = self._check(text, *self._arguments)
-        judged: object = await given if inspect.isawaitable(given) else given
-        if isinstance(judged, Verdict):
-            return judged
-        if judged is None or judged is True:
-            return PASSED
-        if judged is False:
-            return failed(f"the answer does not pass the check {self.name!r}")
-        if isinstance(judged, str):
-            return failed(judged) if judged else PASSED
-        raise TypeError(f"it gave {shown(judged)}; a validator gives a Verdict, a bool, a message or None")
+        return _verdict(self.name, await given if inspect.isawaitable(given) else given)
+
+
+def _verdict(name: str, judged: object) -> Verdict:
+    if isinstance(judged, Verdict):
+        return judged
+    if judged is False:
+        return failed(f"the answer does not pass the check {name!r}")
+    if judged is None or judged is True or judged == "":
+        return PASSED
+    if isinstance(judged, str):
+        return failed(judged)
+    raise TypeError(f"it gave {shown(judged)}; a validator gives a Verdict, a bool, a message or None")
 
 
 def _validator_from(source: ValidatorSource) -> AsyncValidationStrategy:
@@ -175,7 +181,7 @@ def _unusable(name: str, reason: str) -> LLMError:
     return error_from(
         ErrorInfo.of(
             ErrorCode.BAD_REQUEST,
-            f"The validator {name!r} cannot be used: {reason}.",
+            f"The validator {name!r} cannot be used: {reason}",
             next_step="Write it like not-empty, json, regex:^ok, length:1..200, contains:foo or python.",
         )
     )

@@ -16,7 +16,6 @@ from dragoman.structured.extract import extract, fenced_blocks
 from dragoman.structured.linear import PatternError, searcher
 from dragoman.structured.placeholders import is_placeholder, placeholder_problems
 from dragoman.structured.problems import shortened
-from dragoman.structured.prompting import feedback
 from dragoman.structured.schema import OutputSchema, SchemaSource
 
 MAX_PYTHON = 1_000_000
@@ -95,7 +94,7 @@ class JsonSchemaValidator(AsyncValidationStrategy):
     async def validate(self, text: str) -> Verdict:
         """See the class."""
         found = extract(text, self._schema)
-        return PASSED if found.found else failed(feedback(found))
+        return PASSED if found.found else failed(found.error or "")
 
 
 class RegexValidator(AsyncValidationStrategy):
@@ -123,7 +122,7 @@ class LengthValidator(AsyncValidationStrategy):
     def __init__(self, bounds: str) -> None:
         match = re.fullmatch(r"\s*(\d{0,9})\s*(\.\.)?\s*(\d{0,9})\s*", bounds)
         if match is None or not (match[1] or match[3]):
-            raise ValueError(f"{bounds!r} is not a length; write it like 1..200, ..200 or 1..")
+            raise ValueError(f"{bounds!r} is not a length; write it like '1..200', '..200' or '1..'")
         self._least = int(match[1] or 0)
         self._most = int(match[3]) if match[3] else (None if match[2] else self._least)
         if self._most is not None and self._most < self._least:
