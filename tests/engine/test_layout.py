@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dragoman.adapters.base import Launch, PrivatePath, UserFile, UserSetting
-from dragoman.engine.layout import SETTINGS_BYTES, lay_out, read_settings
+from dragoman.engine.layout import SETTINGS_BYTES, lay_out, private_folder, read_settings
 from dragoman.processes import PrivateFolder
 
 LOGIN = UserSetting(".tool/settings.json", r'"login"\s*:\s*"([a-z]+)"', below=("TOOL_HOME", "HOME"))
@@ -110,3 +110,37 @@ def test_settings_that_may_not_be_read_tell_nothing(home: Path, monkeypatch: pyt
 
     monkeypatch.setattr(Path, "open", refuse)
     assert read_settings({"login": LOGIN}, {"HOME": str(home)}) == {}
+
+
+class TestAFolderThatIsKept:
+    @pytest.fixture(autouse=True)
+    def state(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+        monkeypatch.setenv("DRAGOMAN_HOME", str(tmp_path / "state"))
+        return tmp_path / "state"
+
+    def test_it_is_found_again_by_its_name_and_is_nobody_elses(self, state: Path) -> None:
+        launch = Launch((), keeps="s1")
+        first = private_folder(launch, "tool")
+        first.write("home/session", b"said before")
+        first.close()
+        assert first.made is None, "somebody else would remove it"
+        again = private_folder(launch, "tool")
+        assert (again.path / "home" / "session").read_bytes() == b"said before"
+        assert stat.S_IMODE(again.path.stat().st_mode) == 0o700
+        assert state in again.path.parents
+        assert private_folder(Launch((), keeps="s2"), "tool").path != again.path
+        assert private_folder(launch, "other").path != again.path
+
+    def test_a_login_that_was_linked_and_is_gone_is_not_written_over(self, home: Path) -> None:
+        theirs = home / ".tool" / "login"
+        theirs.write_text("secret")
+        files = {"login": UserFile((".tool/login",), otherwise=b""), "settings": b"{}"}
+        launch = Launch((), keeps="s1", files=files)
+        lay_out(launch, private_folder(launch, "tool"), {"HOME": str(home)})
+        lay_out(launch, private_folder(launch, "tool"), {"HOME": str(home)})
+        folder = private_folder(launch, "tool")
+        assert (folder.path / "login").is_symlink()
+        lay_out(launch, folder, {"HOME": str(home.parent)})
+        assert not (folder.path / "login").is_symlink()
+        assert (folder.path / "login").read_bytes() == b""
+        assert theirs.read_text() == "secret"
