@@ -23,6 +23,7 @@ from pathlib import Path
 import anyio
 
 from dragoman.store import CallStarted, Expire, SessionRow, Store, TurnEnded, TurnStarted, open_store
+from dragoman.store.history import turn_id
 from dragoman.store.search import index_turn
 
 PAGE = Path(__file__).parent.parent / "docs" / "store.md"
@@ -104,14 +105,15 @@ async def build(sample: Sample) -> None:
         )
         for turn in range(1, sample.turns + 1):
             number, conversation = divmod(turn - 1, conversations)
+            row = turn_id(conversation + 1, number + 1)
             prompt, answer = chance.choice(texts)[:240] + f" rare{turn}", chance.choice(texts)
             db.execute(
-                "INSERT INTO turns (conversation, number, call_id, server_id, status, indexed, provider, started_at,"
+                "INSERT INTO turns (id, call_id, server_id, status, provider, started_at,"
                 " ended_at, input_tokens, output_tokens, prompt, text)"
-                " VALUES (?, ?, ?, 1, 'completed', 1, 'claude', ?, ?, 10, 20, ?, ?)",
-                (conversation + 1, number + 1, f"{turn:x}", float(turn), float(turn + 1), prompt, answer),
+                " VALUES (?, ?, 1, 'completed', 'claude', ?, ?, 10, 20, ?, ?)",
+                (row, f"{turn:x}", float(turn), float(turn + 1), prompt, answer),
             )
-            assert index_turn(db, turn, prompt, answer)
+            index_turn(db, row, prompt, answer)
             if turn % 10_000 == 0:
                 db.execute("COMMIT")
                 db.execute("BEGIN")

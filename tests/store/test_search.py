@@ -144,8 +144,8 @@ async def test_how_far_a_search_went_is_said(store: Store, monkeypatch: pytest.M
     await say(store, "a", "k7", prompt="word")
     monkeypatch.setattr(searching, "LOOKED_AT", 3)
     search = await store.search_conversations("word")
-    assert [each.conversation_id for each in search.found] == ["a", "b"]
-    assert search.note == "only the newest 3 turns that have these words were looked at"
+    assert [each.conversation_id for each in search.found] == ["b", "a"]
+    assert search.note == "only 3 turns that have these words were looked at, of the newest conversations"
     monkeypatch.setattr(searching, "_has_fts5", _no)
     monkeypatch.setattr(searching, "READ_TURNS", 1)
     await store.write(ConversationForked("a", "c"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dragoman.schemas.text import writable
 from dragoman.store.errors import ConversationExists, ConversationGone
-from dragoman.store.history import TURN_COLUMNS, TurnRow, size_of, usage_columns
+from dragoman.store.history import MOST_TURNS, TURN_COLUMNS, TurnRow, size_of, turn_id, usage_columns
 from dragoman.store.retention import drop
 
 if TYPE_CHECKING:
@@ -97,12 +97,11 @@ class ConversationForked:
             provider=provider,
             forked_from=self.source,
         )
-        upto = self.upto if self.upto is not None else -1
+        upto = MOST_TURNS if self.upto is None else min(self.upto, MOST_TURNS)
         db.execute(
-            f"INSERT INTO turns (conversation, server_id, {TURN_COLUMNS})"  # noqa: S608 - our own words
-            f" SELECT ?, ?, {TURN_COLUMNS} FROM turns WHERE conversation = ? AND status <> 'running'"
-            " AND (? = -1 OR number <= ?) ORDER BY number",
-            (key, server_id, source, upto, upto),
+            f"INSERT INTO turns (id, server_id, {TURN_COLUMNS}) SELECT id + ?, ?, {TURN_COLUMNS}"  # noqa: S608
+            " FROM turns WHERE id BETWEEN ? AND ? AND status <> 'running'",
+            (turn_id(key, 0) - turn_id(source, 0), server_id, turn_id(source, 1), turn_id(source, upto)),
         )
         _count(db, key)
 
@@ -133,16 +132,16 @@ class ConversationImported:
             updated_at=updated_at,
         )
         db.executemany(
-            f"INSERT INTO turns (conversation, server_id, {TURN_COLUMNS})"  # noqa: S608 - our own words
+            f"INSERT INTO turns (id, server_id, {TURN_COLUMNS})"  # noqa: S608 - our own words
             f" VALUES (?, ?{', ?' * len(TURN_COLUMNS.split(','))})",
-            [(key, server_id, *_imported(turn, number)) for number, turn in enumerate(self.turns, 1)],
+            [(turn_id(key, number), server_id, *_imported(turn)) for number, turn in enumerate(self.turns, 1)],
         )
         _count(db, key)
 
 
-def _imported(turn: TurnRow, number: int) -> tuple[object, ...]:
+def _imported(turn: TurnRow) -> tuple[object, ...]:
     values = (
-        *(number, turn.call_id, "interrupted" if turn.status == "running" else turn.status, turn.provider, turn.model),
+        *(turn.call_id, "interrupted" if turn.status == "running" else turn.status, turn.provider, turn.model),
         *(turn.code and turn.code.value, turn.finish_reason, turn.started_at, turn.ended_at),
         *(*usage_columns(turn.usage), turn.prompt, turn.text),
     )
@@ -206,13 +205,14 @@ def add(
 def _count(db: sqlite3.Connection, key: int) -> None:
     """Set the figures of a conversation whose turns were written at once, and have them indexed."""
     turns = completed = size = 0
-    for number, status, prompt, text in db.execute(
-        "SELECT number, status, prompt, text FROM turns WHERE conversation = ?", (key,)
+    bounds = (turn_id(key, 1), turn_id(key, MOST_TURNS))
+    for turn, status, prompt, text in db.execute(
+        "SELECT id, status, prompt, text FROM turns WHERE id BETWEEN ? AND ? ORDER BY id", bounds
     ):
-        turns = max(turns, number)
+        turns = turn & MOST_TURNS
         completed += status == "completed"
         size += size_of(prompt) + size_of(text)
-    db.execute("INSERT INTO turns_to_index SELECT id FROM turns WHERE conversation = ?", (key,))
+    db.execute("INSERT INTO turns_to_index SELECT id FROM turns WHERE id BETWEEN ? AND ?", bounds)
     db.execute(
         "UPDATE conversations SET turns = ?, completed = ?, bytes = ? WHERE key = ?", (turns, completed, size, key)
     )

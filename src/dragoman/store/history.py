@@ -10,8 +10,10 @@ from dragoman.schemas import ErrorCode, FinishReason, Status, Usage
 if TYPE_CHECKING:
     import sqlite3
 
+NUMBER_BITS = 24
+MOST_TURNS = (1 << NUMBER_BITS) - 1
 TURN_COLUMNS = (
-    "number, call_id, status, provider, model, code, finish_reason, started_at, ended_at, input_tokens,"
+    "call_id, status, provider, model, code, finish_reason, started_at, ended_at, input_tokens,"
     " cached_input_tokens, output_tokens, cost_usd, prompt, text"
 )
 
@@ -86,6 +88,11 @@ class TurnRow:
     """The answer, or what came of it."""
 
 
+def turn_id(key: int, number: int) -> int:
+    """The row of a turn. Those of a conversation are the ones from number 0 to below number 0 of the next `key`."""
+    return (key << NUMBER_BITS) + number
+
+
 def size_of(text: str) -> int:
     """The bytes of a text."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
@@ -139,12 +146,13 @@ def _conversation(db: sqlite3.Connection, row: tuple[Any, ...]) -> ConversationR
     )
 
 
-_OF = f"SELECT {TURN_COLUMNS} FROM turns WHERE conversation = (SELECT key FROM conversations WHERE id = ?)"  # noqa: S608
+_TURNS = f"SELECT id, {TURN_COLUMNS} FROM turns"  # noqa: S608 - our own words
 
 
-def read_turns(db: sqlite3.Connection, conversation_id: str, limit: int, skip: int) -> list[TurnRow]:
-    """Turns from the first one on."""
-    rows = db.execute(f"{_OF} ORDER BY number LIMIT ? OFFSET ?", (conversation_id, limit, skip))
+def read_turns(db: sqlite3.Connection, conversation_id: str, first: int, last: int) -> list[TurnRow]:
+    """The turns with these numbers."""
+    key = _key(db, conversation_id)
+    rows = db.execute(f"{_TURNS} WHERE id BETWEEN ? AND ? ORDER BY id", (turn_id(key, first), turn_id(key, last)))
     return [_turn(row) for row in rows]
 
 
@@ -152,8 +160,12 @@ def read_last_turns(
     db: sqlite3.Connection, conversation_id: str, limit: int, *, completed: bool, max_bytes: int | None = None
 ) -> list[TurnRow]:
     """The last turns, in their order; as many as weigh no more than `max_bytes`, but one at least."""
-    only = " AND status = 'completed'" if completed else ""
-    rows = db.execute(f"{_OF}{only} ORDER BY number DESC LIMIT ?", (conversation_id, limit))
+    key = _key(db, conversation_id)
+    only = "AND status = 'completed' " if completed else ""
+    rows = db.execute(
+        f"{_TURNS} WHERE id > ? AND id < ? {only}ORDER BY id DESC LIMIT ?",
+        (turn_id(key, 0), turn_id(key + 1, 0), limit),
+    )
     turns: list[TurnRow] = []
     size = 0
     for row in rows:
@@ -165,13 +177,19 @@ def read_last_turns(
     return turns[::-1]
 
 
+def _key(db: sqlite3.Connection, conversation_id: str) -> int:
+    """The key of a conversation; of none, one that has no turns."""
+    row = db.execute("SELECT key FROM conversations WHERE id = ?", (conversation_id,)).fetchone()
+    return row[0] if row else 0
+
+
 _TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens", "cost_usd")
 
 
 def _turn(row: tuple[Any, ...]) -> TurnRow:
-    number, call_id, status, provider, model, code, finish_reason, started_at, ended_at, *tokens, prompt, text = row
+    row_id, call_id, status, provider, model, code, finish_reason, started_at, ended_at, *tokens, prompt, text = row
     return TurnRow(
-        number,
+        row_id & MOST_TURNS,
         call_id,
         status,
         provider,

@@ -98,11 +98,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX conversations_by_age ON conversations (updated_at, key, bytes) WHERE id IS NOT NULL",
         "CREATE INDEX conversations_by_provider ON conversations (provider, updated_at) WHERE id IS NOT NULL",
         "CREATE INDEX conversations_deleted ON conversations (key) WHERE id IS NULL",
+        # id: the key of the conversation and, in the last 24 bits, the number of the turn. So the turns of a conversation
+        # stand beside each other in the file, however many others there are.
         """
         CREATE TABLE turns (
             id INTEGER PRIMARY KEY,
-            conversation INTEGER NOT NULL REFERENCES conversations (key),
-            number INTEGER NOT NULL,
             call_id TEXT NOT NULL,
             server_id INTEGER NOT NULL REFERENCES servers (id),
             status TEXT NOT NULL,
@@ -120,7 +120,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             text TEXT NOT NULL
         )
         """,
-        "CREATE UNIQUE INDEX turns_by_number ON turns (conversation, number)",
         "CREATE INDEX turns_running ON turns (server_id, call_id) WHERE status = 'running'",
         # Turns that have ended and are not in the full-text index yet.
         "CREATE TABLE turns_to_index (turn INTEGER PRIMARY KEY REFERENCES turns (id) ON DELETE CASCADE)",

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dragoman.store.history import MOST_TURNS, NUMBER_BITS, turn_id
 from dragoman.store.search import can_index, has_waiting, index_turns, renew_index, unindex_turn
 
 if TYPE_CHECKING:
@@ -51,10 +52,9 @@ class Expire:
         before = None if self.keep_days is None else self.now - self.keep_days * DAY_S
         going: list[int] = []
         for key, updated_at, size in db.execute(
-            "SELECT key, updated_at, bytes FROM conversations WHERE id IS NOT NULL AND NOT EXISTS"
-            " (SELECT 1 FROM turns t WHERE t.conversation = conversations.key AND t.number = conversations.turns"
-            " AND t.status = 'running') ORDER BY updated_at, key LIMIT ?",
-            (TURNS,),
+            "SELECT key, updated_at, bytes FROM conversations WHERE id IS NOT NULL AND key NOT IN"
+            " (SELECT id >> ? FROM turns WHERE status = 'running') ORDER BY updated_at, key LIMIT ?",
+            (NUMBER_BITS, TURNS),
         ):
             if (before is None or updated_at >= before) and (excess is None or excess <= 0):
                 break
@@ -101,7 +101,8 @@ def purge(db: sqlite3.Connection) -> bool:
     room = TURNS
     for (key,) in db.execute("SELECT key FROM conversations WHERE id IS NULL LIMIT ?", (TURNS,)).fetchall():
         turns = db.execute(
-            "SELECT id, status, prompt, text FROM turns WHERE conversation = ? LIMIT ?", (key, room)
+            "SELECT id, status, prompt, text FROM turns WHERE id BETWEEN ? AND ? LIMIT ?",
+            (turn_id(key, 1), turn_id(key, MOST_TURNS), room),
         ).fetchall()
         for turn, status, prompt, text in turns:
             if status != "running":

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from heapq import merge
 from typing import TYPE_CHECKING
 
+from dragoman.store.history import MOST_TURNS, NUMBER_BITS
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -19,7 +21,7 @@ INDEXED_CHARS = 100_000
 READ_TURNS = 20_000
 """How many turns that are not in the index are read, the newest first: about a quarter of a second."""
 LOOKED_AT = 5_000
-"""How many turns are looked at for other conversations, once some were found in the same few."""
+"""How many turns that have the words are looked at, to find the conversations that were used last."""
 EXCERPT_CHARS = 160
 
 TURNS = 50
@@ -48,7 +50,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What was found, the newest turn first."""
+    """What was found, the conversation that was used last first."""
 
     found: tuple[Found, ...]
     note: str | None = None
@@ -126,17 +128,20 @@ def search_turns(db: sqlite3.Connection, text: str, limit: int) -> Search:
         return Search((), "there is no word to look for: give one that has letters or digits")
     note: list[str] = []
     indexed = _indexed(db, words) if can_index(db) else iter(())
-    found: dict[int, Found] = {}
-    for looked_at, turn in enumerate(merge(indexed, _read(db, words, note), reverse=True), 1):
-        row = db.execute("SELECT conversation FROM turns WHERE id = ?", (turn,)).fetchone()
-        if row is not None and row[0] not in found:
-            found.update(_found(db, turn, row[0], words))
-        if len(found) == limit:
-            break
+    newest: dict[int, int] = {}
+    for looked_at, turn in enumerate(merge(indexed, _read(db, words, note), reverse=True)):
         if looked_at == LOOKED_AT:
-            note.append(f"only the newest {LOOKED_AT} turns that have these words were looked at")
+            note.append(f"only {LOOKED_AT} turns that have these words were looked at, of the newest conversations")
             break
-    return Search(tuple(found.values()), "; ".join(note) or None)
+        newest.setdefault(turn >> NUMBER_BITS, turn)
+    # One that is being deleted has no id any more.
+    used = [
+        (*row, turn)
+        for key, turn in newest.items()
+        for row in db.execute("SELECT updated_at, key FROM conversations WHERE key = ? AND id IS NOT NULL", (key,))
+    ]
+    used.sort(reverse=True)
+    return Search(tuple(_found(db, turn, words) for *_, turn in used[:limit]), "; ".join(note) or None)
 
 
 def _indexed(db: sqlite3.Connection, words: list[str]) -> Iterator[int]:
@@ -162,15 +167,13 @@ def _read(db: sqlite3.Connection, words: list[str], note: list[str]) -> Iterator
             yield turn
 
 
-def _found(db: sqlite3.Connection, turn: int, conversation: int, words: list[str]) -> dict[int, Found]:
-    row = db.execute(
-        "SELECT c.id, c.title, c.updated_at, t.number, t.provider, t.started_at, t.prompt, t.text"
-        " FROM turns t JOIN conversations c ON c.key = t.conversation WHERE t.id = ?",
-        (turn,),
+def _found(db: sqlite3.Connection, turn: int, words: list[str]) -> Found:
+    *fields, provider, started_at, prompt, text = db.execute(
+        "SELECT c.id, c.title, c.updated_at, t.provider, t.started_at, t.prompt, t.text"
+        " FROM turns t JOIN conversations c ON c.key = t.id >> ? WHERE t.id = ?",
+        (NUMBER_BITS, turn),
     ).fetchone()
-    *fields, prompt, text = row
-    # One that is being deleted has no id any more.
-    return {} if fields[0] is None else {conversation: Found(*fields, excerpt=_excerpt(prompt, text, words))}
+    return Found(*fields, turn & MOST_TURNS, provider, started_at, _excerpt(prompt, text, words))
 
 
 def _excerpt(prompt: str, text: str, words: list[str]) -> str:

@@ -16,6 +16,7 @@ from dragoman.store.call_logs import LogPage, read_log
 from dragoman.store.circuits import CircuitKey, CircuitRow, read_circuit, read_circuits
 from dragoman.store.errors import StoreError
 from dragoman.store.history import (
+    MOST_TURNS,
     ConversationRow,
     Cursor,
     TurnRow,
@@ -214,8 +215,8 @@ class Store:
         """
         if last is not None:
             return await self._fetch(lambda db: read_last_turns(db, conversation_id, last, completed=False))
-        limit, skip = (-1, 0) if page is None else (size, size * (page - 1))
-        return await self._fetch(lambda db: read_turns(db, conversation_id, limit, skip))
+        first, last = (1, MOST_TURNS) if page is None else (size * (page - 1) + 1, size * page)
+        return await self._fetch(lambda db: read_turns(db, conversation_id, first, last))
 
     async def conversations(
         self, limit: int = 50, *, before: Cursor | None = None, provider: str | None = None, skip: int = 0
@@ -228,7 +229,7 @@ class Store:
         return await self._fetch(lambda db: read_conversations(db, limit, before, provider, skip))
 
     async def search_conversations(self, text: str, limit: int = 20) -> Search:
-        """Conversations in which all words of `text` stand in one turn, the newest such turn first.
+        """Conversations in which all words of `text` stand in one turn, the last used first.
 
         Raises:
             StoreError: the file cannot be read.

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from dragoman.schemas import ErrorCode, FinishReason, Status, Usage
 from dragoman.schemas.text import writable
 from dragoman.store.conversations import add, find_key, title_of
-from dragoman.store.errors import ConversationGone
-from dragoman.store.history import SessionRow, size_of, usage_columns
+from dragoman.store.errors import Conflict, ConversationGone
+from dragoman.store.history import MOST_TURNS, NUMBER_BITS, SessionRow, size_of, turn_id, usage_columns
 
 if TYPE_CHECKING:
     import sqlite3
@@ -45,10 +45,12 @@ class TurnStarted:
             ),
         )
         number: int = db.execute("SELECT turns FROM conversations WHERE key = ?", (key,)).fetchone()[0]
+        if number > MOST_TURNS:
+            raise Conflict(f"conversation {self.conversation_id!r} has {MOST_TURNS} turns", "begin a new one")
         db.execute(
-            "INSERT INTO turns (conversation, number, call_id, server_id, status, provider, model, started_at, prompt,"
-            " text) VALUES (?, ?, ?, ?, 'running', ?, ?, ?, ?, '')",
-            (key, number, self.call_id, server_id, self.provider, self.model, self.started_at, prompt),
+            "INSERT INTO turns (id, call_id, server_id, status, provider, model, started_at, prompt, text)"
+            " VALUES (?, ?, ?, 'running', ?, ?, ?, ?, '')",
+            (turn_id(key, number), self.call_id, server_id, self.provider, self.model, self.started_at, prompt),
         )
         return number
 
@@ -77,9 +79,9 @@ class TurnEnded:
             ConversationGone: the turn does not run: its conversation was deleted or reset.
         """
         row = db.execute(
-            "SELECT t.id, t.conversation FROM turns t JOIN conversations c ON c.key = t.conversation"
+            "SELECT t.id, c.key FROM turns t JOIN conversations c ON c.key = t.id >> ?"
             " WHERE t.server_id = ? AND t.call_id = ? AND t.status = 'running' AND c.id = ?",
-            (server_id, self.call_id, self.conversation_id),
+            (NUMBER_BITS, server_id, self.call_id, self.conversation_id),
         ).fetchone()
         if row is None:
             raise ConversationGone(
