@@ -163,8 +163,8 @@ def test_its_own_retry_is_told_with_the_cause() -> None:
         ({"result": "Not logged in · Please run /login"}, ErrorCode.AUTH),
         ({"result": "API Error: Opus 5.5's safeguards flagged this message"}, ErrorCode.REFUSED),
         ({"result": "exceeded the 100 output token maximum"}, ErrorCode.OUTPUT_LIMIT),
-        ({"result": "API returned an empty or malformed response (HTTP 200)"}, ErrorCode.MALFORMED_OUTPUT),
-        ({"subtype": "error_during_execution", "terminal_reason": "aborted_streaming"}, ErrorCode.CANCELLED),
+        ({"result": "API returned an empty or malformed response (HTTP 200)"}, ErrorCode.NETWORK),
+        ({"subtype": "error_during_execution", "terminal_reason": "aborted_streaming"}, ErrorCode.CRASHED),
         (
             {"subtype": "error_max_turns", "terminal_reason": "max_turns", "errors": ["too many"]},
             ErrorCode.OUTPUT_LIMIT,

@@ -184,7 +184,7 @@ def test_a_login_asked_for_on_the_wire_makes_the_process_useless() -> None:
     ("exit_code", "stderr", "code"),
     [
         (0, "", ErrorCode.MALFORMED_OUTPUT),
-        (1, "Unknown argument: acp", ErrorCode.CRASHED),
+        (1, "Unknown argument: acp", ErrorCode.BAD_REQUEST),
         (1, "API key not valid. Please pass a valid API key.", ErrorCode.AUTH),
         (41, "Please set an Auth method in your settings", ErrorCode.AUTH),
         (42, "No input provided via stdin", ErrorCode.BAD_REQUEST),

@@ -5,6 +5,7 @@ Pure text: what is sent, and when, is decided by the server.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,8 @@ from tests.fakes.scenario import Ending, Scenario
 
 Body = dict[str, Any]
 """What is sent as JSON."""
+_NUMBERS = itertools.count(1)
+"""claude drops a use of a tool from its session whose name it has seen before."""
 
 
 class Dialect(Protocol):
@@ -42,6 +45,10 @@ class Dialect(Protocol):
 
     def error(self, scenario: Scenario) -> Body:
         """The body of a failure."""
+        ...
+
+    def failure(self, scenario: Scenario) -> bytes:
+        """A failure in mid-stream."""
         ...
 
 
@@ -102,10 +109,13 @@ class Messages:
         kind = kinds.get(scenario.status, "api_error")
         return {"type": "error", "error": {"type": kind, "message": scenario.message}}
 
+    def failure(self, scenario: Scenario) -> bytes:
+        return _typed({"type": "error", "error": {"type": scenario.failure, "message": scenario.message}})
+
     @staticmethod
     def _message(request: Request) -> Body:
         return {
-            "id": "msg_fake",
+            "id": f"msg_{next(_NUMBERS)}",
             "type": "message",
             "role": "assistant",
             "model": model_of(request),
@@ -122,7 +132,7 @@ class Messages:
     def _tool_uses(scenario: Scenario) -> list[Body]:
         if scenario.tool is None:
             return []
-        return [{"type": "tool_use", "id": "toolu_fake", "name": scenario.tool[0], "input": scenario.tool[1]}]
+        return [{"type": "tool_use", "id": f"toolu_{next(_NUMBERS)}", "name": scenario.tool[0], "input": scenario.tool[1]}]
 
     def _tool_events(self, scenario: Scenario) -> list[Body]:
         events: list[Body] = []
@@ -178,6 +188,11 @@ class Responses:
 
     def error(self, scenario: Scenario) -> Body:
         return _openai_error(scenario)
+
+    def failure(self, scenario: Scenario) -> bytes:
+        error = {"code": scenario.failure, "message": scenario.message}
+        head = {"id": "resp_fake", "object": "response", "created_at": 0, "status": "failed"}
+        return _typed({"type": "response.failed", "response": {**head, "error": error}})
 
     @classmethod
     def _items(cls, scenario: Scenario) -> list[Body]:
@@ -243,6 +258,9 @@ class ChatCompletions:
     def error(self, scenario: Scenario) -> Body:
         return _openai_error(scenario)
 
+    def failure(self, scenario: Scenario) -> bytes:
+        return _data({"error": {"message": scenario.message, "type": scenario.failure, "code": scenario.failure}})
+
     def _event(self, request: Request, delta: Mapping[str, Any], finish: str | None = None) -> bytes:
         return _data(self._chunk(request, delta, finish))
 
@@ -296,6 +314,9 @@ class GenerateContent:
         }
         name = names.get(scenario.status, "INTERNAL")
         return {"error": {"code": scenario.status, "message": scenario.message, "status": name}}
+
+    def failure(self, scenario: Scenario) -> bytes:
+        return _data({"error": {"code": 500, "message": scenario.message, "status": scenario.failure}})
 
     @staticmethod
     def _calls(scenario: Scenario) -> list[Body]:

@@ -184,6 +184,8 @@ async def _answer(request: Request, dialect: Dialect, scenario: Scenario, reply:
     if scenario.status != 200:
         body = dialect.error(scenario) if scenario.body is None else scenario.body
         await reply.whole(scenario.status, _json(body), headers=scenario.headers)
+    elif isinstance(scenario.body, bytes):
+        await reply.whole(200, scenario.body, headers={"content-type": "text/html", **scenario.headers})
     elif not dialect.streams(request):
         await _send_whole(request, dialect, scenario, reply)
     else:
@@ -193,6 +195,9 @@ async def _answer(request: Request, dialect: Dialect, scenario: Scenario, reply:
 async def _send_whole(request: Request, dialect: Dialect, scenario: Scenario, reply: Reply) -> None:
     for _ in scenario.chunks:
         await scenario.pass_gate()
+    if scenario.ending is Ending.FAILED:
+        await reply.whole(500, _json(dialect.error(scenario)), headers=scenario.headers)
+        return
     body = _json(dialect.whole(request, scenario))
     if scenario.ending in _BROKEN:
         await reply.begin(200, {"content-type": "application/json"})
@@ -211,7 +216,8 @@ async def _send_stream(request: Request, dialect: Dialect, scenario: Scenario, r
     if scenario.ending in _BROKEN:
         await _break_off(scenario.ending, reply)
     else:
-        await reply.send(dialect.closing(request, scenario))
+        failed = scenario.ending is Ending.FAILED
+        await reply.send(dialect.failure(scenario) if failed else dialect.closing(request, scenario))
         await reply.end()
 
 

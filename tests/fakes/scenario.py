@@ -35,6 +35,8 @@ class Ending(Enum):
     """The connection closes in the middle of the body."""
     UNFINISHED = "unfinished"
     """The body ends properly, without the event that ends the answer."""
+    FAILED = "failed"
+    """An event in the stream says that the answer failed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +52,10 @@ class Scenario:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     body: object = None
+    """In place of what the API would say. Bytes are sent as they are, also with the status 200."""
     message: str = ""
+    failure: str = ""
+    """What the API calls the failure that an event tells of."""
     mute: bool = False
     gated: bool = False
     delay: float = 0.0
@@ -127,6 +132,16 @@ def stall_after(chunks: Sequence[str] = ()) -> Scenario:
 def cut_after(chunks: Sequence[str] = (), *, properly: bool = False) -> Scenario:
     """Send these chunks, then close in the middle of the body; ``properly``: end the body as if all had been said."""
     return Scenario(chunks=tuple(chunks), ending=Ending.UNFINISHED if properly else Ending.CUT)
+
+
+def fail_after(chunks: Sequence[str], failure: str, message: str) -> Scenario:
+    """Send these chunks, then an event with a failure of this name. OpenAI's and Anthropic's names differ."""
+    return Scenario(chunks=tuple(chunks), ending=Ending.FAILED, failure=failure, message=message)
+
+
+def garbage() -> Scenario:
+    """Answer with the status 200 and a page of HTML, as a login page of a network does."""
+    return Scenario(body=b"<!doctype html><title>Log in</title><p>Welcome to our network.")
 
 
 def refusal(text: str = "I cannot help with that.") -> Scenario:

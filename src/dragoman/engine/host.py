@@ -136,11 +136,12 @@ class DialogueHost:
     async def turn(self, turn: Turn, listener: Listener) -> Outcome:
         """Put a turn to the child and wait for its end."""
         await self._ready.wait()
-        if self.gone.is_set():
-            return _crashed(f"it ended before it took the question (exit {self.child.exit_code})")
         open_turn = self._turns[turn.id] = _Open(turn, listener)
         try:
             self._perform(lambda: self._dialogue.begin(turn))
+            if self.gone.is_set():
+                # It ended before it took the question; why is in what it said.
+                self._end_all(self.child.exit_code)
             await open_turn.done.wait()
         finally:
             open_turn.listener = None

@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from dragoman.adapters.classify import code_from_status, code_from_text
-from dragoman.adapters.json_lines import mapping, text, whole
+from dragoman.adapters.json_lines import mapping, parse, text, whole
 from dragoman.schemas import ErrorCode, ErrorInfo
 
 AUTH_REQUIRED = -32000
 
 _RETRY_AFTER = re.compile(r"retry (?:after|in) (\d+(?:\.\d+)?) ?s", re.IGNORECASE)
-_MORE_PRECISE = frozenset({ErrorCode.QUOTA, ErrorCode.CONTEXT_LENGTH, ErrorCode.PROMPT_TOO_LARGE, ErrorCode.REFUSED})
-"""What an agent's words may say more precisely than a status: 429 is also "no quota", 400 also "too long"."""
 
 
 def words_of(error: Mapping[str, Any]) -> str:
@@ -22,8 +20,18 @@ def words_of(error: Mapping[str, Any]) -> str:
     message, data = text(error.get("message")), error.get("data")
     more = text(data) or text(mapping(data).get("details")) or text(mapping(data).get("message"))
     if not more or more in message:
-        return message
-    return more if message.lower() in ("", "internal error") else f"{message}: {more}"
+        return body_of(message)[0]
+    return body_of(more)[0] if message.lower() in ("", "internal error") else f"{message}: {more}"
+
+
+def body_of(words: str) -> tuple[str, int | None]:
+    """The words of an API's error with their HTTP status, where an agent passes on all of its JSON; else the words."""
+    start = words.find("{")
+    if start < 0:
+        return words, None
+    body = mapping(parse(words[start:].rstrip("]. \n").encode("utf-8", "replace")).get("error"))
+    message, name = text(body.get("message")), text(body.get("status"))
+    return (f"{message} ({name})" if message and name else message or words), whole(body.get("code"))
 
 
 def explain(name: str, error: Mapping[str, Any]) -> ErrorInfo:
@@ -39,9 +47,8 @@ def code_of(number: int | None, words: str) -> ErrorCode:
     if number == AUTH_REQUIRED:
         return ErrorCode.AUTH
     if number is not None and 400 <= number < 600:
-        code = code_from_status(number)
-        said = code_from_text(words, code)
-        return said if said in _MORE_PRECISE else code
+        # 500 is also what an agent sends when it knows nothing better.
+        return code_from_text(words, ErrorCode.OVERLOADED) if number == 500 else code_from_status(number, words)
     return code_from_text(words, ErrorCode.INTERNAL)
 
 

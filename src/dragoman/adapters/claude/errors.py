@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dragoman.adapters.base import Exit
-from dragoman.adapters.classify import code_from_status, code_from_text
+from dragoman.adapters.classify import code_from_status, code_from_text, misused
 from dragoman.adapters.json_lines import text
 from dragoman.schemas import ErrorCode, ErrorInfo
 
@@ -19,11 +19,13 @@ _BY_TERMINAL_REASON: Mapping[str, ErrorCode] = {
     "prompt_too_long": ErrorCode.CONTEXT_LENGTH,
     "blocking_limit": ErrorCode.CONTEXT_LENGTH,
     "image_error": ErrorCode.PROMPT_TOO_LARGE,
-    "aborted_streaming": ErrorCode.CANCELLED,
-    "aborted_tools": ErrorCode.CANCELLED,
+    # Not by us: what we interrupt is not asked how it ended.
+    "aborted_streaming": ErrorCode.CRASHED,
+    "aborted_tools": ErrorCode.CRASHED,
     "max_turns": ErrorCode.OUTPUT_LIMIT,
     "budget_exhausted": ErrorCode.QUOTA,
 }
+_MISCONFIGURED = re.compile(r"Configuration error|(Settings|MCP config) file not found|Invalid MCP configuration")
 _SESSION_LOST = re.compile(
     r"No conversation found with session ID|No message found with message\.uuid|Session ID \S+ is already in use"
     r"|Invalid session ID"
@@ -32,7 +34,12 @@ _SESSION_LOST = re.compile(
 
 def failure(code: ErrorCode, words: str) -> ErrorInfo:
     """The failure, with what to do about it."""
-    return ErrorInfo.of(code, words, next_step=_NEXT_STEPS.get(code))
+    step = _NEXT_STEPS.get(code)
+    if words.startswith("[ede_diagnostic]"):
+        words = "claude was interrupted from outside"
+    if _MISCONFIGURED.search(words):
+        step = "correct the file that claude names"
+    return ErrorInfo.of(code, words, next_step=step)
 
 
 def told_by(line: Mapping[str, Any], words: str) -> ErrorCode:
@@ -42,19 +49,22 @@ def told_by(line: Mapping[str, Any], words: str) -> ErrorCode:
         return _BY_TERMINAL_REASON[reason]
     status = line.get("api_error_status")
     if isinstance(status, int):
-        code = code_from_status(status)
-        # A 400 or 429 covers several causes that only the words tell apart.
-        return code_from_text(words, code) if code in (ErrorCode.BAD_REQUEST, ErrorCode.RATE_LIMITED) else code
+        return code_from_status(status, words)
+    if _MISCONFIGURED.search(words):
+        return ErrorCode.NOT_FOUND
     if "output token maximum" in words:
         return ErrorCode.OUTPUT_LIMIT
     if "empty or malformed" in words:
-        return ErrorCode.MALFORMED_OUTPUT
+        # Not from the API, as it says itself: a proxy or a login page of the network answered in its place.
+        return ErrorCode.NETWORK
     return code_from_text(words, ErrorCode.INTERNAL)
 
 
 def exited(end: Exit, stderr: str) -> ErrorInfo:
     """The failure when it ended without a result."""
-    if "native binary not installed" in stderr:
+    if (wrong := misused("claude", stderr)) is not None:
+        return wrong
+    if "native binary not installed" in stderr or _MISCONFIGURED.search(stderr):
         code = ErrorCode.NOT_FOUND
     elif end.code == 0:
         code = ErrorCode.MALFORMED_OUTPUT

@@ -35,7 +35,7 @@ from dragoman.adapters.base import (
     TurnId,
     Write,
 )
-from dragoman.adapters.codex.errors import Retries, error_code, error_info
+from dragoman.adapters.codex.errors import Retries, error_code, error_info, exited
 from dragoman.adapters.codex.threads import goes_on, is_another, not_gone_on_with, opening, question
 from dragoman.adapters.json_lines import mapping, objects, text, whole
 from dragoman.schemas import (
@@ -139,9 +139,9 @@ class AppServerDialogue:
     def closed(self, end: Exit) -> Iterable[Act]:
         """It ended; what is open ends with it."""
         words = f"codex ended in mid-turn (exit {end.code})" + (f": {self._stderr}" if self._stderr else "")
-        code = ErrorCode.CRASHED if end.code else ErrorCode.MALFORMED_OUTPUT
         for lane in list(self._lanes.values()):
-            yield self._fail(lane, code, words)
+            failure = exited(end.code, words, self._stderr)
+            yield self._end(lane, Failed(failure, model=lane.model, usage=lane.usage))
 
     def _ask(self, step: Step, turn: TurnId, method: str, params: Mapping[str, Any]) -> Act:
         self._number += 1

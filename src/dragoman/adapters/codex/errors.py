@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
-from dragoman.adapters.classify import code_from_status, code_from_text
+from dragoman.adapters.classify import code_from_status, code_from_text, misused
 from dragoman.adapters.json_lines import mapping, parse, text
 from dragoman.schemas import ErrorCode, ErrorInfo
 
@@ -38,11 +38,15 @@ _CONNECTION = frozenset(
         "responseTooManyFailedAttempts",
     }
 )
-_NEXT_STEPS: Mapping[ErrorCode, str] = {ErrorCode.AUTH: "run `codex login`"}
+_NEXT_STEPS: Mapping[ErrorCode, str] = {
+    ErrorCode.AUTH: "run `codex login`",
+    ErrorCode.MALFORMED_OUTPUT: "ask again, or rephrase the question: it may have been refused",
+}
 
 _STATUS = re.compile(r"\bstatus:? (\d{3})\b")
 # What the host itself says about the one who asks. A proxy that blocks WebSockets says 403, 404, 407 or 5xx.
 _FINAL_STATUSES = frozenset({401, 429})
+_UNREADABLE = re.compile(r"failed to read configuration|error loading (config|configuration)", re.IGNORECASE)
 _UNREACHABLE = re.compile(r"connection refused|failed to lookup address", re.IGNORECASE)
 
 UNREACHABLE_RETRIES = 1
@@ -56,7 +60,7 @@ def error_code(info: object, words: str) -> ErrorCode:
     if name in _BY_NAME:
         return _BY_NAME[name]
     if status is not None:
-        return code_from_status(status)
+        return code_from_status(status, words)
     if "max_output_tokens" in words:
         return ErrorCode.OUTPUT_LIMIT
     if "content_filter" in words:
@@ -66,11 +70,24 @@ def error_code(info: object, words: str) -> ErrorCode:
     return code_from_text(words, ErrorCode.NETWORK if name in _CONNECTION else ErrorCode.INTERNAL)
 
 
+def exited(exit_code: int, words: str, said: str) -> ErrorInfo:
+    """The failure when it ended in mid-turn. `words` tell of it, `said` is the line of stderr that explains it."""
+    if (wrong := misused("codex", said)) is not None:
+        return wrong
+    if exit_code == 0:
+        return error_info(ErrorCode.MALFORMED_OUTPUT, words)
+    code = code_from_text(said, ErrorCode.CRASHED) if 0 < exit_code < 128 else ErrorCode.CRASHED
+    return error_info(code, words)
+
+
 def error_info(code: ErrorCode, words: str) -> ErrorInfo:
     """The failure, with codex's own words. A refused request comes as the API's whole body: its message is taken."""
     body = parse(words.encode("utf-8", "replace"))
     words = text(mapping(body.get("error")).get("message")) or words
-    return ErrorInfo.of(code, words or "codex failed without saying why", next_step=_NEXT_STEPS.get(code))
+    step = _NEXT_STEPS.get(code)
+    if _UNREADABLE.search(words):
+        code, step = ErrorCode.NOT_FOUND, "correct the file that codex names"
+    return ErrorInfo.of(code, words or "codex failed without saying why", next_step=step)
 
 
 class Retries:

@@ -24,8 +24,7 @@ from dragoman.adapters.base import (
     Value,
     Write,
 )
-from dragoman.adapters.classify import code_from_text
-from dragoman.adapters.codex.errors import Retries, error_code, error_info
+from dragoman.adapters.codex.errors import Retries, error_code, error_info, exited
 from dragoman.adapters.codex.lean import DEFAULT_INSTRUCTIONS, overrides
 from dragoman.adapters.codex.threads import goes_on, is_another, is_thread, not_gone_on_with
 from dragoman.adapters.json_lines import mapping, objects, strange, text, whole
@@ -121,8 +120,8 @@ class ExecDialogue:
         if goes_on(self._turn.session) and not self._opened:
             yield self._lost(self._turn, words)
             return
-        code = ErrorCode.MALFORMED_OUTPUT if end.code == 0 else code_from_text(words, ErrorCode.CRASHED)
-        yield self._fail(self._turn.id, code, words)
+        turn, self._turn = self._turn.id, None
+        yield Done(turn, Failed(exited(end.code, words, words)))
 
     def _event(self, turn: TurnId, event: Mapping[str, Any]) -> Iterator[Act]:
         match event.get("type"):

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dragoman.adapters.acp.errors import code_of, retry_after
-from dragoman.adapters.classify import code_from_text
-from dragoman.adapters.json_lines import items, mapping, parse, text, whole
+from dragoman.adapters.acp.errors import body_of, code_of, retry_after
+from dragoman.adapters.classify import code_from_text, misused
+from dragoman.adapters.json_lines import items, mapping
 from dragoman.schemas import ErrorCode, ErrorInfo
 
 _LOG_IN = "run `gemini` and choose how to log in"
@@ -27,6 +27,8 @@ _PRECISE: tuple[tuple[re.Pattern[str], ErrorCode], ...] = tuple(
         ),
         (r"is not found for api version|model.{0,60}not found", ErrorCode.BAD_REQUEST),
         (r"exceeds the maximum number of tokens|input token count", ErrorCode.CONTEXT_LENGTH),
+        (r"blocked due to", ErrorCode.REFUSED),
+        (r"returned an empty response", ErrorCode.MALFORMED_OUTPUT),
     )
 )
 _BY_EXIT = {
@@ -38,19 +40,19 @@ _BY_EXIT = {
     55: ErrorCode.POLICY,
 }
 _STATUSES = (400, 401, 403, 404, 408, 429, 499, 500, 502, 503, 504, 529)
+SHOWN_LINES = 10
+"""How many of its last lines tell of an end."""
 _SIGN_IN_PROMPT = "Please visit the following URL to authorize"
-_NOISE = re.compile(r"\[STARTUP\]|Ripgrep is not available|Loaded cached credentials|^\s*at ")
+_NOISE = re.compile(r"\[STARTUP\]|Ripgrep is not available|Loaded cached|True color|Basic terminal|^\s*at ")
 
 
 def failure(number: int | None, said: str) -> ErrorInfo:
     """The failure behind an HTTP status, which may be missing or wrong, and gemini's words."""
-    words, told = _message_and_status(said)
+    words, told = body_of(said)
     words = words or "gemini failed without saying why"
     number = told if number is None else number
     code = next((code for pattern, code in _PRECISE if pattern.search(words)), None)
-    if code is None:
-        # 500 is also what it sends when it does not know; 0.36 does so for 429.
-        code = code_from_text(words, ErrorCode.OVERLOADED) if number == 500 else code_of(number, words)
+    code = code_of(number, words) if code is None else code
     step = _NEXT_STEPS.get(code)
     if code is ErrorCode.BAD_REQUEST and "not found" in words:
         step = "name another `model`, such as flash or pro, or leave it out"
@@ -64,8 +66,11 @@ def status_of(exit_code: int) -> int | None:
 
 def exited(code: int, stderr: str) -> ErrorInfo:
     """The failure when it ended in mid-turn. 0 is no success: it ends so on a signal, too."""
+    if (wrong := misused("gemini", stderr)) is not None:
+        return wrong
     lines = [line for line in stderr.splitlines() if not _NOISE.search(line)]
-    words = "\n".join(lines) or f"gemini ended in mid-turn (exit {code})"
+    words = "\n".join(lines[-SHOWN_LINES:]) if code > 0 else ""
+    words = words or f"gemini ended in mid-turn (exit {code})"
     if code in _BY_EXIT:
         kind = _BY_EXIT[code]
         return ErrorInfo.of(kind, words, next_step=_NEXT_STEPS.get(kind))
@@ -102,13 +107,3 @@ def stray(line: str) -> ErrorInfo | None:
             ErrorCode.AUTH, "nobody is logged in to gemini, or the login has expired", next_step=_LOG_IN
         )
     return None
-
-
-def _message_and_status(words: str) -> tuple[str, int | None]:
-    """What stands in an API's error, which gemini passes on as JSON, sometimes behind words of its own."""
-    start = words.find("{")
-    if start < 0:
-        return words, None
-    body = mapping(parse(words[start:].rstrip("]. \n").encode("utf-8", "replace")).get("error"))
-    message, name = text(body.get("message")), text(body.get("status"))
-    return (f"{message} ({name})" if message and name else message or words), whole(body.get("code"))
