@@ -239,7 +239,9 @@ class _Mover:
         return here if "$ref" in here else self._typed(here)
 
     def _typed(self, here: Schema) -> Schema:
-        kinds = here.setdefault("type", _type_of(here))
+        if "type" not in here:
+            here["type"] = _type_of(here)
+        kinds = here["type"]
         if isinstance(kinds, list):
             plain = [kind for kind in cast("list[str]", kinds) if kind not in ("object", "array")]
             if len(plain) < len(cast("list[str]", kinds)):
@@ -343,7 +345,7 @@ def _tags(schema: Schema) -> Iterator[tuple[str, object]]:
 def _type_of(here: Schema) -> str | list[str]:
     """The type that a schema without one has, by its values or its keywords."""
     values = here.get("enum") or ([here["const"]] if "const" in here else [])
-    names = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
+    names: dict[type, str] = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
     kinds = sorted({names.get(type(cast("object", value)), "") for value in values})
     if kinds and "" not in kinds:
         return kinds[0] if len(kinds) == 1 else kinds
