@@ -24,7 +24,7 @@ class Span:
 
 
 _WORDS = "true|false|null|None|True|False|NaN|undefined|-?Infinity"
-_OPENER = re.compile(
+OPENER = re.compile(
     r"""[{\[](?:(?<=\{)\s*+(?:["'\u2018\u2019\u201c\u201d}]|[A-Za-z_$][\w$-]*+\s*+:|//|/\*|\.\.\.)"""
     rf"""|(?<=\[)\s*+(?:[\]\[{{"'\u2018\u2019\u201c\u201d]|-?\d|//|/\*|(?:{_WORDS})\b))"""
 )
@@ -43,7 +43,7 @@ def spans(text: str) -> Iterator[Span]:
     closed, or go deeper than `MAX_DEPTH`, nothing that follows them is looked at.
     """
     at = 0
-    while (opener := _OPENER.search(text, at)) is not None:
+    while (opener := OPENER.search(text, at)) is not None:
         start = opener.start()
         try:
             value, at = parse_json_at(text, start)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dragoman.structured.extract import Extraction
+from dragoman.structured.extraction import Extraction
 from dragoman.structured.problems import shortened
 from dragoman.structured.schema import OutputSchema, SchemaSource
 

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dragoman.structured.extract import extract, fenced_blocks
+from dragoman.structured.extraction import extract, fenced_blocks
 from dragoman.structured.linear import PatternError, searcher
 from dragoman.structured.placeholders import is_placeholder, placeholder_problems
 from dragoman.structured.problems import shortened
