@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
@@ -28,7 +29,8 @@ from dragoman.adapters.base import (
     Value,
     Write,
 )
-from dragoman.processes import LineFramer
+from dragoman.engine.layout import lay_out, private_folder
+from dragoman.processes import KeptFolder, LineFramer, PrivateFolder
 from tests.adapters.oneshot import Heard
 
 PATIENCE_S = 20
@@ -52,67 +54,79 @@ class Channel:
         self.folder = folder
         self._program = program
         self._files = folder / "private"
-        self._files.mkdir(exist_ok=True)
 
     async def ask(self, turn: Turn, *extra: str) -> Heard:
         """One turn, to the end of its process. `extra` stands before the plan's arguments."""
-        plan = self._plan(turn)
-        heard, dialogue = Heard(), self.adapter.dialogue(plan)
+        laid = self._lay_out(turn)
+        heard, dialogue = Heard(), self.adapter.dialogue(laid.plan)
         with anyio.fail_after(PATIENCE_S):
             async with await anyio.open_process(
-                self._argv(plan, extra), env=self._variables(plan), cwd=self.folder
+                self._argv(laid, extra), env=laid.variables, cwd=laid.turn.runs_in
             ) as process:
-                await _Talk(process, dialogue, turn, heard).run(plan)
+                await _Talk(process, dialogue, laid.turn, heard).run(laid.plan)
         return heard
 
     def detached(self, turn: Turn, *extra: str) -> Heard:
         """One turn whose input and output are files, read when all is over."""
-        plan = self._plan(turn)
-        dialogue, heard = self.adapter.dialogue(plan), Heard()
+        laid = self._lay_out(turn)
+        dialogue, heard = self.adapter.dialogue(laid.plan), Heard()
         opening = list(dialogue.start())
         assert Ready() in opening
-        heard.take([*opening, *dialogue.begin(turn)])
+        heard.take([*opening, *dialogue.begin(laid.turn)])
         assert heard.closed
-        written, answer = self._files / "stdin", self._files / "stdout"
+        written, answer = laid.folder.path / "stdin", laid.folder.path / "stdout"
         written.write_bytes(heard.stdin)
         with written.open("rb") as stdin, answer.open("wb") as stdout:
             child = subprocess.run(
-                self._argv(plan, extra),
+                self._argv(laid, extra),
                 stdin=stdin,
                 stdout=stdout,
                 stderr=subprocess.PIPE,
-                env=self._variables(plan),
-                cwd=self.folder,
+                env=laid.variables,
+                cwd=laid.turn.runs_in,
                 timeout=PATIENCE_S,
                 check=False,
             )
         for stream, said in ((Stream.STDOUT, answer.read_bytes()), (Stream.STDERR, child.stderr)):
-            raw = stream is Stream.STDOUT and plan.channel.framing is Framing.RAW
+            raw = stream is Stream.STDOUT and laid.plan.channel.framing is Framing.RAW
             if frames := [said] if raw and said else said.splitlines():
                 heard.take(dialogue.receive(stream, frames))
         heard.take(dialogue.closed(Exit(child.returncode)))
         return heard
 
-    def _plan(self, turn: Turn) -> Plan:
+    def _lay_out(self, turn: Turn) -> _Laid:
         found = Installed(self._program, self._version, environment=frozenset(self.environment))
-        return self.adapter.plan(turn, found)
+        plan = self.adapter.plan(turn, found)
+        launch = plan.channel
+        kept = private_folder(launch, self.adapter.profile.name)
+        folder = KeptFolder(lambda: self._files) if launch.keeps is None else kept
+        variables = {**self.environment, **lay_out(launch, folder, self.environment)}
+        runs_in = self.folder if launch.runs_in is None else folder.folder(launch.runs_in.name)
+        return _Laid(plan, folder, variables, replace(turn, runs_in=runs_in))
 
-    def _variables(self, plan: Plan) -> Mapping[str, str]:
-        own = {name: value for name, value in plan.channel.env.items() if isinstance(value, str)}
-        return {**self.environment, **own}
+    def _argv(self, laid: _Laid, extra: Iterable[str]) -> list[str]:
+        own = (_spelled(argument, laid.folder) for argument in laid.plan.channel.argv)
+        return [str(self._program), *extra, *own]
 
-    def _argv(self, plan: Plan, extra: Iterable[str]) -> list[str]:
-        return [str(self._program), *extra, *map(self._spelled, plan.channel.argv)]
 
-    def _spelled(self, argument: Argument) -> str:
-        match argument:
-            case str():
-                return argument
-            case Value(prefix, value):
-                return prefix + value
-            case PrivateFile(prefix, name, content):
-                (self._files / name).write_bytes(content)
-                return f"{prefix}{self._files / name}"
+@dataclass(frozen=True)
+class _Laid:
+    """What one turn is run with."""
+
+    plan: Plan
+    folder: PrivateFolder
+    variables: Mapping[str, str]
+    turn: Turn
+
+
+def _spelled(argument: Argument, folder: PrivateFolder) -> str:
+    match argument:
+        case str():
+            return argument
+        case Value(prefix, value):
+            return prefix + value
+        case PrivateFile(prefix, name, content):
+            return f"{prefix}{folder.write(name, content)}"
 
 
 class _Talk:
