@@ -98,8 +98,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX conversations_by_age ON conversations (updated_at, key, bytes) WHERE id IS NOT NULL",
         "CREATE INDEX conversations_by_provider ON conversations (provider, updated_at) WHERE id IS NOT NULL",
         "CREATE INDEX conversations_deleted ON conversations (key) WHERE id IS NULL",
-        # id: the key of the conversation and, in the last 24 bits, the number of the turn. So the turns of a conversation
-        # stand beside each other in the file, however many others there are.
+        # id: the key of the conversation and, in the last 24 bits, the number of the turn. So the turns of one
+        # conversation stand beside each other in the file, however many others there are.
         """
         CREATE TABLE turns (
             id INTEGER PRIMARY KEY,

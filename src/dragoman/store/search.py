@@ -168,12 +168,13 @@ def _read(db: sqlite3.Connection, words: list[str], note: list[str]) -> Iterator
 
 
 def _found(db: sqlite3.Connection, turn: int, words: list[str]) -> Found:
-    *fields, provider, started_at, prompt, text = db.execute(
+    name, title, updated_at, provider, started_at, prompt, text = db.execute(
         "SELECT c.id, c.title, c.updated_at, t.provider, t.started_at, t.prompt, t.text"
         " FROM turns t JOIN conversations c ON c.key = t.id >> ? WHERE t.id = ?",
         (NUMBER_BITS, turn),
     ).fetchone()
-    return Found(*fields, turn & MOST_TURNS, provider, started_at, _excerpt(prompt, text, words))
+    number = turn & MOST_TURNS
+    return Found(name, title, updated_at, number, provider, started_at, _excerpt(prompt, text, words))
 
 
 def _excerpt(prompt: str, text: str, words: list[str]) -> str:
