@@ -29,7 +29,7 @@ def test_it_is_an_adapter_that_needs_no_login_and_comes_last() -> None:
 
 def test_child_and_adapter_mean_the_same_words() -> None:
     assert (local.NOTICE, local.UNAVAILABLE) == (child.NOTICE, child.UNAVAILABLE)
-    assert local.CUT == llm_plugin.CUT
+    assert (local.CUT, local.LEFT_OUT) == (llm_plugin.CUT, llm_plugin.LEFT_OUT)
 
 
 def test_the_command_line_carries_no_word_of_the_caller() -> None:
@@ -56,6 +56,18 @@ def test_an_answer_that_was_cut_says_so() -> None:
     assert isinstance(heard.outcome, Completed)
     assert heard.outcome.finish_reason == "max_tokens"
     assert f"{local.CUT} 256" in heard.notices
+
+
+def test_what_it_was_not_told_is_said() -> None:
+    heard = replay(LocalDialogue(), TURN, stdout=[b"Paris.\n"], stderr=[f"{local.LEFT_OUT} 3"])
+    assert heard.notices == [f"{local.LEFT_OUT} 3", local.SMALL]
+
+
+def test_a_schema_that_no_grammar_can_hold_is_told_apart() -> None:
+    stderr = [f"Error: smollm2 {llm_plugin.UNSUPPORTED}: error at #/items: schema must be an object"]
+    outcome = replay(LocalDialogue(), TURN, stderr=stderr, code=1).outcome
+    assert isinstance(outcome, Failed)
+    assert (outcome.unsupported, outcome.error.code) == ("schema", ErrorCode.BAD_REQUEST)
 
 
 @pytest.mark.parametrize(

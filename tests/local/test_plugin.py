@@ -12,10 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from dragoman.local.llm_plugin import CUT, DEFAULT_SYSTEM
+from dragoman.adapters.base import Installed, PrivateFile, Turn
+from dragoman.adapters.llm_history import database
+from dragoman.adapters.local import adapter
+from dragoman.local.llm_plugin import CUT, DEFAULT_SYSTEM, HISTORY_CHARS, JSON_TOKENS, LEFT_OUT, UNSUPPORTED
 from dragoman.local.machine import missing_features
 from dragoman.local.model import Ending, ModelFailedError, answer
+from dragoman.local.narrow import STRING_CHARS
 from dragoman.local.weights import FETCH_COMMAND, SMOLLM2
+from dragoman.schemas import Message
 
 FAKE_ENGINE = """
 import json, os
@@ -35,6 +40,8 @@ class Server:
         p = self.parameters
         said = {"request": request, "omp": os.environ["OMP_WAIT_POLICY"], "context": p.n_ctx, "port": p.port,
                 "verbosity": p.verbosity, "key": bool(p.api_keys[0]), "threads": p.cpuparams.n_threads}
+        if "refuse" in request["messages"][-1]["content"]:
+            raise ValueError("Unable to generate parser: JSON schema error at #/items: schema must be an object")
         for piece in (json.dumps(said), " ü", None):
             callback({"choices": [{"delta": {"content": piece}, "finish_reason": None}]})
         reason = "length" if request["max_tokens"] == 1 else "stop"
@@ -99,13 +106,56 @@ def test_our_child_becomes_llm_with_the_caller_s_system_prompt(environment: Mapp
 
 
 def test_options_and_schema_reach_the_engine(environment: Mapping[str, str]) -> None:
-    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "additionalProperties": False}
     options = ["-o", "temperature", "0.5", "-o", "seed", "7", "-o", "max_tokens", "1"]
     child = llm({**environment, "LLM_LOAD_PLUGINS": "dragoman"}, "Who?", *options, "--schema", json.dumps(schema))
     request = json.loads(child.stdout.rsplit("}", 1)[0] + "}")["request"]
     assert (request["temperature"], request["seed"]) == (0.5, 7)
     assert request["response_format"] == {"type": "json_schema", "json_schema": {"schema": schema}}
     assert child.stderr == f"{CUT} 1\n"
+
+
+def test_an_answer_to_a_schema_may_be_longer(environment: Mapping[str, str]) -> None:
+    child = llm({**environment, "LLM_LOAD_PLUGINS": "dragoman"}, "Who?", "--schema", "name, age int")
+    request = json.loads(child.stdout.rsplit("}", 1)[0] + "}")["request"]
+    assert (request["max_tokens"], request["temperature"]) == (JSON_TOKENS, 0)
+    schema = request["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["name"] == {"type": "string", "maxLength": STRING_CHARS}
+
+
+def test_a_schema_that_the_engine_refuses_is_told_apart(environment: Mapping[str, str]) -> None:
+    child = llm(environment, "refuse", "--schema", '{"type": "array"}', module="dragoman.local")
+    assert (child.returncode, child.stdout) == (1, "")
+    assert child.stderr == f"Error: smollm2 {UNSUPPORTED}: error at #/items: schema must be an object\n"
+
+
+def heard(environment: Mapping[str, str], tmp_path: Path, *history: tuple[str, str]) -> tuple[list[str], str]:
+    """What the engine is sent when this was said before, and what stderr says."""
+    messages: list[Message] = []
+    for question, reply in history:
+        messages += [Message(role="user", content=question), Message(role="assistant", content=reply)]
+    turn = Turn("t1", "Who?", system="Be rude", history=tuple(messages))
+    (tmp_path / "conversation.db").write_bytes(database(turn.history, None, turn.system))
+    argv = [
+        f"--database={tmp_path / 'conversation.db'}" if isinstance(part, PrivateFile) else str(part)
+        for part in adapter.plan(turn, Installed(Path())).channel.argv[1:]
+    ]
+    child = llm(environment, turn.prompt, *argv, module="dragoman.local")
+    assert child.returncode == 0, child.stderr
+    sent = json.loads(child.stdout.rsplit("}", 1)[0] + "}")["request"]["messages"]
+    return [f"{each['role']}: {each['content']}" for each in sent], child.stderr
+
+
+def test_what_was_said_before_reaches_the_engine_as_messages(environment: Mapping[str, str], tmp_path: Path) -> None:
+    sent, stderr = heard(environment, tmp_path, ("One?", "1"), ("Two?", "2"))
+    told = ["system: Be rude", "user: One?", "assistant: 1", "user: Two?", "assistant: 2", "user: Who?"]
+    assert (sent, LEFT_OUT in stderr) == (told, False)
+
+
+def test_what_is_too_much_is_left_out_from_the_beginning(environment: Mapping[str, str], tmp_path: Path) -> None:
+    sent, stderr = heard(environment, tmp_path, ("Long", "x" * HISTORY_CHARS), ("Two?", "2"))
+    assert sent == ["system: Be rude", "user: Two?", "assistant: 2", "user: Who?"]
+    assert f"{LEFT_OUT} 1\n" in stderr
 
 
 def test_a_prompt_that_is_too_long_is_an_error_of_llm(environment: Mapping[str, str]) -> None:

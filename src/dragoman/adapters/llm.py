@@ -47,6 +47,7 @@ STDERR_LINES = 100
 _USAGE = re.compile(r"Token usage:(?: ([\d,]+) input)?,?(?: ([\d,]+) output)?(?:,? \{.*\})?")
 _FAILURE = re.compile(r"Error: |Usage: |Traceback \(most recent call last\):")
 _STATUS = re.compile(r"Error code: (\d{3})\b")
+_NO_SCHEMA = re.compile(r"does not support (?:schemas|this schema)")
 _NO_SUCH_OPTION = re.compile(r"(temperature|max_tokens)\n\s*Extra inputs are not permitted")
 _KEY_NAME = re.compile(r"llm keys set ([\w.-]+)")
 _MORE_PRECISE = {ErrorCode.QUOTA, ErrorCode.CONTEXT_LENGTH, ErrorCode.PROMPT_TOO_LARGE, ErrorCode.REFUSED}
@@ -262,7 +263,7 @@ def _classify(exit_code: int, cause: str, *, crashed: bool) -> tuple[ErrorCode, 
         return ErrorCode.BAD_REQUEST, "run `llm models` to see the models there are, or `llm install` one's plugin"
     if status := _STATUS.match(cause):
         return _of_status(int(status[1]), cause)
-    if "does not support schemas" in cause:
+    if _NO_SCHEMA.search(cause):
         return ErrorCode.BAD_REQUEST, "ask without a schema, or name a `model` that takes one"
     if option := _NO_SUCH_OPTION.search(cause):
         return ErrorCode.BAD_REQUEST, f"leave out `{option[1]}`, or name a `model` that takes it"
@@ -278,7 +279,7 @@ def _classify(exit_code: int, cause: str, *, crashed: bool) -> tuple[ErrorCode, 
 
 def _unsupported(cause: str) -> Literal["schema", "temperature", "max_tokens"] | None:
     """What of a turn a model does not take, by `llm`'s words when it refuses it."""
-    if "does not support schemas" in cause:
+    if _NO_SCHEMA.search(cause):
         return "schema"
     option = _NO_SUCH_OPTION.search(cause)
     return cast('Literal["temperature", "max_tokens"]', option[1]) if option else None

@@ -28,6 +28,7 @@ SMALL = "answered by a small local model (SmolLM2 135M); connect a real CLI for 
 # How the child speaks: see `dragoman.local.__main__` and `dragoman.local.llm_plugin`, which tests hold to these.
 NOTICE = "dragoman.local: "
 CUT = "smollm2: the answer was cut at max_tokens"
+LEFT_OUT = "smollm2: too much was said before; earlier questions left out:"
 UNAVAILABLE = 69
 
 _INSTALL = "pip install 'dragoman[local]'"
@@ -92,7 +93,7 @@ class LocalDialogue:
         for frame in frames:
             line = frame.decode("utf-8", "replace").rstrip()
             self._cut = self._cut or line.startswith(CUT)
-            if line.startswith((NOTICE, CUT)):
+            if line.startswith((NOTICE, CUT, LEFT_OUT)):
                 acts.append(Emit(self._turn, Notice(message=line.removeprefix(NOTICE))))
             else:
                 acts += self._llm.receive(stream, (frame,))

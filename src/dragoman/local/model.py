@@ -16,11 +16,18 @@ from typing import Any, Protocol, cast
 CONTEXT_TOKENS = 8192
 MAX_THREADS = 4
 
+_NO_GRAMMAR = "JSON schema"
+"""What the engine's words have when it cannot make a grammar of a schema."""
+
 Json = Mapping[str, Any]
 
 
 class ModelFailedError(Exception):
     """The model did not answer; the message says why."""
+
+
+class SchemaRefusedError(ModelFailedError):
+    """The engine can make no grammar of the schema; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +118,7 @@ def answer(
 
     Raises:
         ModelFailedError: the model refuses the messages, for one because they are too long.
+        SchemaRefusedError: the schema has something that the engine cannot hold an answer to.
     """
     request: dict[str, Any] = {"messages": list(messages), "temperature": temperature, "max_tokens": max_tokens}
     request |= {"stream": True, "stream_options": {"include_usage": True}}
@@ -121,13 +129,18 @@ def answer(
     finish_reason, usage = "stop", cast("Json", {})
     for chunk in _chunks(server, request):
         if "error" in chunk:
-            raise ModelFailedError(str(chunk["error"].get("message", chunk["error"])))
+            raise _failure(str(chunk["error"].get("message", chunk["error"])))
         usage = chunk.get("usage") or usage
         for choice in chunk.get("choices", ()):
             finish_reason = choice.get("finish_reason") or finish_reason
             if text := choice.get("delta", {}).get("content"):
                 yield text
     return Ending(finish_reason, usage.get("prompt_tokens"), usage.get("completion_tokens"))
+
+
+def _failure(words: str) -> ModelFailedError:
+    _, found, why = words.partition(_NO_GRAMMAR)
+    return SchemaRefusedError(why.strip(" ':)")) if found else ModelFailedError(words)
 
 
 def _chunks(server: Server, request: Json) -> Generator[Json, None, None]:
