@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
 from dragoman.adapters.base import Launch, PrivatePath, UserFile, UserSetting
-from dragoman.engine.layout import SETTINGS_BYTES, lay_out, private_folder, read_settings
+from dragoman.engine.layout import KEPT_S, SETTINGS_BYTES, forget_unused, lay_out, private_folder, read_settings
 from dragoman.processes import PrivateFolder
 
 LOGIN = UserSetting(".tool/settings.json", r'"login"\s*:\s*"([a-z]+)"', below=("TOOL_HOME", "HOME"))
@@ -130,6 +131,16 @@ class TestAFolderThatIsKept:
         assert state in again.path.parents
         assert private_folder(Launch((), keeps="s2"), "tool").path != again.path
         assert private_folder(launch, "other").path != again.path
+
+    def test_it_is_removed_when_nobody_has_used_it_for_long(self) -> None:
+        used, unused = (private_folder(Launch((), keeps=name), "tool") for name in ("used", "unused"))
+        for folder in (used, unused):
+            folder.write("home/session", b"said before")
+        now = used.path.stat().st_mtime
+        os.utime(unused.path, (now - KEPT_S - 1, now - KEPT_S - 1))
+        forget_unused(now)
+        assert (used.path / "home" / "session").exists()
+        assert not unused.path.exists()
 
     def test_a_login_that_was_linked_and_is_gone_is_not_written_over(self, home: Path) -> None:
         theirs = home / ".tool" / "login"

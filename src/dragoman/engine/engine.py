@@ -26,6 +26,7 @@ from dragoman.engine.fallback import Fallback
 from dragoman.engine.finding import Versions
 from dragoman.engine.host import DialogueHost
 from dragoman.engine.jobs import Jobs
+from dragoman.engine.layout import forget_unused
 from dragoman.engine.limit import Limiter, StartGate
 from dragoman.engine.locks import Held, Locks
 from dragoman.engine.places import Machine
@@ -190,6 +191,7 @@ class Engine:
         await anyio.sleep(TIDY_AFTER_S)
         try:
             await self._recorder.tidy()
+            await anyio.to_thread.run_sync(forget_unused, time.time())
         except Exception as error:  # noqa: BLE001 - what others left must not end our own calls
             logger.opt(exception=error).error("what an earlier server left could not be looked for")
 

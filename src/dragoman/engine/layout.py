@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dragoman.adapters.base import Launch, PrivatePath, UserSetting
@@ -11,6 +13,8 @@ from dragoman.config import state_folder
 from dragoman.processes import KeptFolder, PrivateFolder
 
 SETTINGS_BYTES = 256 * 1024
+KEPT_S = 30 * 24 * 3600.0
+"""How long a kept folder may lie unused; most CLIs keep a session as long. The conversation is told again then."""
 
 
 def private_folder(launch: Launch, provider: str) -> PrivateFolder:
@@ -26,6 +30,14 @@ def kept_folders() -> Path:
         OSError: there is no place for them.
     """
     return state_folder() / "kept"
+
+
+def forget_unused(now: float) -> None:
+    """Remove the kept folders that nobody has used for long. `now`: seconds since 1970."""
+    with suppress(OSError):
+        for folder in kept_folders().glob("*/*"):
+            if folder.stat().st_mtime < now - KEPT_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def lay_out(launch: Launch, folder: PrivateFolder, variables: Mapping[str, str]) -> Mapping[str, str]:

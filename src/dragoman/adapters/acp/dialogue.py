@@ -33,7 +33,7 @@ from dragoman.adapters.base import (
     Turn,
     TurnId,
 )
-from dragoman.adapters.classify import code_from_text
+from dragoman.adapters.classify import code_from_text, misused
 from dragoman.adapters.json_lines import items, mapping, objects, text, whole
 from dragoman.schemas import Billing, Bound, ErrorCode, ErrorInfo, FinishReason, Notice, Text, Thought, Tool, Usage
 
@@ -48,7 +48,7 @@ _STDERR_LINES = 100
 _SHOWN_LINES = 10
 
 _FENCE = "_dragoman/fence"
-"""No agent has it; that it says so tells that it has done what it was asked to do before."""
+"""A request that no agent knows. That one says so tells that it has done what it was asked to do before."""
 
 Step = Literal["initialize", "session", "load", "fence", "model", "prompt"]
 
@@ -60,8 +60,6 @@ class Agent:
     billing: Billing | None = None
     sets_model = True
     """Whether the model is chosen over the protocol, and not by the command line."""
-    tells_late = False
-    """Whether it goes on telling what was said before when it has answered that the session is loaded."""
 
     def native(self, session: str) -> str:
         """The name under which a session of this name can be gone on with."""
@@ -77,6 +75,8 @@ class Agent:
 
     def exit(self, code: int, stderr: str) -> ErrorInfo:
         """The failure when it ended in mid-turn, from its exit code and the end of its stderr."""
+        if (wrong := misused("acp", stderr)) is not None:
+            return wrong
         stderr = "\n".join(stderr.splitlines()[-_SHOWN_LINES:])
         kind = ErrorCode.MALFORMED_OUTPUT if code == 0 else ErrorCode.CRASHED
         if 0 < code < 128:
@@ -231,16 +231,16 @@ class AcpDialogue:
                 if kept is not None and lane.session and self._loads:
                     yield Emit(lane.turn.id, Bound(native_session=self._agent.native(lane.session)))
             case "load":
+                # It should have told what was said before by now, but gemini does so only when it has said that it did.
                 lane.offered = result
-                if self._agent.tells_late:
-                    yield self._peer.ask(("fence", lane.turn.id), _FENCE, {})
-                    return
+                yield self._peer.ask(("fence", lane.turn.id), _FENCE, {})
+                return
+            case "fence" if kept is not None:
+                # From here on, what it says is the answer.
+                lane.session = self._agent.own(kept.id)
+                yield Emit(lane.turn.id, Bound(native_session=kept.id))
             case _:
                 pass
-        if step in ("load", "fence") and kept is not None:
-            # From here on, what it says is the answer.
-            lane.session = self._agent.own(kept.id)
-            yield Emit(lane.turn.id, Bound(native_session=kept.id))
         if lane.unwanted:
             yield self._fail(lane, _cancelled())
         elif not lane.session:
@@ -346,7 +346,8 @@ def _unfinished(name: str, reason: str) -> ErrorInfo:
                 next_step="ask for less at once",
             )
         case "max_tokens":
-            return ErrorInfo.of(ErrorCode.OUTPUT_LIMIT, f"{name} reached its limit of tokens before any answer")
+            words = f"{name} reached its limit of tokens before any answer"
+            return ErrorInfo.of(ErrorCode.OUTPUT_LIMIT, words, next_step="shorten the prompt, or ask for less")
         case _:
             words = f"{name} ended the turn without an answer: it was empty, or the model refused"
             return ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, words, next_step="ask again, or rephrase the question")

@@ -88,7 +88,6 @@ class Gemini(Agent):
 
     name = "gemini"
     sets_model = False
-    tells_late = True
 
     def __init__(self, billing: Billing | None, keeps: str | None = None) -> None:
         self.billing = billing
