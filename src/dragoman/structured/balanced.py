@@ -49,9 +49,11 @@ def spans(text: str) -> Iterator[Span]:
             value, at = parse_json_at(text, start)
         except NotJSONError as error:
             end = balanced_end(text, start)
-            yield Span(start, len(text) if end is None else end, fault=UNCLOSED if end is None else str(error))
             if end is None:
+                # An error without a position is a broken rule, which tells more.
+                yield Span(start, len(text), fault=str(error) if error.position is None else UNCLOSED)
                 return
+            yield Span(start, end, fault=str(error))
             at = end
         else:
             yield Span(start, at, value)

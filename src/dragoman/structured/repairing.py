@@ -64,7 +64,7 @@ def _repaired(body: str) -> object:
             )
         ) from None
     try:
-        text = repair_json(body, skip_json_loads=True, strict=True, ensure_ascii=False)
+        text = repair_json(body, skip_json_loads=True, strict=True)
         json.loads(text)
     except (ValueError, RecursionError, IndexError, TypeError) as error:
         raise NotJSONError(f"it could not be mended: {shortened(str(error), 100)}") from None

@@ -57,7 +57,7 @@ def _checked(value: object, text: str, start: int = 0, end: int | None = None) -
 
 def _is_too_deep(value: object) -> bool:
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         below: list[object] = []
         for part in level:
             if isinstance(part, dict):
