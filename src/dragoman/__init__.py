@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dragoman.client import AskOptions, Dragoman, Stream
     from dragoman.config import Configuration, ConfigurationError, RetryConfig, load_configuration
     from dragoman.engine.breaker import CircuitBreaker
+    from dragoman.engine.categorize import categorize_error
     from dragoman.log import setup_logging
     from dragoman.schemas import (
         CircuitState,
@@ -47,6 +48,7 @@ _HOMES = {
     "dragoman.client": ("AskOptions", "Dragoman", "Stream"),
     "dragoman.config": ("Configuration", "ConfigurationError", "RetryConfig", "load_configuration"),
     "dragoman.engine.breaker": ("CircuitBreaker",),
+    "dragoman.engine.categorize": ("categorize_error",),
     "dragoman.log": ("setup_logging",),
     "dragoman.schemas": (
         *("CircuitState", "CircuitStatus", "ConversationTurn", "ErrorCategory", "ErrorCode", "ErrorInfo"),
@@ -82,6 +84,7 @@ __all__ = [
     "TimeoutOverrides",
     "Usage",
     "__version__",
+    "categorize_error",
     "load_configuration",
     "setup_logging",
 ]
