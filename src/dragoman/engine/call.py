@@ -7,10 +7,15 @@ import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from io import StringIO
+from typing import TYPE_CHECKING
 
 import anyio
 
 from dragoman.schemas import Event, LLMRequest, LLMResponse, Text
+
+if TYPE_CHECKING:
+    from dragoman.structured.schema import OutputSchema
+    from dragoman.structured.validators import AsyncValidationStrategy
 
 FINE_EVENTS = 10_000
 """So many events are logged as they come. An event weighs much more than a word: after them text waits for a block."""
@@ -100,6 +105,10 @@ class Call:
         self.face = face
         self.streams = streams
         self.insists = insists
+        self.schema: OutputSchema | None = None
+        """What the answer is to match, where it is more than the request can say, such as a Pydantic class."""
+        self.validators: tuple[AsyncValidationStrategy, ...] | None = None
+        """The same for what it must pass."""
         self.job = False
         """Whether it is written down so that it can be fetched by its id."""
         self.created = time.monotonic()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -35,6 +35,9 @@ from dragoman.schemas import (
     Tool,
     Usage,
 )
+
+if TYPE_CHECKING:
+    from dragoman.engine.validation import Wanted
 
 MAX_NOTICES = 20
 EVENT_BYTES = 600
@@ -96,8 +99,10 @@ class Context:
     """What was said before."""
     saying: Saying | None = None
     """What the next attempt says; None: the request's prompt."""
-    native_schema: Mapping[str, Any] | None = None
-    """What the provider itself holds the next answer to."""
+    wanted: Wanted | None = None
+    """What the answer must be."""
+    prompt: str = field(init=False)
+    """What the next attempt asks: the request's prompt, with what is said of a schema."""
     session_lock: Held | None = None
     """Held until the child is gone that writes to the provider's session."""
     bound: Bound | None = None
@@ -126,6 +131,7 @@ class Context:
 
     def __post_init__(self) -> None:
         self.request = self.call.request
+        self.prompt = self.request.prompt
 
     def may_start_over(self, failed: Failed) -> bool:
         """Whether asking once more can do no harm: nothing was changed, and no text went where it must stay."""
@@ -187,6 +193,7 @@ class Context:
     def reply(self, outcome: Outcome | None) -> LLMResponse:
         """The reply; `outcome` None: the call was cancelled."""
         status: Status = "completed"
+        wanted = self.wanted
         error: ErrorInfo | None = None
         match outcome:
             case Completed():
@@ -214,6 +221,9 @@ class Context:
             notices=tuple(self.notices),
             error=error,
             call_id=self.call.id,
+            data=wanted.data if wanted and status == "completed" else None,
+            mechanism=wanted.mechanism if wanted else None,
+            extraction=wanted.step if wanted and status == "completed" else None,
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 import anyio.to_thread
@@ -36,10 +36,15 @@ from dragoman.engine.retry import Retrier
 from dragoman.engine.run import Runner
 from dragoman.engine.sessions import Sessions
 from dragoman.engine.turns import Turns
+from dragoman.engine.validation import Shaping, Validation
 from dragoman.engine.workspaces import default_workspaces
 from dragoman.log import logger
 from dragoman.processes import Leftover, PrivateFolder, Spawner, sweep
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, LLMRequest
+
+if TYPE_CHECKING:
+    from dragoman.structured.schema import OutputSchema
+    from dragoman.structured.validators import AsyncValidationStrategy
 
 FINISH_S = 2.0
 """How long children that gave their answer may take to end, when the engine is left in the ordinary way."""
@@ -84,11 +89,12 @@ class Engine:
         self.jobs = Jobs(self._recorder, self._start)
         runner = Runner(configuration, environ, workspaces, self._spawner, versions, self._serve)
         # Read from below: each layer goes around what stands above it.
-        way = Sessions(configuration, self._locks).around(runner.run)
+        way = Shaping().around(Sessions(configuration, self._locks).around(runner.run))
         way = Retrier(configuration.retry).around(StartGate(machine).around(way))
         way = Limiter(configuration, machine).around(breakers.around(way, self.providers))
         way = self.providers.route_layer(breakers.ahead(way, self.providers))
-        self._way = self._recorder.around(self._turns.around(Fallback(configuration).around(way)))
+        way = Fallback(configuration).around(Validation(configuration.retry).around(way))
+        self._way = self._recorder.around(self._turns.around(way))
         self._calls: set[Call] = set()
         self._hosts: dict[DialogueHost, anyio.Event] = {}
         """Those whose children may still be there; the event is set when nothing of them is left."""
@@ -120,10 +126,18 @@ class Engine:
             self._locks.close()
 
     def submit(
-        self, request: LLMRequest, *, face: str = "library", streams: bool = False, insists: bool = False
+        self,
+        request: LLMRequest,
+        *,
+        face: str = "library",
+        streams: bool = False,
+        insists: bool = False,
+        schema: OutputSchema | None = None,
+        validators: tuple[AsyncValidationStrategy, ...] | None = None,
     ) -> Call:
         """Start a call. It goes on until it ends or is cancelled, whoever waits for it. See `Call`."""
         call = Call(request, face, streams=streams, insists=insists)
+        call.schema, call.validators = schema, validators
         self._start(call)
         return call
 
@@ -134,10 +148,18 @@ class Engine:
 
     @asynccontextmanager
     async def asking(
-        self, request: LLMRequest, *, face: str = "library", streams: bool = False, insists: bool = False
+        self,
+        request: LLMRequest,
+        *,
+        face: str = "library",
+        streams: bool = False,
+        insists: bool = False,
+        schema: OutputSchema | None = None,
+        validators: tuple[AsyncValidationStrategy, ...] | None = None,
     ) -> AsyncGenerator[Call]:
         """A call that is cancelled when the block is left before its reply is there. See `Call`."""
-        async with self.submit(request, face=face, streams=streams, insists=insists).owned() as call:
+        call = self.submit(request, face=face, streams=streams, insists=insists, schema=schema, validators=validators)
+        async with call.owned():
             yield call
 
     def kill(self) -> None:

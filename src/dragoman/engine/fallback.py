@@ -16,7 +16,14 @@ from dragoman.schemas import ErrorCode, LLMError, Retrying
 ELIGIBLE = frozenset(
     {
         *(ErrorCode.RATE_LIMITED, ErrorCode.QUOTA, ErrorCode.OVERLOADED, ErrorCode.NETWORK, ErrorCode.CIRCUIT_OPEN),
-        *(ErrorCode.TIMEOUT, ErrorCode.MALFORMED_OUTPUT, ErrorCode.AUTH, ErrorCode.NOT_FOUND, ErrorCode.CRASHED),
+        *(
+            ErrorCode.TIMEOUT,
+            ErrorCode.MALFORMED_OUTPUT,
+            ErrorCode.SCHEMA_MISMATCH,
+            ErrorCode.AUTH,
+            ErrorCode.NOT_FOUND,
+            ErrorCode.CRASHED,
+        ),
     }
 )
 """Failures of the provider. What is wrong with a question, or refused, is so wherever it is asked."""

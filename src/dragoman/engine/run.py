@@ -21,6 +21,7 @@ from dragoman.adapters.base import (
     Launch,
     Outcome,
     PrivateFile,
+    Profile,
     Refused,
     Turn,
     Value,
@@ -33,10 +34,11 @@ from dragoman.engine.finding import Missing, Versions
 from dragoman.engine.host import DialogueHost
 from dragoman.engine.layout import lay_out, private_folder, read_settings
 from dragoman.engine.resets import with_reset
+from dragoman.engine.validation import Wanted
 from dragoman.engine.workspaces import check_folder
 from dragoman.log import logger, redact
 from dragoman.processes import Child, Command, PrivateFolder, Spawner, SpawnError, empty_folder
-from dragoman.schemas import Attempt, Effects, ErrorCode, ErrorInfo, Event, Retrying, Started, error_from
+from dragoman.schemas import Attempt, Effects, ErrorCode, ErrorInfo, Event, LLMRequest, Retrying, Started, error_from
 
 ARGUMENT_BYTES = 100 * 1024
 """The longest argument we send; Linux refuses 131,072 bytes, Windows much less."""
@@ -201,7 +203,8 @@ class Runner:
         if request.cwd is not None:
             own = route.settings.workspaces
             cwd = check_folder(request.cwd, self._workspaces if own is None else own)
-        saying = context.saying or Saying(request.prompt)
+        saying = context.saying or Saying(context.prompt)
+        wanted = context.wanted
         system = context.thread.system_prompt if request.system_prompt is None else request.system_prompt
         return Turn(
             id=context.call.id,
@@ -212,9 +215,9 @@ class Runner:
             cwd=cwd,
             session=saying.session,
             history=saying.history,
-            schema=context.native_schema,
+            schema=wanted.native.schema if wanted and wanted.native else None,
             effort=request.effort,
-            temperature=request.temperature,
+            temperature=_temperature(request, profile, wanted),
             max_tokens=request.max_tokens,
             detached=request.background,
         )
@@ -278,6 +281,12 @@ class _Listener:
         return timed_out(self._clocks.fired, self._clocks.seconds(), because=because)
 
 
+def _temperature(request: LLMRequest, profile: Profile, wanted: Wanted | None) -> float | None:
+    if request.temperature is not None or wanted is None or wanted.schema is None:
+        return request.temperature
+    return 0.0 if profile.takes_temperature and "temperature" not in wanted.unsupported else None
+
+
 def argument_shape(program: tuple[str, ...], arguments: tuple[Argument, ...]) -> str:
     """An argv for the log: the program's name and the flags, nothing that a caller wrote."""
     words = [Path(program[0]).name, *program[1:]]
@@ -303,16 +312,11 @@ def _spelled(argument: Argument, folder: PrivateFolder) -> str:
 
 
 def _checked(outcome: Outcome, context: Context, host: DialogueHost | None) -> Outcome:
-    """The outcome, with an empty answer as the failure it is and the child's last words with every failure."""
+    """The outcome, with the child's last words if it is a failure."""
     if isinstance(outcome, Completed):
-        if outcome.text is None and context.lost_bytes:
-            error = _overflow(context)
-        elif outcome.text.strip() if outcome.text is not None else any(map(str.strip, context.call.log.texts())):
+        if outcome.text is not None or not context.lost_bytes:
             return outcome
-        else:
-            words = "the provider ended without an answer"
-            error = ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, words, next_step="ask again")
-        outcome = Failed(error, model=outcome.model, usage=outcome.usage)
+        outcome = Failed(_overflow(context), model=outcome.model, usage=outcome.usage)
     error = outcome.error.with_effects(_effects(context))
     if len(error.message) > MESSAGE_CHARS:
         error = error.model_copy(update={"message": f"{error.message[:MESSAGE_CHARS]}…"})

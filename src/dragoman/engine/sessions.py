@@ -90,18 +90,19 @@ class Sessions:
         kept = self._within_budget(context, missing)
         if len(kept) < len(missing):
             _tell(context, f"{route.name} was not told {len(missing) - len(kept)} turn(s) that others answered")
-        prompt = told_again(kept, context.request.prompt, self._settings.transcript, caught_up=True)
+        prompt = told_again(kept, context.prompt, self._settings.transcript, caught_up=True)
         return Saying(prompt, session)
 
     def _afresh(self, context: Context, thread: Thread, route: Route, session: Session | None = None) -> Saying:
         """A saying to somebody who knows nothing of the conversation."""
-        prompt = context.request.prompt
+        prompt = context.prompt
         if not thread.turns:
             return Saying(prompt, session)
         kept = self._within_budget(context, thread.turns)
-        left_out = thread.count - len(kept)
-        rest = f"; {left_out} earlier turn(s) were left out" if left_out > 0 else ""
-        _tell(context, f"{route.name} was told the conversation again, its last {2 * len(kept)} message(s){rest}")
+        if thread.count:
+            left_out = thread.count - len(kept)
+            rest = f"; {left_out} earlier turn(s) were left out" if left_out > 0 else ""
+            _tell(context, f"{route.name} was told the conversation again, its last {2 * len(kept)} message(s){rest}")
         if route.adapter.profile.takes_history:
             return Saying(prompt, session, tuple(message for said in kept for message in said.messages()))
         return Saying(told_again(kept, prompt, self._settings.transcript), session)
