@@ -25,6 +25,7 @@ from dragoman.adapters.base import (
     Turn,
 )
 from dragoman.engine import Engine
+from dragoman.engine.call import Call
 from dragoman.processes import PrivateFolder
 from dragoman.schemas import (
     ErrorCode,
@@ -397,10 +398,11 @@ async def test_a_timeout_around_the_engine_ends_it_and_whoever_waits_gets_a_repl
     make_engine: MakeEngine, cli: FakeCli, after_s: float
 ) -> None:
     cli.script({"pause": True})
+    calls: list[Call] = []
     with anyio.fail_after(WHEN_IT_MATTERS):
         with anyio.move_on_after(after_s) as limit:
             async with make_engine() as engine:
-                call = engine.submit(LLMRequest(prompt="hi", provider="fake"))
-                await call.outcome()
+                calls.append(engine.submit(LLMRequest(prompt="hi", provider="fake")))
+                await calls[0].outcome()
         assert limit.cancelled_caught
-        assert (await call.outcome()).status == "cancelled"
+        assert (await calls[0].outcome()).status == "cancelled"

@@ -14,8 +14,7 @@ import anyio
 from dragoman.schemas import Event, LLMRequest, LLMResponse, Text
 
 if TYPE_CHECKING:
-    from dragoman.structured.schema import OutputSchema
-    from dragoman.structured.validators import AsyncValidationStrategy
+    from dragoman.structured import AsyncValidationStrategy, OutputSchema
 
 FINE_EVENTS = 10_000
 """So many events are logged as they come. An event weighs much more than a word: after them text waits for a block."""

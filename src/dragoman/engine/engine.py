@@ -43,8 +43,7 @@ from dragoman.processes import Leftover, PrivateFolder, Spawner, sweep
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, LLMRequest
 
 if TYPE_CHECKING:
-    from dragoman.structured.schema import OutputSchema
-    from dragoman.structured.validators import AsyncValidationStrategy
+    from dragoman.structured import AsyncValidationStrategy, OutputSchema
 
 FINISH_S = 2.0
 """How long children that gave their answer may take to end, when the engine is left in the ordinary way."""

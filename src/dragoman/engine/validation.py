@@ -21,10 +21,7 @@ from dragoman.engine.thread import Said
 from dragoman.schemas import ErrorInfo, Retrying
 
 if TYPE_CHECKING:
-    from dragoman.structured.extract import Extraction
-    from dragoman.structured.native import Native
-    from dragoman.structured.schema import OutputSchema
-    from dragoman.structured.validators import AsyncValidationStrategy
+    from dragoman.structured import AsyncValidationStrategy, Extraction, Native, OutputSchema
 
 # `dragoman.structured` is imported by the first call that needs it: whoever starts a server waits for the imports.
 
@@ -68,16 +65,17 @@ class Validation:
         async def validated(context: Context) -> Outcome:
             wanted = context.wanted = _wanted(context)
             asked, before = context.request, len(context.thread.turns)
-            outcome: Outcome | None = None
+            passed = False
             try:
                 outcome = await self._until_it_passes(context, wanted, following)
+                passed = isinstance(outcome, Completed)
+                return outcome
             finally:
                 context.request = asked
                 del context.thread.turns[before:]
-                if not isinstance(outcome, Completed):
+                if not passed:
                     for known in context.thread.sessions.values():
                         known.dirty = known.dirty or known.knows > context.thread.last
-            return outcome
 
         return validated
 
@@ -107,7 +105,7 @@ class Validation:
 
     def _tell(self, context: Context, wanted: Wanted, text: str, faults: Sequence[str], number: int) -> None:
         """Make the next question what is wrong with this answer."""
-        from dragoman.structured.prompting import correction
+        from dragoman.structured import correction
 
         route, thread = context.route, context.thread
         assert route is not None  # noqa: S101 - it just answered
@@ -128,7 +126,7 @@ class Shaping:
             wanted, route = context.wanted, context.route
             context.prompt = context.request.prompt
             if wanted is not None and wanted.schema is not None and route is not None:
-                from dragoman.structured.prompting import prompt_for
+                from dragoman.structured import prompt_for
 
                 wanted.native = None
                 if "schema" not in wanted.unsupported:
@@ -144,19 +142,18 @@ def _wanted(context: Context) -> Wanted:
     call, request = context.call, context.request
     schema, checks = call.schema, call.validators
     if schema is None and request.output_schema is not None:
-        from dragoman.structured.schema import OutputSchema
+        from dragoman.structured import OutputSchema
 
         schema = OutputSchema.of(request.output_schema)
     if checks is None and request.validators is not None:
-        from dragoman.structured.registry import validators_from
+        from dragoman.structured import validators_from
 
         checks = validators_from(request.validators)
     return Wanted(schema, checks, strict=request.strict)
 
 
 def _native(profile: Profile, schema: OutputSchema) -> Native | None:
-    from dragoman.structured.native import wrap
-    from dragoman.structured.strict_subset import to_strict
+    from dragoman.structured import to_strict, wrap
 
     match profile.native_schema:
         case "none":
@@ -194,8 +191,7 @@ async def _faults(wanted: Wanted, outcome: Completed, text: str) -> Sequence[str
         text = _as_text(wanted.data)
     elif wanted.checks is None and text.strip():
         return ()
-    from dragoman.structured.registry import judge
-    from dragoman.structured.validators import ResponseNotEmptyValidator
+    from dragoman.structured import ResponseNotEmptyValidator, judge
 
     checks = wanted.checks if wanted.checks is not None else (ResponseNotEmptyValidator(),)
     return await judge(text, checks)
@@ -210,7 +206,7 @@ def _of_value(wanted: Wanted, schema: OutputSchema, value: object) -> Sequence[s
 
 
 def _of_text(wanted: Wanted, schema: OutputSchema, text: str) -> Sequence[str]:
-    from dragoman.structured.extract import extract
+    from dragoman.structured import extract
 
     if wanted.native is not None:
         found = extract(text, wanted.native.schema, strict=wanted.strict)
@@ -231,7 +227,7 @@ def _said(found: Extraction) -> Sequence[str]:
 
 
 def _not_passed(faults: Sequence[str], attempts: int, wanted: Wanted) -> ErrorInfo:
-    from dragoman.structured.asking import not_passed
+    from dragoman.structured import not_passed
 
     return not_passed(faults, attempts, wants_schema=wanted.schema is not None)
 
