@@ -55,6 +55,20 @@ async def test_calls_tokens_and_processes_are_kept_and_what_was_said_only_in_a_c
     assert not {word for word in (b"PROMPT", b"ANSWER", b"SYSTEM") if word in everything_in(tmp_path)}
 
 
+async def test_the_tokens_of_failed_attempts_count(cli: FakeCli, tmp_path: Path) -> None:
+    file = tmp_path / "store.sqlite3"
+    tokens = {"line": {"usage": {"input_tokens": 3, "output_tokens": 4, "cost_usd": 0.5}}}
+    cli.scripts([tokens, {"exit": 3}], [tokens, {"line": {"text": "ANSWER"}}, {"line": {"done": {}}}])
+    async with engine(cli, file) as running:
+        reply = await running.submit(LLMRequest(prompt="hi", provider="fake")).outcome()
+    assert (reply.status, len(reply.attempts)) == ("completed", 2)
+    assert reply.usage is not None
+    assert reply.usage.input_tokens == 3, "a reply tells of the attempt that answered"
+    async with open_store(file) as store:
+        (stats,) = await store.stats()
+    assert (stats.input_tokens, stats.output_tokens, stats.cost_usd) == (6, 8, 1.0)
+
+
 async def test_a_store_that_cannot_be_opened_costs_no_answer(cli: FakeCli) -> None:
     cli.script({"line": {"text": "ok"}}, {"line": {"done": {}}})
     async with engine(cli, Path("/dev/null/store.sqlite3")) as running:

@@ -16,7 +16,7 @@ from dragoman.config import state_folder
 from dragoman.engine.context import Context, Handler
 from dragoman.log import logger
 from dragoman.processes import Child, Leftover, sweep
-from dragoman.schemas import LLMResponse
+from dragoman.schemas import LLMResponse, Usage
 from dragoman.store import (
     CallEnded,
     CallStarted,
@@ -27,6 +27,8 @@ from dragoman.store import (
     Store,
     StoreError,
 )
+
+_COUNTED = ("input_tokens", "cached_input_tokens", "output_tokens", "cost_usd")
 
 
 def store_file() -> Path:
@@ -82,7 +84,7 @@ class Recorder:
                 first_output_s=reply.first_output_s,
                 attempts=len(reply.attempts),
                 argv_shape=context.argv_shape,
-                usage=reply.usage,
+                usage=_spent(reply),
                 billing=reply.billing,
             )
         )
@@ -162,3 +164,16 @@ class Recorder:
     def _post(self, record: Record) -> None:
         if self._store is not None:
             self._store.post(record)
+
+
+def _spent(reply: LLMResponse) -> Usage | None:
+    """What a call cost with all its attempts, whoever made them; a reply tells only of the one that answered."""
+    parts = [attempt.usage for attempt in reply.attempts]
+    if reply.status == "cancelled" or not parts:
+        # What was cancelled is not among them.
+        parts.append(reply.usage)
+    known = [usage for usage in parts if usage is not None]
+    if len(known) < 2:
+        return known[0] if known else None
+    sums = {name: [value for usage in known if (value := getattr(usage, name)) is not None] for name in _COUNTED}
+    return Usage.model_validate({name: sum(values) if values else None for name, values in sums.items()})
