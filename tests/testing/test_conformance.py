@@ -1,6 +1,7 @@
 """The conformance kit passes good adapters and names the fault of each bad one."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from dragoman.adapters.base import (
     Plan,
     Profile,
     Refused,
+    StopStep,
     Stream,
     Turn,
     Value,
@@ -98,13 +100,13 @@ def test_play_cuts_lines_as_the_engine_does_and_raw_output_not_at_all() -> None:
 class Plans(FakeAdapter):
     """Its command line and environment are these, filled in."""
 
-    def __init__(self, *argv: str | Value, **env: str) -> None:
-        super().__init__()
+    def __init__(self, *argv: str | Value, profile: Mapping[str, Any] | None = None, **env: str) -> None:
+        super().__init__(**(profile or {}))
         self._argv, self._env = argv, env
 
     def plan(self, turn: Turn, found: Installed) -> Plan:
         def fill(text: str) -> str:
-            return text.format(prompt=turn.prompt, system=turn.system, model=turn.model)
+            return text.format(prompt=turn.prompt, system=turn.system, model=turn.model, turn=turn)
 
         argv = (Value(part.prefix, fill(part.value)) if isinstance(part, Value) else fill(part) for part in self._argv)
         env = {name: fill(value) for name, value in self._env.items()}
@@ -119,6 +121,13 @@ class Fickle(FakeAdapter):
         return Plan(Launch(()), host_key=str(self.plans))
 
 
+class Holds(FakeAdapter):
+    """It is stopped over its input."""
+
+    def plan(self, turn: Turn, found: Installed) -> Plan:
+        return Plan(Launch((), stop=(StopStep("eof"),)), host_key=turn.id)
+
+
 class Unwilling(FakeAdapter):
     def plan(self, turn: Turn, found: Installed) -> Plan:
         raise Refused(ErrorCode.POLICY, "not today")
@@ -127,8 +136,8 @@ class Unwilling(FakeAdapter):
 class Speaks(FakeAdapter):
     """Its dialogue is the fake's with one method replaced."""
 
-    def __init__(self, **replaced: Callable[..., Iterable[Act]]) -> None:
-        super().__init__()
+    def __init__(self, *, detaches: bool = False, **replaced: Callable[..., Iterable[Act]]) -> None:
+        super().__init__(detaches=detaches)
         self._replaced = replaced
 
     def dialogue(self, plan: Plan) -> LineDialogue:
@@ -137,6 +146,10 @@ class Speaks(FakeAdapter):
 
 def ends_never(self: LineDialogue, end: Exit) -> Iterable[Act]:
     return ()
+
+
+def waits(self: LineDialogue, turn: Turn) -> Iterable[Act]:
+    return (Write(b"more to come"),)
 
 
 def ends_twice(self: LineDialogue, end: Exit) -> Iterable[Act]:
@@ -169,11 +182,15 @@ def wrong_type(self: LineDialogue, end: Exit) -> Iterable[Act]:
         (FakeAdapter(executables=()), "nothing can be found"),
         (FakeAdapter(strength={}), "does not say who holds the child"),
         (FakeAdapter(pass_env=("KEY",), metered_env=("KEY",)), r"\['KEY'\] stand in pass_env and in metered_env"),
-        (Plans("{prompt}"), "system prompt stands in the argument 'zq-the-prompt-zq'"),
+        (Plans("{prompt}"), "caller's text stands in the argument 'zq-the-prompt-zq'"),
         (Plans(Value("--system=", "{system}")), "stands in the argument '--system=zq-the-system"),
         (Plans(PROMPT="{prompt}"), "stands in the variable 'PROMPT'"),
         (Plans("--model={model}"), "is a plain part of"),
         (Plans("--model", Value("", "{model}")), "would be read as a flag"),
+        (Plans("{turn.schema}", profile={"native_schema": "any"}), "stands in the argument .*-of-the-schema-zq"),
+        (Plans("{turn.history}", profile={"takes_history": True}), "stands in the argument .*zq-what-was-said"),
+        (Speaks(detaches=True, begin=waits), "a detached turn does not close its input"),
+        (Holds(detaches=True), "a detached launch is to be stopped over its input"),
         (Fickle(), "not pure"),
         (Unwilling(), "refuses the plainest turn: not today"),
         (Speaks(closed=ends_never), "exit 0 the turn ended 0 times"),

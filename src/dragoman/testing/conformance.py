@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -18,6 +19,7 @@ from dragoman.adapters.base import (
     Act,
     Adapter,
     Argument,
+    Close,
     Completed,
     Dialogue,
     Done,
@@ -31,18 +33,25 @@ from dragoman.adapters.base import (
     Profile,
     Ready,
     Refused,
+    Session,
     Stream,
     Turn,
     Value,
 )
 from dragoman.processes import LineFramer
-from dragoman.schemas import LLMResponse
+from dragoman.schemas import LLMResponse, Message
 
 Move = tuple[Literal["out", "err"], bytes] | tuple[Literal["exit"], int] | tuple[Literal["interrupt"], None]
 
 PROMPT = "zq-the-prompt-zq"
 SYSTEM = "zq-the-system-prompt-zq"
 MODEL = "--zq-dangerous=1"
+EARLIER = "zq-what-was-said-before-zq"
+FIELD = "zq-a-field-of-the-schema-zq"
+SCHEMA = {"type": "object", "properties": {FIELD: {"type": "string"}}, "required": [FIELD]}
+SESSION = Session("2f6d0f5e-8d1c-4a37-9b52-6c1f0e8a7d34")
+PRIVATE = (PROMPT, SYSTEM, EARLIER, FIELD)
+"""Words that may stand on no command line and in no variable."""
 TURN = Turn(id="turn-1", prompt=PROMPT)
 FOUND = Installed(Path("/nowhere/program"), version=(9999,), version_text="9999")
 EXITS = (0, 1, 137, -9)
@@ -79,6 +88,7 @@ def check_adapter(adapter: object, found: Installed = FOUND, *, transcript: Sequ
     if not isinstance(adapter, Adapter):
         raise ConformanceError(f"{adapter!r} lacks one of profile, plan, dialogue, logged_in")
     faults = [*check_profile(adapter.profile), *check_plans(adapter, found)]
+    faults += check_detached(adapter, found)
     faults += check_dialogues(adapter, found, transcript) or check_junk(adapter, found, transcript)
     if faults:
         raise ConformanceError(f"{adapter.profile.name!r} breaks the contract:\n- " + "\n- ".join(faults))
@@ -117,6 +127,22 @@ def check_plans(adapter: Adapter, found: Installed) -> list[str]:
             faults.append(f"plan is not pure: twice the same {turn!r} gave two plans")
         faults += _text_faults(plan)
         faults += _flag_faults(plan.channel.argv)
+    return faults
+
+
+def check_detached(adapter: Adapter, found: Installed) -> list[str]:
+    """What keeps a detached turn from going on alone: whatever it needs of us comes before its first word."""
+    if not adapter.profile.detaches:
+        return []
+    faults: list[str] = []
+    for session in (None, SESSION) if adapter.profile.keeps_sessions else (None,):
+        turn = replace(TURN, detached=True, session=session)
+        plan = adapter.plan(turn, found)
+        acts = play(adapter.dialogue(plan), [], turn)
+        if Close() not in acts:
+            faults.append("a detached turn does not close its input at once: `begin` must write all of it")
+        if any(step.act in ("interrupt", "eof") for step in plan.channel.stop):
+            faults.append("a detached launch is to be stopped over its input, which nobody holds: use signals")
     return faults
 
 
@@ -217,18 +243,36 @@ def _turns(profile: Profile) -> Iterator[Turn]:
         yield Turn(id="turn-1", prompt=PROMPT, cwd=Path("/nowhere/project"))
     for access in profile.strength:
         yield Turn(id="turn-1", prompt=PROMPT, access=access, cwd=Path("/nowhere/project"))
+    if profile.keeps_sessions:
+        yield replace(TURN, session=SESSION)
+        yield replace(TURN, session=replace(SESSION, is_new=False))
+    if profile.forks_sessions:
+        yield replace(TURN, session=replace(SESSION, is_new=False, fork=True))
+    if profile.takes_history:
+        said = (Message(role="user", content=EARLIER), Message(role="assistant", content=EARLIER))
+        yield replace(TURN, history=said, system=SYSTEM if profile.takes_system_prompt else None)
+    if profile.native_schema != "none":
+        yield replace(TURN, schema=SCHEMA)
+    for effort in profile.efforts:
+        yield replace(TURN, effort=effort)
+    if profile.takes_temperature:
+        yield replace(TURN, temperature=0.5)
+    if profile.takes_max_tokens:
+        yield replace(TURN, max_tokens=7)
+    if profile.detaches:
+        yield replace(TURN, detached=True)
 
 
 def _text_faults(plan: Plan) -> Iterator[str]:
     for argument in plan.channel.argv:
         shown = argument if isinstance(argument, str) else f"{argument.prefix}{getattr(argument, 'value', '')}"
-        if PROMPT in shown or SYSTEM in shown:
-            yield f"the prompt or system prompt stands in the argument {shown!r}: use stdin or a PrivateFile"
+        if any(text in shown for text in PRIVATE):
+            yield f"a caller's text stands in the argument {shown!r}: use stdin or a PrivateFile"
         if MODEL in (argument if isinstance(argument, str) else argument.prefix):
             yield f"the caller's model is a plain part of {argument!r}: logs would show it; use a Value"
     for name, value in plan.channel.env.items():
-        if isinstance(value, str) and any(text in value for text in (PROMPT, SYSTEM)):
-            yield f"the prompt or system prompt stands in the variable {name!r}: use stdin or a PrivateFile"
+        if isinstance(value, str) and any(text in value for text in PRIVATE):
+            yield f"a caller's text stands in the variable {name!r}: use stdin or a PrivateFile"
 
 
 def _flag_faults(argv: Sequence[Argument]) -> Iterator[str]:
