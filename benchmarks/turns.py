@@ -113,7 +113,7 @@ async def build(sample: Sample) -> None:
                 " VALUES (?, ?, 1, 'completed', 'claude', ?, ?, 10, 20, ?, ?)",
                 (row, f"{turn:x}", float(turn), float(turn + 1), prompt, answer),
             )
-            index_turn(db, row, prompt, answer)
+            index_turn(db, row)
             if turn % 10_000 == 0:
                 db.execute("COMMIT")
                 db.execute("BEGIN")
@@ -171,11 +171,11 @@ def actions(
         yield "search: one turn", lambda: find(f"rare{turns // 2}")
         yield "search: one turn by a common word too", lambda: find(f"rare{turns // 2} w1")
         yield "search: no turn", lambda: store.search_conversations("nowhere w1")
-        yield "a part of the expiry, nothing to do", lambda: store.write(Expire(keep_days=1e6, keep_mb=1e6))
+        yield "a look at what is to leave", lambda: store.write(Expire(keep_days=1e6, keep_mb=1e6))
 
 
 async def measure_opening(sample: Sample) -> None:
-    """From nothing to a store that can be written and read; and once more with what a killed server left."""
+    """From nothing to a store that can be written and read."""
     before = time.perf_counter()
     async with open_store(sample.file) as store:
         sample.times.setdefault("open", []).append(time.perf_counter() - before)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dragoman.schemas.text import writable
 from dragoman.store.errors import ConversationExists, ConversationGone
-from dragoman.store.history import MOST_TURNS, TURN_COLUMNS, TurnRow, size_of, turn_id, usage_columns
+from dragoman.store.history import MOST_TURNS, TURN_COLUMNS, TurnRow, turn_id, usage_columns
 from dragoman.store.retention import drop
 
 if TYPE_CHECKING:
@@ -204,15 +204,16 @@ def add(
 
 def _count(db: sqlite3.Connection, key: int) -> None:
     """Set the figures of a conversation whose turns were written at once, and have them indexed."""
-    turns = completed = size = 0
     bounds = (turn_id(key, 1), turn_id(key, MOST_TURNS))
-    for turn, status, prompt, text in db.execute(
-        "SELECT id, status, prompt, text FROM turns WHERE id BETWEEN ? AND ? ORDER BY id", bounds
-    ):
-        turns = turn & MOST_TURNS
-        completed += status == "completed"
-        size += size_of(prompt) + size_of(text)
+    last, completed, size = db.execute(
+        "SELECT max(id), sum(status = 'completed'), sum(length(CAST(prompt AS BLOB)) + length(CAST(text AS BLOB)))"
+        " FROM turns WHERE id BETWEEN ? AND ?",
+        bounds,
+    ).fetchone()
+    if last is None:
+        return
     db.execute("INSERT INTO turns_to_index SELECT id FROM turns WHERE id BETWEEN ? AND ?", bounds)
     db.execute(
-        "UPDATE conversations SET turns = ?, completed = ?, bytes = ? WHERE key = ?", (turns, completed, size, key)
+        "UPDATE conversations SET turns = ?, completed = ?, bytes = ? WHERE key = ?",
+        (last & MOST_TURNS, completed, size, key),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dragoman.store.history import MOST_TURNS, NUMBER_BITS, turn_id
-from dragoman.store.search import can_index, has_waiting, index_turns, renew_index, unindex_turn
+from dragoman.store.search import CHARS, can_index, has_waiting, index_turns, renew_index, unindex_turn
 
 if TYPE_CHECKING:
     import sqlite3
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 DAY_S = 86400.0
 MB = 1_000_000
 TURNS = 200
-"""How many turns leave at a time: some milliseconds."""
+"""How many turns leave at a time: some ten milliseconds, which others may have to wait."""
 PAGES = 500
 """How many pages that nobody needs are given back to the disk at a time."""
 JOBS_DAYS = 30.0
@@ -98,16 +98,16 @@ def drop(db: sqlite3.Connection, key: int) -> None:
 
 def purge(db: sqlite3.Connection) -> bool:
     """Delete some turns of deleted conversations; whether there may be more."""
-    room = TURNS
+    room, chars = TURNS, CHARS
     for (key,) in db.execute("SELECT key FROM conversations WHERE id IS NULL LIMIT ?", (TURNS,)).fetchall():
-        turns = db.execute(
-            "SELECT id, status, prompt, text FROM turns WHERE id BETWEEN ? AND ? LIMIT ?",
-            (turn_id(key, 1), turn_id(key, MOST_TURNS), room),
-        ).fetchall()
-        for turn, status, prompt, text in turns:
+        bounds = (turn_id(key, 1), turn_id(key, MOST_TURNS), room)
+        turns = db.execute("SELECT id, status FROM turns WHERE id BETWEEN ? AND ? LIMIT ?", bounds).fetchall()
+        for turn, status in turns:
             if status != "running":
-                unindex_turn(db, turn, prompt, text)
-        db.executemany("DELETE FROM turns WHERE id = ?", [turn[:1] for turn in turns])
+                chars -= unindex_turn(db, turn)
+            db.execute("DELETE FROM turns WHERE id = ?", (turn,))
+            if chars <= 0:
+                return True
         room -= len(turns)
         if room == 0:
             return True
@@ -165,5 +165,6 @@ def _can_give_back(db: sqlite3.Connection) -> bool:
 def _give_back(db: sqlite3.Connection) -> bool:
     """Make the file shorter; whether there may be more to do."""
     if _can_give_back(db):
-        db.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
+        for _ in range(PAGES):
+            db.execute("PRAGMA incremental_vacuum(1)")  # for more than one, `sqlite3` would have to ask for each
     return _can_give_back(db)

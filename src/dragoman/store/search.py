@@ -20,7 +20,7 @@ INDEXED_CHARS = 100_000
 """So much of a prompt, and of an answer, can be found."""
 READ_TURNS = 20_000
 """How many turns that are not in the index are read, the newest first: about a quarter of a second."""
-LOOKED_AT = 5_000
+LOOKED_AT = 2_000
 """How many turns that have the words are looked at, to find the conversations that were used last."""
 EXCERPT_CHARS = 160
 
@@ -81,28 +81,30 @@ def index_turns(db: sqlite3.Connection) -> bool:
     room = CHARS
     waiting = db.execute("SELECT turn FROM turns_to_index LIMIT ?", (TURNS,)).fetchall()
     for (turn,) in waiting:
-        prompt, text = db.execute("SELECT prompt, text FROM turns WHERE id = ?", (turn,)).fetchone()
-        index_turn(db, turn, prompt, text)
+        room -= index_turn(db, turn)
         db.execute("DELETE FROM turns_to_index WHERE turn = ?", (turn,))
-        room -= min(len(prompt), INDEXED_CHARS) + min(len(text), INDEXED_CHARS)
         if room <= 0:
             break
     return bool(waiting)
 
 
-def index_turn(db: sqlite3.Connection, turn: int, prompt: str, text: str) -> None:
-    """Put a turn into the index."""
-    db.execute("INSERT INTO turns_search (rowid, prompt, text) VALUES (?, ?, ?)", _row(turn, prompt, text))
+def index_turn(db: sqlite3.Connection, turn: int) -> int:
+    """Put a turn into the index; how many characters it has there."""
+    prompt, text = _words(db, turn)
+    db.execute("INSERT INTO turns_search (rowid, prompt, text) VALUES (?, ?, ?)", (turn, prompt, text))
+    return len(prompt) + len(text)
 
 
-def unindex_turn(db: sqlite3.Connection, turn: int, prompt: str, text: str) -> None:
-    """Take a turn that has ended out of the index; its texts are as they were when it was put in."""
+def unindex_turn(db: sqlite3.Connection, turn: int) -> int:
+    """Take a turn that has ended out of the index, if it is there; how many characters it had."""
     waits = db.execute("SELECT 1 FROM turns_to_index WHERE turn = ?", (turn,)).fetchone() is not None
-    if not waits and can_index(db):
-        db.execute(
-            "INSERT INTO turns_search (turns_search, rowid, prompt, text) VALUES ('delete', ?, ?, ?)",
-            _row(turn, prompt, text),
-        )
+    if waits or not can_index(db):
+        return 0
+    prompt, text = _words(db, turn)
+    db.execute(
+        "INSERT INTO turns_search (turns_search, rowid, prompt, text) VALUES ('delete', ?, ?, ?)", (turn, prompt, text)
+    )
+    return len(prompt) + len(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +192,12 @@ def _excerpt(prompt: str, text: str, words: list[str]) -> str:
     return " ".join(prompt[:EXCERPT_CHARS].split())
 
 
-def _row(turn: int, prompt: str, text: str) -> tuple[int, str, str]:
-    return turn, _spaced(prompt[:INDEXED_CHARS]), _spaced(text[:INDEXED_CHARS])
+def _words(db: sqlite3.Connection, turn: int) -> tuple[str, str]:
+    """What the index is told of a turn, when it comes and when it goes."""
+    prompt, text = db.execute(
+        "SELECT substr(prompt, 1, ?), substr(text, 1, ?) FROM turns WHERE id = ?", (INDEXED_CHARS, INDEXED_CHARS, turn)
+    ).fetchone()
+    return _spaced(prompt), _spaced(text)
 
 
 def _spaced(text: str) -> str:
