@@ -29,6 +29,7 @@ from dragoman.processes import (
     sweep,
 )
 from dragoman.processes.detached import Shepherd, is_shepherded
+from dragoman.processes.streams import Streams
 from dragoman.testing import FakeCli, Liveness
 from dragoman.testing.fakes import Step
 
@@ -422,6 +423,28 @@ async def test_a_folder_serves_once(spawner: Spawner, tmp_path: Path) -> None:
         assert await child.wait() == 0
         with pytest.raises(FileExistsError):
             await spawner.spawn(command)
+
+
+async def test_one_that_is_just_being_started_is_not_taken_for_lost(tmp_path: Path) -> None:
+    streams = Streams.detached(Detached(tmp_path, b"in", time.time() + 1000))
+    found: list[Child | None] = []
+
+    async def look() -> None:
+        found.append(await adopt(tmp_path))
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(look)
+            await anyio.wait_all_tasks_blocked()
+            assert found == []
+            # As if the server had been killed before a shepherd got the claim.
+            streams.close()
+    assert found == [None]
+    lost = remains(tmp_path)
+    assert lost is not None
+    with anyio.fail_after(10):
+        assert await end_and_output(lost) == (-signal.SIGKILL, b"")
+    assert lost.lost
 
 
 @pytest.mark.parametrize("seed", [6])
