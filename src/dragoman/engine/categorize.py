@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from dragoman.adapters.classify import code_from_status, code_from_text
 from dragoman.log import redact
 from dragoman.schemas import RULES, ErrorCategory, ErrorCode, LLMError
+from dragoman.schemas.text import plain
 
 MESSAGE_CHARS = 500
-_TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TIMED_OUT = re.compile(r"time[d-]? ?out", re.IGNORECASE)
 _CONNECTION = re.compile(r"connection", re.IGNORECASE)
 _DENIED = re.compile(r"(permission|access) denied", re.IGNORECASE)
@@ -132,5 +132,5 @@ def _text(owner: object, name: str) -> str:
 
 def _line(category: ErrorCategory, said: str) -> str:
     # Redacted before it is cut: half a key has no recognisable shape.
-    words = " ".join(redact(_TERMINAL.sub("", said)).split())
+    words = " ".join(redact(plain(said)).split())
     return f"{category.value}: {words[:MESSAGE_CHARS]}{'…' if len(words) > MESSAGE_CHARS else ''}"

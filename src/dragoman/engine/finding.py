@@ -17,6 +17,7 @@ from dragoman.config import ProviderSettings
 from dragoman.engine.launchers import Hollow, Real, real_program
 from dragoman.log import logger
 from dragoman.processes import Captured, Command, Spawner, SpawnError, capture
+from dragoman.schemas.text import plain
 
 PROBE_TIMEOUT_S = 15.0
 SHOWN_CHARS = 60
@@ -137,10 +138,10 @@ async def _probe(
     if said.code is None:
         return Missing(f"{program.path} did not answer within {PROBE_TIMEOUT_S:.0f} s", profile.install_hint)
     if said.code != 0:
-        words = (said.stderr.strip() or said.stdout.strip()).splitlines()
-        return Missing(
-            f"{program.path} does not work: {words[0] if words else f'exit {said.code}'}", profile.install_hint
-        )
+        words = plain(said.stderr.strip() or said.stdout.strip()).splitlines()
+        told = words[0] if words else f"exit {said.code}"
+        step = f"correct what it says, or install it anew: {profile.install_hint}"
+        return Missing(f"{program.path} does not work: {told}", step)
     text = said.stdout.strip() or said.stderr.strip()
     match = re.search(r"\d+(?:\.\d+)+", text)
     version = tuple(int(part) for part in match[0].split(".")) if match else None

@@ -27,6 +27,7 @@ from dragoman.adapters.base import (
     Value,
 )
 from dragoman.config import Configuration, state_folder
+from dragoman.engine.advice import advised
 from dragoman.engine.clocks import Clocks, timed_out
 from dragoman.engine.context import Context, Route, Saying
 from dragoman.engine.environment import Environment, Lineage, build_environment
@@ -39,6 +40,7 @@ from dragoman.engine.workspaces import check_folder
 from dragoman.log import logger, redact
 from dragoman.processes import Child, Command, PrivateFolder, Spawner, SpawnError, empty_folder
 from dragoman.schemas import Attempt, Effects, ErrorCode, ErrorInfo, Event, LLMRequest, Retrying, Started, error_from
+from dragoman.schemas.text import plain
 
 ARGUMENT_BYTES = 100 * 1024
 """The longest argument we send; Linux refuses 131,072 bytes, Windows much less."""
@@ -318,12 +320,13 @@ def _checked(outcome: Outcome, context: Context, host: DialogueHost | None) -> O
             return outcome
         outcome = Failed(_overflow(context), model=outcome.model, usage=outcome.usage)
     error = outcome.error.with_effects(_effects(context))
-    if len(error.message) > MESSAGE_CHARS:
-        error = error.model_copy(update={"message": f"{error.message[:MESSAGE_CHARS]}…"})
-    # Redacted before it is cut: half a key has no recognisable shape.
-    tail = redact(host.stderr.text(4 * STDERR_TAIL_BYTES)).strip()[-STDERR_TAIL_BYTES:] if host else ""
-    if tail and not error.stderr_tail:
-        error = error.model_copy(update={"stderr_tail": tail})
+    # Redacted before it is cut to its length: half a key has no recognisable shape.
+    message = redact(plain(error.message[: 4 * MESSAGE_CHARS])).strip() or "it failed without saying why"
+    if len(message) > MESSAGE_CHARS:
+        message = f"{message[:MESSAGE_CHARS]}…"
+    said = error.stderr_tail or (host.stderr.text(4 * STDERR_TAIL_BYTES) if host else "")
+    tail = redact(plain(said)).strip()[-STDERR_TAIL_BYTES:]
+    error = advised(error.model_copy(update={"message": message, "stderr_tail": tail or None}))
     return replace(outcome, error=with_reset(error, datetime.now().astimezone()))
 
 

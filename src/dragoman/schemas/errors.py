@@ -98,6 +98,32 @@ RULES: Mapping[ErrorCode, CodeRule] = MappingProxyType(
 )
 
 
+ADVICE: Mapping[ErrorCode, str] = MappingProxyType(
+    {
+        ErrorCode.RATE_LIMITED: "ask again later, or ask another provider",
+        ErrorCode.QUOTA: "wait for the limit to reset, or ask another provider",
+        ErrorCode.OVERLOADED: "ask again in a moment, or ask another provider",
+        ErrorCode.NETWORK: "check the network, a proxy or a firewall, then ask again",
+        ErrorCode.CIRCUIT_OPEN: "ask another provider until this one is tried again",
+        ErrorCode.TIMEOUT: "ask for less at once, or raise the clock that fired",
+        ErrorCode.MALFORMED_OUTPUT: "ask again; if it stays so, run `dragoman doctor`",
+        ErrorCode.SCHEMA_MISMATCH: "ask again, or simplify the schema",
+        ErrorCode.AUTH: "log in to this CLI; `dragoman doctor` says how",
+        ErrorCode.NOT_FOUND: "run `dragoman doctor` to see what is missing",
+        ErrorCode.BAD_REQUEST: "correct the request; without `model` the CLI chooses one",
+        ErrorCode.PROMPT_TOO_LARGE: "shorten the prompt",
+        ErrorCode.CONTEXT_LENGTH: "shorten the prompt, or ask a model with a longer context",
+        ErrorCode.REFUSED: "rephrase the question, or ask another provider",
+        ErrorCode.POLICY: "ask for what the configuration allows, or change it",
+        ErrorCode.OUTPUT_LIMIT: "ask for a shorter answer",
+        ErrorCode.CRASHED: "ask again; if it stays so, run `dragoman doctor`",
+        ErrorCode.CANCELLED: "ask again if the answer is still wanted",
+        ErrorCode.INTERNAL: "if this is a fault in Dragoman, please report it with what `--log-level DEBUG` shows",
+    }
+)
+"""What a person does next, where nothing more precise is known: one sentence for every code."""
+
+
 class ErrorInfo(BaseModel):
     """One failure as data: what a caller may branch on, and what a person should do next."""
 
@@ -128,13 +154,16 @@ class ErrorInfo(BaseModel):
         clock: str | None = None,
         stderr_tail: str | None = None,
     ) -> ErrorInfo:
-        """An `ErrorInfo` whose category and ``retryable`` follow from the code and the effects."""
+        """An `ErrorInfo` whose category and ``retryable`` follow from the code and the effects.
+
+        Without a `next_step` it has the one of its code.
+        """
         rule = RULES[code]
         return cls(
             code=code,
             category=rule.category,
             message=message,
-            next_step=next_step,
+            next_step=next_step or ADVICE[code],
             retryable=rule.retryable and effects == "none",
             retry_after_s=retry_after_s,
             reset_at=reset_at,
