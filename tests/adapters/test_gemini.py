@@ -28,7 +28,7 @@ from dragoman.adapters.base import (
     Value,
     Write,
 )
-from dragoman.adapters.gemini import adapter
+from dragoman.adapters.gemini import adapter, errors
 from dragoman.adapters.gemini.lean import READING_TOOLS, SETTINGS
 from dragoman.schemas import Billing, ErrorCode, Retrying, Text, Tool, Usage
 from dragoman.testing import check_adapter
@@ -327,3 +327,18 @@ def test_to_an_old_version_no_name_of_a_file_and_no_command_is_sent_as_one() -> 
 
 def test_nobody_can_tell_whether_somebody_is_logged_in() -> None:
     assert adapter.logged_in(0, "", "") is None
+
+
+@pytest.mark.parametrize(
+    ("warning", "models", "code"),
+    [
+        ("", {}, ErrorCode.CONTEXT_LENGTH),
+        ("", {"gemini-3.8-flash": {}}, ErrorCode.MALFORMED_OUTPUT),
+        ("", None, ErrorCode.MALFORMED_OUTPUT),
+        ("Loop detected, stopping execution", {}, ErrorCode.MALFORMED_OUTPUT),
+    ],
+)
+def test_a_run_that_asked_no_model_had_a_prompt_that_was_too_long(
+    warning: str, models: object, code: ErrorCode
+) -> None:
+    assert errors.unanswered(warning, models).code is code

@@ -96,3 +96,12 @@ def test_whatever_the_child_writes_one_outcome_follows(
     for stream, frames in written:
         list(dialogue.receive(stream, frames))
     assert len([act for act in dialogue.closed(Exit(exit_code)) if type(act).__name__ == "Done"]) == 1
+
+
+def test_weights_that_do_not_load_are_told_with_what_to_do() -> None:
+    words = "Error: the model does not load from '/x.gguf': Failed to init server, please check the input params."
+    outcome = replay(LocalDialogue(), TURN, stderr=[words], code=1).outcome
+    assert isinstance(outcome, Failed)
+    assert outcome.error.code is ErrorCode.NOT_FOUND
+    assert outcome.error.message.startswith("the model does not load from '/x.gguf'")
+    assert "remove that file" in (outcome.error.next_step or "")

@@ -143,6 +143,10 @@ def _explain(code: int, stderr: Sequence[str]) -> ErrorInfo:
     if code == UNAVAILABLE:
         message = _after("Error: ", stderr) or "the local model is not available"
         return ErrorInfo.of(ErrorCode.NOT_FOUND, message, next_step=_after("Next: ", stderr), stderr_tail=tail)
+    if (where := _after("Error: the model does not load from ", stderr)) is not None:
+        step = "remove that file: the next call fetches it anew"
+        message = f"the model does not load from {where}"
+        return ErrorInfo.of(ErrorCode.NOT_FOUND, message, next_step=step, stderr_tail=tail)
     return explain_failure(code, stderr)
 
 

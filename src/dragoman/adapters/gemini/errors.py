@@ -12,6 +12,7 @@ from dragoman.adapters.json_lines import items, mapping
 from dragoman.schemas import ErrorCode, ErrorInfo
 
 _LOG_IN = "run `gemini` and choose how to log in"
+_REPHRASE = "ask again, rephrase it, or name another `model`"
 _NEXT_STEPS: Mapping[ErrorCode, str] = {
     ErrorCode.AUTH: _LOG_IN,
     ErrorCode.QUOTA: "wait until the quota is renewed, name another `model`, or ask another provider",
@@ -97,7 +98,15 @@ def flaw(reason: str, result: Mapping[str, Any], *, answered: bool) -> ErrorInfo
     if answered:
         return ErrorInfo.of(ErrorCode.NETWORK, "the answer broke off: its stream ended before its end")
     words = "gemini ended the turn without an answer: it was empty, was blocked, or its stream broke off"
-    return ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, words, next_step="ask again, rephrase it, or name another `model`")
+    return ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, words, next_step=_REPHRASE)
+
+
+def unanswered(warning: str, models: object) -> ErrorInfo:
+    """The failure of a run that ended well but said nothing. `models` are those that it says it has asked."""
+    if models == {} and not warning:
+        return ErrorInfo.of(ErrorCode.CONTEXT_LENGTH, "no model was asked: the prompt is longer than its context")
+    words = warning or "gemini ended without an answer: it was empty, or was blocked"
+    return ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, words, next_step=_REPHRASE)
 
 
 def stray(line: str) -> ErrorInfo | None:

@@ -148,8 +148,7 @@ class HeadlessDialogue:
             said = _API_ERROR.search(words)
             self._failed = (said[1] if said else words), usage
         elif not self._answer.text.strip():
-            words = self._warning or "gemini ended without an answer: it was empty, or was blocked"
-            yield self._fail(ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, words), usage)
+            yield self._fail(errors.unanswered(self._warning, stats.get("models")), usage)
         else:
             self._turn = None
             yield Done(turn, Completed(self._answer.whole, model=self._model, usage=usage, billing=self._billing))
