@@ -17,6 +17,14 @@ def texts(result: CallToolResult) -> list[str]:
     return [block.text for block in result.content if isinstance(block, TextContent)]
 
 
+def answer(result: CallToolResult) -> list[str]:
+    """The text blocks without the last note, which names the conversation as the structured part does."""
+    *blocks, last = texts(result)
+    *notes, named = last.splitlines()
+    assert named == f"Note: conversation_id {structured(result)['conversation_id']}"
+    return [*blocks, "\n".join(notes)] if notes else blocks
+
+
 def failure(result: CallToolResult) -> dict[str, Any]:
     """The error of a failed call, which both halves of the result must tell."""
     assert result.is_error

@@ -8,7 +8,7 @@ import pytest
 
 from dragoman.testing import FakeAdapter, FakeCli, Liveness
 from tests.server.conftest import Connect
-from tests.server.results import DONE, failure, structured, texts
+from tests.server.results import DONE, answer, failure, structured, texts
 
 pytestmark = pytest.mark.anyio
 
@@ -18,7 +18,7 @@ async def test_the_answer_is_the_whole_text_and_the_same_in_the_structured_part(
     async with connect() as client:
         result = await client.call_tool("ask_fake", {"prompt": "What is the capital of France?"})
     assert not result.is_error
-    assert texts(result) == ["Paris"]
+    assert answer(result) == ["Paris"]
     reply = structured(result)
     assert (reply["status"], reply["text"], reply["provider"], reply["model"]) == ("completed", "Paris", "fake", "m")
     assert (reply["usage"], reply["attempts"], reply["finish_reason"]) == ({"input_tokens": 3}, 1, "stop")
@@ -45,7 +45,7 @@ async def test_prompt_model_system_prompt_and_folder_reach_the_provider(
     assert reply["text"] == "-p /x @y Be brief."
     # What the fake adapter does not know it shows as notices; a client that sees only the text sees them after it.
     assert reply["notices"] == ['{"argv": ["--model=big"]}', f'{{"cwd": "{folder}"}}']
-    assert texts(result) == [reply["text"], "\n".join(f"Note: {notice}" for notice in reply["notices"])]
+    assert answer(result) == [reply["text"], "\n".join(f"Note: {notice}" for notice in reply["notices"])]
 
 
 async def test_an_answer_cut_at_the_token_limit_says_so_beside_the_text(connect: Connect, cli: FakeCli) -> None:
@@ -53,7 +53,7 @@ async def test_an_answer_cut_at_the_token_limit_says_so_beside_the_text(connect:
     async with connect() as client:
         result = await client.call_tool("ask_fake", {"prompt": "Count."})
     assert structured(result)["finish_reason"] == "max_tokens"
-    assert texts(result) == ["One, two", "Note: the answer was cut at the provider's limit of tokens"]
+    assert answer(result) == ["One, two", "Note: the answer was cut at the provider's limit of tokens"]
 
 
 async def test_a_failure_has_code_cause_next_step_and_what_was_received_in_both_parts(
@@ -75,7 +75,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (
         {"promt": "hi"},
         "ask_fake has no argument 'promt'; did you mean 'prompt'?",
-        "the arguments of ask_fake are: prompt, model, system_prompt, cwd, timeout_s, max_wait_s",
+        "the arguments of ask_fake are: prompt, conversation_id, model, system_prompt, cwd, timeout_s,",
     ),
     ({"prompt": "hi", "zzz": 1}, "ask_fake has no argument 'zzz'", "the arguments of ask_fake are:"),
     ({}, "ask_fake needs the argument 'prompt'", "the arguments of ask_fake are:"),
@@ -84,6 +84,12 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": "hi", "timeout_s": "long"}, "'timeout_s' is 'long', but it must be a number", "correct"),
     ({"prompt": "hi", "timeout_s": True}, "'timeout_s' is True, but it must be a number", "correct"),
     ({"prompt": "hi", "timeout_s": 0}, "'timeout_s' is 0, but it must be more than 0", "correct"),
+    (
+        {"prompt": "hi", "conversation_id": "a b"},
+        "conversation_id: String should match pattern",
+        "correct 'conversation",
+    ),
+    ({"prompt": "hi", "idempotency_key": ""}, "idempotency_key: String should have at least 1 char", "correct 'idem"),
     ({"prompt": "hi", "max_wait_s": -1}, "'max_wait_s' is -1, but it must be at least 0", "correct"),
     ({"prompt": " "}, "prompt: is empty; write a question", "correct 'prompt'"),
     ({"prompt": "hi", "model": "--sandbox"}, "a model name does not begin with a dash", "correct 'model'"),
@@ -107,16 +113,17 @@ async def test_null_is_an_argument_left_out(connect: Connect, cli: FakeCli) -> N
     cli.script({"line": {"text": "Paris"}}, DONE)
     async with connect() as client:
         result = await client.call_tool("ask_fake", {"prompt": "hi", "model": None, "timeout_s": None})
-    assert texts(result) == ["Paris"]
+    assert answer(result) == ["Paris"]
 
 
 async def test_what_a_provider_cannot_take_is_an_unknown_argument(connect: Connect, cli: FakeCli) -> None:
     cli.script(DONE)
     adapter = FakeAdapter(takes_model=False, takes_system_prompt=False, reads_folder=False)
     async with connect(adapter) as client:
-        for name in ("model", "system_prompt", "cwd"):
+        for name in ("model", "system_prompt", "cwd", "effort", "temperature", "max_tokens", "background"):
             error = failure(await client.call_tool("ask_fake", {"prompt": "hi", name: "x"}))
-            assert error["next_step"] == "the arguments of ask_fake are: prompt, timeout_s, max_wait_s"
+            known = "prompt, conversation_id, timeout_s, idempotency_key, max_wait_s"
+            assert error["next_step"] == f"the arguments of ask_fake are: {known}"
 
 
 async def test_timeout_s_is_the_clock_of_the_call(connect: Connect, cli: FakeCli) -> None:
@@ -132,12 +139,12 @@ async def test_an_unknown_tool_is_told_the_nearest_and_the_known_ones(connect: C
     async with connect() as client:
         error = failure(await client.call_tool("ask_fakes", {"prompt": "hi"}))
     assert error["message"] == "there is no tool 'ask_fakes'; did you mean 'ask_fake'?"
-    assert error["next_step"] == "the tools are: ask_fake, job, providers"
+    assert error["next_step"] == "the tools are: ask_fake, job, conversation, providers"
 
 
 async def test_a_provider_that_is_not_installed_is_answered_with_how_to_install_it(connect: Connect) -> None:
     async with connect(FakeAdapter(executables=("no-such-program",))) as client:
-        assert [tool.name for tool in (await client.list_tools()).tools] == ["job", "providers"]
+        assert [tool.name for tool in (await client.list_tools()).tools] == ["job", "conversation", "providers"]
         error = failure(await client.call_tool("ask_fake", {"prompt": "hi"}))
     assert error["code"] == "not_found"
     assert error["next_step"] == FakeAdapter().profile.install_hint

@@ -5,7 +5,7 @@ import pytest
 
 from dragoman.testing import FakeCli, Liveness
 from tests.server.conftest import Connect
-from tests.server.results import DONE, failure, structured, texts
+from tests.server.results import DONE, answer, failure, structured, texts
 
 pytestmark = pytest.mark.anyio
 
@@ -30,10 +30,11 @@ async def test_an_answer_not_ready_in_time_becomes_a_job_that_wait_and_result_co
 
         await live.connected()
         await live.release()
-        answer = await client.call_tool("job", {"action": "wait", "job_id": job_id})
-        assert texts(answer) == ["Paris"]
-        assert (structured(answer)["status"], structured(answer)["job_id"]) == ("completed", job_id)
-        assert (await client.call_tool("job", {"action": "result", "job_id": job_id})).content == answer.content
+        waited = await client.call_tool("job", {"action": "wait", "job_id": job_id})
+        assert answer(waited) == ["Paris"]
+        assert (structured(waited)["status"], structured(waited)["job_id"]) == ("completed", job_id)
+        assert structured(waited)["conversation_id"] == reply["conversation_id"]
+        assert (await client.call_tool("job", {"action": "result", "job_id": job_id})).content == waited.content
         assert cli.starts == 1
 
 
@@ -42,7 +43,7 @@ async def test_the_configured_wait_is_the_default_and_none_waits_to_the_end(conn
     async with connect(server={"max_wait_s": 0}) as client:
         assert structured(await client.call_tool("ask_fake", {"prompt": "hi"}))["status"] == "running"
     async with connect(server={"max_wait_s": "none"}) as client:
-        assert texts(await client.call_tool("ask_fake", {"prompt": "hi"})) == ["Paris"]
+        assert answer(await client.call_tool("ask_fake", {"prompt": "hi"})) == ["Paris"]
 
 
 async def test_cancel_ends_the_job_and_keeps_what_it_had(connect: Connect, cli: FakeCli) -> None:
@@ -76,7 +77,7 @@ async def test_a_client_that_gives_up_waiting_for_a_job_does_not_end_it(connect:
             await told.wait()
             asking.cancel_scope.cancel()
         await live.release()
-        assert texts(await client.call_tool("job", waiting)) == ["Paris"]
+        assert answer(await client.call_tool("job", waiting)) == ["Paris"]
 
 
 async def test_a_failed_job_is_a_failure_when_it_is_collected(connect: Connect, cli: FakeCli) -> None:
@@ -94,10 +95,10 @@ async def test_list_shows_every_job_with_its_state_and_the_start_of_its_prompt(c
         for prompt in ("first\nline", "x" * 100):
             await client.call_tool("ask_fake", {"prompt": prompt, "max_wait_s": 0})
         listed = await client.call_tool("job", {"action": "list"})
-    first, second = structured(listed)["jobs"]
+    second, first = structured(listed)["jobs"]
     assert (first["status"], first["provider"], first["prompt"]) == ("running", "fake", "first line")
     assert second["prompt"] == "x" * 80 + "…"
-    assert [line.split()[0] for line in texts(listed)[0].splitlines()] == [first["job_id"], second["job_id"]]
+    assert [line.split()[0] for line in texts(listed)[0].splitlines()] == [second["job_id"], first["job_id"]]
 
 
 async def test_an_unknown_job_or_action_says_what_to_do(connect: Connect) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from dragoman.engine import Call
 from dragoman.schemas import Event, LLMRequest, Notice, Retrying, Started, Text, Thought, Tool
-from dragoman.server.progress import LINE_CHARS, narrate
+from dragoman.server.progress import LINE_CHARS, narrate_call
 from dragoman.testing import FakeCli, Liveness
 from tests.server.conftest import WHEN_IT_MATTERS, Connect
 from tests.server.results import DONE
@@ -32,7 +32,7 @@ async def story(*batches: list[Event], **pace: float) -> list[str]:
 
     with anyio.fail_after(WHEN_IT_MATTERS):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(lambda: narrate(call, tell, **{"gap_s": 0.002, **pace}))
+            tasks.start_soon(lambda: narrate_call(call, tell, **{"gap_s": 0.002, **pace}))
             for batch in batches:
                 heard = told
                 for event in batch:
@@ -94,7 +94,7 @@ async def test_a_silent_call_is_said_to_live() -> None:
                 pass
 
     with anyio.fail_after(WHEN_IT_MATTERS):
-        await narrate(call, tell, gap_s=0.001, silence_s=0.01)
+        await narrate_call(call, tell, gap_s=0.001, silence_s=0.01)
     assert lines[0] == "waiting for fake for 0 s"
     assert doing(lines[1]) == "started"
     assert lines[2] == "fake has been working for 0 s"
@@ -111,7 +111,7 @@ async def test_a_flood_of_events_is_few_lines() -> None:
 
     with anyio.fail_after(WHEN_IT_MATTERS):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(narrate, call, tell)
+            tasks.start_soon(narrate_call, call, tell)
             for _ in range(500):
                 call.log.append(Text(text="x"))
                 await anyio.lowlevel.checkpoint()

@@ -27,9 +27,9 @@ async def test_the_page_of_all_providers_and_the_page_of_one(connect: Connect, c
     cli.script({"line": {"text": "x"}})
     async with connect(FakeAdapter(), FakeAdapter("absent", executables=("no-such-program",))) as client:
         listed = (await client.list_resources()).resources
-        assert [(each.uri, each.title) for each in listed] == [("dragoman://providers", "Providers")]
+        assert ("dragoman://providers", "Providers") in [(each.uri, each.title) for each in listed]
         templates = (await client.list_resource_templates()).resource_templates
-        assert [each.uri_template for each in templates] == ["dragoman://providers/{name}"]
+        assert "dragoman://providers/{name}" in [each.uri_template for each in templates]
         states = {each["name"]: each["state"] for each in await page(client, "dragoman://providers")}
         assert states == {"fake": "ready", "absent": "missing"}
         one = await page(client, "dragoman://providers/fake")

@@ -56,7 +56,7 @@ async def wire(tmp_path: Path, variables: dict[str, str], cli: FakeCli, mode: st
 async def test_a_question_is_answered_in_both_parts_and_eof_ends_the_server_with_0(wire: Wire, cli: FakeCli) -> None:
     cli.script({"read": "all"}, {"out": "Paris\n"})
     result = await wire.call("ask_llm", prompt="What is the capital of France?")
-    assert [block["text"] for block in result["content"]] == [result["structuredContent"]["text"]]
+    assert result["content"][0]["text"] == result["structuredContent"]["text"]
     assert result["structuredContent"]["text"].strip() == "Paris"
     await wire.close_stdin()
     assert await wire.ended() == 0

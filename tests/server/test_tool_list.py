@@ -23,7 +23,7 @@ def size(result: ListToolsResult) -> int:
     return len(json.dumps(wire, separators=(",", ":"), ensure_ascii=False).encode())
 
 
-async def test_the_list_with_the_five_providers_that_need_no_configuration_takes_at_most_7_kb(
+async def test_the_list_with_the_five_providers_that_need_no_configuration_takes_at_most_11_kb(
     tmp_path: Path, mode: str
 ) -> None:
     adapters = {name: adapter for name, adapter in load_adapters()[0].items() if name != "acp"}
@@ -35,15 +35,24 @@ async def test_the_list_with_the_five_providers_that_need_no_configuration_takes
     async with engine, Client(DragomanServer(engine), mode=mode) as client:
         listed = await client.list_tools()
     names = {tool.name for tool in listed.tools}
-    assert {"ask_claude", "ask_codex", "ask_gemini", "ask_llm", "ask_local", "job", "providers"} <= names
-    assert size(listed) <= 7000
+    assert {
+        "ask_claude",
+        "ask_codex",
+        "ask_gemini",
+        "ask_llm",
+        "ask_local",
+        "job",
+        "conversation",
+        "providers",
+    } <= names
+    assert size(listed) <= 11000
 
 
 async def test_a_tool_has_a_flat_schema_hints_and_no_output_schema(connect: Connect, cli: FakeCli) -> None:
     cli.script({"line": {"text": "x"}})
     async with connect() as client:
         tools = (await client.list_tools()).tools
-    assert [tool.name for tool in tools] == ["ask_fake", "job", "providers"]
+    assert [tool.name for tool in tools] == ["ask_fake", "job", "conversation", "providers"]
     for tool in tools:
         assert tool.title
         assert tool.description
@@ -51,7 +60,7 @@ async def test_a_tool_has_a_flat_schema_hints_and_no_output_schema(connect: Conn
         assert tool.output_schema is None
         assert tool.input_schema["additionalProperties"] is False
         for argument in tool.input_schema["properties"].values():
-            assert argument["type"] in ("string", "number", "boolean")
+            assert argument["type"] in ("string", "number", "integer", "boolean")
             assert "title" not in argument
     hints = {tool.name: tool.annotations for tool in tools}
     ask, job = hints["ask_fake"], hints["job"]
@@ -59,6 +68,9 @@ async def test_a_tool_has_a_flat_schema_hints_and_no_output_schema(connect: Conn
     assert job is not None
     assert (ask.read_only_hint, ask.destructive_hint) == (True, False)
     assert (job.read_only_hint, job.destructive_hint) == (False, False)
+    conversation = hints["conversation"]
+    assert conversation is not None
+    assert (conversation.read_only_hint, conversation.destructive_hint) == (False, True)
 
 
 @pytest.mark.parametrize(("strength", "truth"), [("enforced", True), ("agent-honoured", False)])
@@ -80,9 +92,19 @@ async def test_a_tool_publishes_only_what_its_provider_takes(connect: Connect, c
     adapter = FakeAdapter(takes_model=False, takes_system_prompt=False, reads_folder=False)
     async with connect(adapter, server={"max_wait_s": 7}) as client:
         schema = (await client.list_tools()).tools[0].input_schema
-    assert list(schema["properties"]) == ["prompt", "timeout_s", "max_wait_s"]
+    assert list(schema["properties"]) == ["prompt", "conversation_id", "timeout_s", "idempotency_key", "max_wait_s"]
     assert schema["required"] == ["prompt"]
     assert schema["properties"]["max_wait_s"]["description"].endswith("Default: 7.")
+
+
+async def test_a_tool_publishes_all_that_its_provider_takes(connect: Connect, cli: FakeCli) -> None:
+    cli.script({"line": {"text": "x"}})
+    adapter = FakeAdapter(efforts=("low", "high"), takes_temperature=True, takes_max_tokens=True, detaches=True)
+    async with connect(adapter) as client:
+        properties = (await client.list_tools()).tools[0].input_schema["properties"]
+    assert {"effort", "temperature", "max_tokens", "background"} <= set(properties)
+    assert properties["effort"]["enum"] == ["low", "high"]
+    assert properties["max_wait_s"]["description"].endswith("Default: what your client allows.")
 
 
 async def test_a_disabled_provider_has_no_tool_and_an_installed_one_appears_without_a_restart(
@@ -92,17 +114,23 @@ async def test_a_disabled_provider_has_no_tool_and_an_installed_one_appears_with
     late = FakeAdapter("late", executables=("dragoman-late",))
     off = FakeAdapter("off")
     async with connect(FakeAdapter(), off, late, providers={"off": {"enabled": False}}) as client:
-        assert [tool.name for tool in (await client.list_tools()).tools] == ["ask_fake", "job", "providers"]
+        assert [tool.name for tool in (await client.list_tools()).tools] == [
+            "ask_fake",
+            "job",
+            "conversation",
+            "providers",
+        ]
         FakeCli(cli.path.parent, "dragoman-late").script({"line": {"text": "x"}})
         assert "ask_late" in [tool.name for tool in (await client.list_tools(cache_mode="bypass")).tools]
         assert cli.starts == 0
 
 
-async def test_the_server_says_who_it_is_and_how_jobs_work(connect: Connect) -> None:
+async def test_the_server_says_who_it_is_and_how_jobs_conversations_and_pages_work(connect: Connect) -> None:
     async with connect() as client:
         assert client.server_info is not None
         assert client.server_info.name == "dragoman"
         assert client.server_info.version
         assert client.instructions
-        assert "job_id" in client.instructions
+        for word in ("job_id", "conversation_id", "next_page"):
+            assert word in client.instructions
         assert len(client.instructions) < 4096

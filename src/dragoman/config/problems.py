@@ -30,8 +30,15 @@ class ConfigurationWarning(UserWarning):
 
 def problems_of(error: ValidationError, data: Mapping[str, Any], where: Callable[[Key], str]) -> list[str]:
     """A sentence for each fault, ``FILE:LINE: what is wrong``, by line. `data` is what was validated."""
-    details = error.errors(include_url=False)
-    return sorted(dict.fromkeys(_problem(detail, data, where) for detail in details), key=_line)
+    problems: dict[str, str] = {}
+    for detail in error.errors(include_url=False):
+        problem = _problem(detail, data, where)
+        fault, _, demand = problem.rpartition("; ")
+        known = problems.setdefault(fault or problem, problem)
+        if demand not in known:
+            # What may be one thing or another is refused once for each.
+            problems[fault] = f"{known}, or {demand}"
+    return sorted(problems.values(), key=_line)
 
 
 def _line(problem: str) -> int:

@@ -181,8 +181,10 @@ class ServerSettings(_Section):
     transport: Transport = "stdio"
     host: Words = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8765
-    max_wait_s: Annotated[NonNegativeFloat | None, OrNone] = 50.0
+    max_wait_s: Annotated[NonNegativeFloat | Literal["by-client"] | None, OrNone] = "by-client"
     """After this long a tool hands over a job id instead of an answer; None: it waits to the end."""
+    answer_bytes: Annotated[int, Field(ge=1000)] | Literal["by-client"] = "by-client"
+    """How much of an answer one result holds; the rest is read by page."""
 
 
 class LogSettings(_Section):

@@ -2,6 +2,6 @@
 
 from dragoman.engine.call import Call, EventLog
 from dragoman.engine.engine import Engine
-from dragoman.engine.jobs import Jobs
+from dragoman.engine.jobs import Job, Jobs
 
-__all__ = ["Call", "Engine", "EventLog", "Jobs"]
+__all__ = ["Call", "Engine", "EventLog", "Job", "Jobs"]

@@ -77,7 +77,7 @@ class Engine:
         found, broken = load_adapters() if adapters is None else (adapters, dict[str, str]())
         self._spawner = spawner or Spawner()
         versions = Versions(self._spawner)
-        workspaces = configuration.workspaces or default_workspaces(folder or Path.cwd())
+        self.workspaces = configuration.workspaces or default_workspaces(folder or Path.cwd())
         self._recorder = Recorder(store_file, Lineage.told(environ))
         machine = Machine(lambda: state_folder() / "locks", clock)
         breakers = Breakers(configuration.breaker, machine, lambda: self._recorder.store, clock)
@@ -86,7 +86,7 @@ class Engine:
         self._turns = Turns(configuration, self._recorder, self._locks)
         self.conversations = Conversations(self._recorder, self._locks)
         self.jobs = Jobs(self._recorder, self._start)
-        runner = Runner(configuration, environ, workspaces, self._spawner, versions, self._serve)
+        runner = Runner(configuration, environ, self.workspaces, self._spawner, versions, self._serve)
         # Read from below: each layer goes around what stands above it.
         way = Shaping().around(Sessions(configuration, self._locks).around(runner.run))
         way = Retrier(configuration.retry).around(StartGate(machine).around(way))

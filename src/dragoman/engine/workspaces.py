@@ -43,6 +43,17 @@ def check_folder(folder: Path, workspaces: Sequence[Path]) -> Path:
     return real
 
 
+def new_file(path: str, workspaces: Sequence[Path]) -> Path:
+    """Where a file may be written: inside one of the workspaces, whatever links say.
+
+    Raises:
+        LLMError: its folder is none (code ``bad_request``), or nothing may be written there (code ``policy``).
+    """
+    if "\0" in path or not Path(path).name:
+        raise _error(ErrorCode.BAD_REQUEST, f"{path!r} names no file", "give the path of a new file")
+    return check_folder(Path(path).parent, workspaces) / Path(path).name
+
+
 def _too_wide(folder: Path) -> bool:
     return folder == Path(folder.anchor) or folder == Path.home().resolve()
 

@@ -1,6 +1,6 @@
 """What a caller gave a tool, held against the schema that the tool publishes.
 
-The schema is the one source: flat objects of strings, numbers and booleans, so that every client shows them alike.
+The schema is the one source: simple types and no alternatives, so that every client shows them alike.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ from dragoman.schemas import ErrorCode, ErrorInfo, error_from
 
 Schema = Mapping[str, Any]
 
-_TYPES: Mapping[str, type | tuple[type, ...]] = {"string": str, "number": (int, float), "boolean": bool}
+_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "string": str,
+    "number": (int, float),
+    "integer": int,
+    "boolean": bool,
+    "object": dict,
+    "array": list,
+}
+_NUMBERS = ("number", "integer")
 _SHOWN = 60
 
 
@@ -36,9 +44,23 @@ def check(tool: str, arguments: Mapping[str, Any], schema: Schema) -> dict[str, 
         if name not in given:
             raise wrong(f"{tool} needs the argument {name!r}", known)
     for name, value in given.items():
-        if lacking := _lacking(value, properties[name]):
+        if properties[name]["type"] == "integer" and isinstance(value, float) and value.is_integer():
+            # Some clients know no other numbers.
+            given[name] = int(value)
+        elif lacking := _lacking(value, properties[name]):
             raise wrong(f"{name!r} is {_shown(value)}, but it must be {lacking}", f"correct {name!r} and call again")
     return given
+
+
+def needed(given: Mapping[str, Any], name: str, otherwise: str) -> Any:  # noqa: ANN401 - as in the schema
+    """An argument without which the action that was chosen cannot be done.
+
+    Raises:
+        LLMError: it is not given (code ``bad_request``).
+    """
+    if name not in given:
+        raise wrong(f"this action needs the argument {name!r}", f"give a {name}, or {otherwise}")
+    return given[name]
 
 
 def wrong(message: str, next_step: str) -> Exception:
@@ -50,8 +72,8 @@ def _lacking(value: object, schema: Schema) -> str | None:
     """What the value would have to be; None when it fits."""
     kind: str = schema["type"]
     # For Python a boolean is a number; for JSON it is none.
-    if not isinstance(value, _TYPES[kind]) or (kind == "number" and isinstance(value, bool)):
-        return f"a {kind}"
+    if not isinstance(value, _TYPES[kind]) or (kind in _NUMBERS and isinstance(value, bool)):
+        return f"{'an' if kind[0] in 'aio' else 'a'} {kind}"
     if "enum" in schema and value not in schema["enum"]:
         return f"one of: {', '.join(schema['enum'])}"
     if isinstance(value, (int, float)):
@@ -61,6 +83,8 @@ def _lacking(value: object, schema: Schema) -> str | None:
             return f"more than {schema['exclusiveMinimum']}"
         if "minimum" in schema and value < schema["minimum"]:
             return f"at least {schema['minimum']}"
+        if "maximum" in schema and value > schema["maximum"]:
+            return f"at most {schema['maximum']}"
     return None
 
 

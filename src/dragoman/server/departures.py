@@ -6,6 +6,7 @@ connection. (Since 2026-07-28 a client cancels by ending the connection, and ove
 
 from __future__ import annotations
 
+import secrets
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,7 @@ class Departure:
     carries_others: bool = False
     """The requests of other connections are answered over this one. The SDK cancels them with it."""
     gone: anyio.Event = field(default_factory=anyio.Event)
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
 
     @property
     def cancelled(self) -> bool:

@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import anyio
 
-from dragoman.engine.call import Call, EventLog
+from dragoman.engine import Call, EventLog, Job
 from dragoman.schemas import Event, Notice, Retrying, Started, Text, Thought, Tool
 
 GAP_S = 0.2
@@ -22,9 +22,27 @@ Tell = Callable[[float, None, str], Awaitable[None]]
 """Takes a number that rises with every line, no total, and the line."""
 
 
-async def narrate(call: Call, tell: Tell, *, gap_s: float = GAP_S, silence_s: float = SILENCE_S) -> None:
-    """Tell what happens until the call ends. The numbers are the seconds since it began."""
-    story = _Story(call.request.provider or "the provider")
+async def narrate(job: Job, tell: Tell, *, gap_s: float = GAP_S, silence_s: float = SILENCE_S) -> None:
+    """Tell what happens until the job ends. The numbers are the seconds since it began.
+
+    Of one that another process runs it is only told that it goes on, until whoever waits for it ends this.
+    """
+    if job.call is not None:
+        await narrate_call(job.call, tell, gap_s=gap_s, silence_s=silence_s)
+        return
+    age = max(0.0, time.time() - job.info.created_at)
+    began = time.monotonic() - age
+    while True:
+        elapsed = time.monotonic() - began
+        await tell(
+            round(elapsed, 3), None, f"{_name(job.info.provider)} has been working elsewhere for {elapsed:.0f} s"
+        )
+        await anyio.sleep(silence_s)
+
+
+async def narrate_call(call: Call, tell: Tell, *, gap_s: float = GAP_S, silence_s: float = SILENCE_S) -> None:
+    """The same for a call of this process."""
+    story = _Story(_name(call.request.provider))
     seen = 0
     while True:
         events: Sequence[Event] | None = None
@@ -100,3 +118,7 @@ async def _next_events(log: EventLog, start: int) -> Sequence[Event] | None:
 def _short(line: str) -> str:
     line = " ".join(line.split())
     return line if len(line) <= LINE_CHARS else f"{line[: LINE_CHARS - 1]}…"
+
+
+def _name(provider: str | None) -> str:
+    return provider or "the provider"

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mcp_types import CallToolResult, TextContent
+from mcp_types import CallToolResult, ResourceLink, TextContent
 
 from dragoman.schemas import ErrorInfo, LLMResponse, ProviderStatus
+from dragoman.server.pages import page_uri
 
 
 def reply_result(reply: LLMResponse) -> CallToolResult:
@@ -24,7 +25,11 @@ def reply_result(reply: LLMResponse) -> CallToolResult:
             texts = [_failure(reply)]
             if reply.text:
                 texts.append(f"Received before that:\n{reply.text}")
-    return _result(texts, reply.public(), is_error=reply.status not in ("completed", "running", "cancelled"))
+            texts += _remarks(reply)
+    result = _result(texts, reply.public(), is_error=reply.status not in ("completed", "running", "cancelled"))
+    if reply.next_page is not None and reply.job_id is not None:
+        result.content.extend(_link(reply.job_id, reply.next_page))
+    return result
 
 
 def error_result(error: ErrorInfo) -> CallToolResult:
@@ -38,13 +43,9 @@ def providers_result(statuses: Sequence[ProviderStatus]) -> CallToolResult:
     return _result(["\n".join(map(_provider_line, statuses)) or "There are no providers."], {"providers": found})
 
 
-def jobs_result(jobs: Sequence[dict[str, Any]]) -> CallToolResult:
-    """The jobs, a line for each."""
-    lines = [
-        f"{job['job_id']}  {job['status']}  {job['provider']}  {job['age_s']:.0f} s ago  {job['prompt']}"
-        for job in jobs
-    ]
-    return _result(["\n".join(lines) or "There are no jobs."], {"jobs": list(jobs)})
+def lines_result(lines: Sequence[str], structured: dict[str, Any]) -> CallToolResult:
+    """What is no reply of a provider: the same in lines and as data."""
+    return _result(["\n".join(lines)], structured)
 
 
 def _result(texts: Sequence[str], structured: dict[str, Any], *, is_error: bool = False) -> CallToolResult:
@@ -60,7 +61,20 @@ def _remarks(reply: LLMResponse) -> list[str]:
     remarks = list(reply.notices)
     if reply.finish_reason == "max_tokens":
         remarks.append("the answer was cut at the provider's limit of tokens")
+    if reply.conversation_id is not None:
+        remarks.append(f"conversation_id {reply.conversation_id}")
     return ["\n".join(f"Note: {remark}" for remark in remarks)] if remarks else []
+
+
+def _link(job_id: str, page: int) -> list[TextContent | ResourceLink]:
+    """How to read on."""
+    note = (
+        f'Note: this is not all. Page {page}: the tool `job` with action "result", job_id "{job_id}" and page {page}.'
+    )
+    link = ResourceLink(
+        type="resource_link", uri=page_uri(job_id, page), name=f"page {page} of the answer", mime_type="text/plain"
+    )
+    return [TextContent(type="text", text=note), link]
 
 
 def _failure(reply: LLMResponse) -> str:
