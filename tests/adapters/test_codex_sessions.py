@@ -1,5 +1,7 @@
 """codex's own sessions, schemas and efforts, as its adapter asks for them."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from dragoman.adapters.base import (
     Failed,
     Installed,
     PrivateFile,
+    Refused,
     Session,
     Stream,
     Turn,
@@ -239,3 +242,35 @@ def test_exec_that_fails_in_its_session_has_not_lost_it() -> None:
     acts = say(dialogue, {"type": "turn.failed", "error": {"message": "unexpected status 401 Unauthorized"}})
     assert (failure(acts).session, failure(acts).error.code) == (None, ErrorCode.AUTH)
     assert len([act for act in acts if isinstance(act, Done)]) == 1
+
+
+def exec_with(settings: dict[str, str], *environment: str) -> tuple[object, ...]:
+    found = replace(NEW, settings=settings, environment=frozenset(environment))
+    return adapter.plan(turn(None, detached=True), found).channel.argv
+
+
+def test_exec_asks_where_the_user_has_codex_ask() -> None:
+    settings = {"HOME openai_base_url": "http://gateway/v1", "CODEX_HOME openai_base_url": "http://other/v1"}
+    assert Value("openai_base_url=", "http://gateway/v1") in exec_with(settings)
+    assert Value("openai_base_url=", "http://other/v1") in exec_with(settings, "CODEX_HOME")
+    assert not any("openai_base_url" in str(word) for word in exec_with({}))
+    exec_with({"HOME model_provider": "openai"})
+    with pytest.raises(Refused, match="azure") as caught:
+        exec_with({"HOME model_provider": "azure"})
+    assert "background" in (caught.value.error.next_step or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ('model = "gpt"\nopenai_base_url = "http://a/v1"\n\n[features]\nx = true\n', "http://a/v1"),
+        ("openai_base_url='http://a/v1'", "http://a/v1"),
+        ('# openai_base_url = "http://a/v1"\n', None),
+        ('[profiles.x]\nopenai_base_url = "http://a/v1"\n', None),
+        ("", None),
+    ],
+)
+def test_only_a_key_before_the_first_table_is_the_users_own(text: str, url: str | None) -> None:
+    setting = adapter.profile.settings["HOME openai_base_url"]
+    found = re.search(setting.pattern, text)
+    assert (found[1] if found else None) == url

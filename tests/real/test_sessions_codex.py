@@ -13,13 +13,14 @@ import pytest
 
 from dragoman.adapters.base import Completed, Failed, Session, Turn
 from dragoman.adapters.codex import adapter
-from dragoman.schemas import Bound, Usage
+from dragoman.schemas import Bound, LLMRequest, LLMResponse, Usage
 from tests.adapters.oneshot import Heard
 from tests.fakes import scenario as api
 from tests.fakes.http1 import Request
 from tests.fakes.model_api import ModelAPI
 from tests.real.channel import PATIENCE_S, Channel
 from tests.real.environments import codex_env
+from tests.real.providers import real
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 
@@ -187,3 +188,24 @@ async def test_a_detached_turn_needs_nobody_and_keeps_its_session(codex: Channel
     assert heard.text == "Paris."
     heard = await ask(codex, model_api, "Italy?", goes_on(bound(heard)))
     assert [text for _, text in said(model_api.questions[-1])] == ["France?", "Paris.", "Italy?"]
+
+
+async def test_a_conversation_goes_on_in_its_session_also_in_the_background(
+    hermetic_home: Path, codex_cli: Path, model_api: ModelAPI
+) -> None:
+    provider = real("codex", hermetic_home, codex_cli)
+    model_api.play(api.answer("Paris."), api.status(400), api.answer("Rome."), api.answer("Madrid."))
+    async with provider.engine(model_api.url) as engine:
+
+        async def ask(prompt: str, **more: Any) -> LLMResponse:  # noqa: ANN401 - whatever a request may have
+            request = LLMRequest(prompt=prompt, provider="codex", conversation_id="trip", model=MODEL, **more)
+            with anyio.fail_after(PATIENCE_S):
+                return await engine.submit(request).outcome()
+
+        assert (await ask("France?")).text == "Paris."
+        assert (await ask("Nothing?")).status == "failed"
+        reply = await ask("Italy?")
+        assert (reply.text, reply.notices) == ("Rome.", ())
+        reply = await ask("Spain?", background=True)
+        assert (reply.text, reply.notices) == ("Madrid.", ()), reply
+    assert [text for _, text in said(model_api.questions[-1])] == ["France?", "Paris.", "Italy?", "Rome.", "Spain?"]

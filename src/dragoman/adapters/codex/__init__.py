@@ -7,6 +7,8 @@ enough of them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from dragoman.adapters.base import (
     FINISH_S,
     FLUSH_S,
@@ -21,6 +23,7 @@ from dragoman.adapters.base import (
     StopStep,
     Transport,
     Turn,
+    UserSetting,
 )
 from dragoman.adapters.codex.app_server import AppServerDialogue
 from dragoman.adapters.codex.exec import ExecDialogue, exec_arguments
@@ -31,6 +34,16 @@ APP_SERVER_SINCE = (0, 151)
 KEY = "CODEX_API_KEY"
 PROMPT_CHARACTERS = 1_048_576
 """codex refuses more, but only after it has started."""
+
+
+def _root_key(key: str) -> Mapping[str, UserSetting]:
+    """A key of the user's ``config.toml`` that stands before its first table, wherever that file is."""
+    pattern = rf"""(?ms)\A(?:(?!^\s*\[).)*?^{key}\s*=\s*["']([^"'\n]+)["']"""
+    return {
+        f"CODEX_HOME {key}": UserSetting("config.toml", pattern, below=("CODEX_HOME",)),
+        f"HOME {key}": UserSetting(".codex/config.toml", pattern),
+    }
+
 
 PROFILE = Profile(
     name="codex",
@@ -50,6 +63,7 @@ PROFILE = Profile(
     login=Login(("login", "status"), "run `codex login`"),
     pass_env=("CODEX_HOME", "CODEX_CA_CERTIFICATE"),
     metered_env=(KEY, "OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "OPENROUTER_API_KEY"),
+    settings={**_root_key("openai_base_url"), **_root_key("model_provider")},
     own_retries="limited",
     start_gap_s=0.5,
     strength={"read-only": "enforced"},
@@ -81,7 +95,8 @@ class CodexAdapter:
         looks = turn.cwd is not None
         finish_s = FLUSH_S if turn.session else FINISH_S
         if turn.detached or PROFILE.transport(found) == "exec":
-            return Plan(Launch(exec_arguments(turn), finish_s=finish_s), host_key=f"codex exec {turn.id}")
+            launch = Launch(exec_arguments(turn, _base_url(turn, found)), finish_s=finish_s)
+            return Plan(launch, host_key=f"codex exec {turn.id}")
         arguments = ("app-server", *overrides(looks=looks))
         # A command that codex runs outlives the end of its turn, so only turns without a shell share a process.
         return Plan(
@@ -99,6 +114,19 @@ class CodexAdapter:
         if code == 0:
             return True
         return False if "not logged in" in f"{stdout}{stderr}".lower() else None
+
+
+def _base_url(turn: Turn, found: Installed) -> str | None:
+    """Where the user has codex send its questions: `exec` is run without their configuration, which says so."""
+    home = "CODEX_HOME" if "CODEX_HOME" in found.environment else "HOME"
+    provider = found.settings.get(f"{home} model_provider", "openai")
+    if provider != "openai":
+        raise Refused(
+            ErrorCode.BAD_REQUEST,
+            f"your config.toml has codex ask {provider!r}, which `codex exec` cannot be told of without the rest of it",
+            "ask without `background`" if turn.detached else f"unset {KEY}, so that codex is asked by its app-server",
+        )
+    return found.settings.get(f"{home} openai_base_url")
 
 
 adapter = CodexAdapter()

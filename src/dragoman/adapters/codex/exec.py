@@ -31,7 +31,7 @@ from dragoman.adapters.json_lines import mapping, objects, strange, text, whole
 from dragoman.schemas import Bound, ErrorCode, Notice, Retrying, Text, Thought, Tool, Usage
 
 
-def exec_arguments(turn: Turn) -> tuple[Argument, ...]:
+def exec_arguments(turn: Turn, base_url: str | None = None) -> tuple[Argument, ...]:
     """The command line. The user's ``config.toml`` is left out, since the MCP servers it names would start."""
     instructions = turn.system or (DEFAULT_INSTRUCTIONS if turn.cwd is None else None)
     # No schema is a secret, but a process list is no place for a caller's words.
@@ -40,6 +40,7 @@ def exec_arguments(turn: Turn) -> tuple[Argument, ...]:
         *("exec", "--json", "-s", "read-only", "--skip-git-repo-check", "--ignore-user-config"),
         *(() if turn.session else ("--ephemeral",)),
         *overrides(looks=turn.cwd is not None),
+        *(("-c", Value("openai_base_url=", base_url)) if base_url else ()),
         *(("-c", PrivateFile("model_instructions_file=", "system.txt", instructions.encode())) if instructions else ()),
         *((Value("--model=", turn.model),) if turn.model else ()),
         *(("-c", Value("model_reasoning_effort=", turn.effort)) if turn.effort else ()),
