@@ -96,6 +96,18 @@ async def test_what_is_running_is_not_found_and_what_is_deleted_is_not_found_any
     assert await found(store, "word") == []
 
 
+async def test_what_was_deleted_without_the_index_is_not_found(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_store(path) as store:
+        await say(store, "a", "k1", prompt="word")
+    with monkeypatch.context() as patched:
+        patched.setattr(searching, "_has_fts5", _no)
+        async with open_store(path) as store:
+            await store.write(ConversationDeleted("a"))
+            await store.expire()
+    async with open_store(path) as store:
+        assert await found(store, "word") == []
+
+
 async def test_an_excerpt_shows_the_place(store: Store) -> None:
     await say(store, "a", "k1", prompt=f"{'before ' * 50} NEEDLE\n {'after ' * 50}", text="x")
     await say(store, "b", "k2", prompt="short", text="the needle")

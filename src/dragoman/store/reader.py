@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from dragoman.store.errors import explain
+from dragoman.store.errors import StoreError, explain
 
 if TYPE_CHECKING:
     import sqlite3
@@ -27,6 +27,7 @@ class Reader:
         self._patience_s = patience_s
         self._db: sqlite3.Connection | None = None
         self._turn = threading.Lock()
+        self._closed = False
 
     def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """What `query` finds; all that it reads is of one moment.
@@ -69,10 +70,13 @@ class Reader:
             if self._db is not None:
                 self._db.close()
                 self._db = None
+            self._closed = True
 
     def _connect(self) -> sqlite3.Connection:
         import sqlite3
 
+        if self._closed:  # by another thread, while this read waited for its turn
+            raise StoreError(self._path, "the store is closed", "open it again")
         return sqlite3.connect(
             f"{self._path.absolute().as_uri()}?mode=ro",
             uri=True,

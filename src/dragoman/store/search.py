@@ -136,12 +136,12 @@ def search_turns(db: sqlite3.Connection, text: str, limit: int) -> Search:
             note.append(f"only {LOOKED_AT} turns that have these words were looked at, of the newest conversations")
             break
         newest.setdefault(turn >> NUMBER_BITS, turn)
-    # One that is being deleted has no id any more.
-    used = [
-        (*row, turn)
-        for key, turn in newest.items()
-        for row in db.execute("SELECT updated_at, key FROM conversations WHERE key = ? AND id IS NOT NULL", (key,))
-    ]
+    # A conversation that is being deleted has no id any more; an SQLite without the index may have deleted turns.
+    query = (
+        "SELECT updated_at, key FROM conversations"
+        " WHERE key = ? AND id IS NOT NULL AND EXISTS (SELECT 1 FROM turns WHERE id = ?)"
+    )
+    used = [(*row, turn) for key, turn in newest.items() for row in db.execute(query, (key, turn))]
     used.sort(reverse=True)
     return Search(tuple(_found(db, turn, words) for *_, turn in used[:limit]), "; ".join(note) or None)
 
@@ -193,7 +193,7 @@ def _excerpt(prompt: str, text: str, words: list[str]) -> str:
 
 
 def _words(db: sqlite3.Connection, turn: int) -> tuple[str, str]:
-    """What the index is told of a turn, when it comes and when it goes."""
+    """What the index is told of a turn. It must be the same when the turn goes as when it came."""
     prompt, text = db.execute(
         "SELECT substr(prompt, 1, ?), substr(text, 1, ?) FROM turns WHERE id = ?", (INDEXED_CHARS, INDEXED_CHARS, turn)
     ).fetchone()
