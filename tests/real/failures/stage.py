@@ -1,0 +1,246 @@
+"""Playing rows: the real CLI through the engine, and what it did and what was made of that, written down."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import anyio.to_thread
+
+from dragoman.config import Configuration
+from dragoman.engine import Engine
+from dragoman.processes import Child, Command, Spawner
+from dragoman.schemas import ErrorInfo, LLMRequest, LLMResponse, TimeoutOverrides
+from tests.fakes.model_api import ModelAPI, model_api, refused_url
+from tests.real.environments import DUMMY_KEY
+from tests.real.failures.clis import CLIS, Cli
+from tests.real.failures.rows import Row
+from tests.real.failures.said import last_words
+from tests.real.providers import all_gone
+
+KNOWN_WITHIN_S = 20
+"""Every cause is known in this time."""
+BOUND_S = 60
+AT_ONCE = 2
+KEPT_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What happened in one row."""
+
+    code: str
+    """The error's, or how the call went without one."""
+    clock: str | None
+    message: str
+    next_step: str
+    retryable: bool
+    effects: str
+    told: str
+    """What the error tells of the time to try again."""
+    seconds: float
+    """Until the cause was known."""
+    attempts: int
+    asked: int
+    """How often the CLI asked the model, in all attempts."""
+    did: str
+    """What the CLI did: its exit and what it said last."""
+
+    @property
+    def verdict(self) -> str:
+        """The code, and the clock that fired."""
+        return f"{self.code} ({self.clock})" if self.clock else self.code
+
+
+async def play_all(rows: Sequence[Row], folder: Path) -> Mapping[str, Seen]:
+    """Play rows, those that share a set-up one after another in one engine, two set-ups at a time."""
+    seen: dict[str, Seen] = {}
+    places = anyio.CapacityLimiter(AT_ONCE)
+
+    async def group(number: int, each: Sequence[Row]) -> None:
+        async with places:
+            home = folder / f"{number}-{each[0].cli}"
+            home.mkdir()
+            seen.update(await _play_group(each, home))
+
+    groups = [list(each) for _, each in groupby(sorted(rows, key=_group_key), key=_group_key)]
+    with _own_state(folder / "state"):
+        async with anyio.create_task_group() as tasks:
+            for number, each in enumerate(sorted(groups, key=len, reverse=True)):
+                tasks.start_soon(group, number, each)
+    return seen
+
+
+def _group_key(row: Row) -> tuple[str, str]:
+    return row.cli, "" if row.shares else row.id
+
+
+@contextmanager
+def _own_state(folder: Path) -> Generator[None]:
+    """No row may read or write the state of the person who plays it."""
+    before = os.environ.get("DRAGOMAN_HOME")
+    os.environ["DRAGOMAN_HOME"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["DRAGOMAN_HOME"]
+        else:
+            os.environ["DRAGOMAN_HOME"] = before
+
+
+async def _play_group(rows: Sequence[Row], home: Path) -> Mapping[str, Seen]:
+    cli, first = CLIS[rows[0].cli], rows[0]
+    spawner = RecordingSpawner()
+    async with model_api() as api:
+        url = refused_url() if first.refused else api.url
+        key = DUMMY_KEY if first.logged_in else None
+        environment = await anyio.to_thread.run_sync(cli.environment, home, url, key)
+        if first.prepare is not None:
+            first.prepare(home)
+        settings = {**cli.settings(url, key), **first.settings}
+        configuration = Configuration.model_validate(
+            {"providers": {cli.provider: settings}, "retry": {"max_attempts": first.max_attempts}}
+        )
+        project = home / "project"
+        project.mkdir(exist_ok=True)
+        variables = {**environment, **first.environment}
+        async with Engine(
+            configuration, environ=variables, folder=project, store_file=home / "calls.db", spawner=spawner
+        ) as engine:
+            seen = {row.id: await _play(row, cli, engine, api, spawner, project) for row in rows}
+    await all_gone(home)
+    return seen
+
+
+async def _play(row: Row, cli: Cli, engine: Engine, api: ModelAPI, spawner: RecordingSpawner, project: Path) -> Seen:
+    api.play(*row.scenarios)
+    asked, started = len(api.questions), len(spawner.children)
+    request = LLMRequest(
+        prompt=row.prompt * row.repeated,
+        provider=cli.provider,
+        model=row.model or cli.model,
+        cwd=project if row.looks else None,
+        timeouts=TimeoutOverrides.model_validate(row.clocks),
+    )
+    began = time.monotonic()
+    with anyio.fail_after(BOUND_S):
+        # The rows before this one may have opened the circuit.
+        call = engine.submit(request, insists=True)
+        if row.signal is not None:
+            await api.wait_questions(asked + 1)
+            os.kill(spawner.children[-1].pid, row.signal)
+        reply = await call.outcome()
+        seconds = time.monotonic() - began
+        child = next((each for each in reversed(spawner.children[started:]) if not each.is_question), None)
+        did = await _did(cli, child)
+    return _seen(reply, seconds, len(api.questions) - asked, did, project.parent, api.url)
+
+
+def _seen(reply: LLMResponse, seconds: float, asked: int, did: str, home: Path, url: str) -> Seen:
+    error = reply.error
+
+    def plain(words: str) -> str:
+        """Without what is another one in each run."""
+        for changing, constant in ((str(home), "HOME"), (url, "URL"), (sys.executable, "python")):
+            words = words.replace(changing, constant)
+        return re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", words)
+
+    return Seen(
+        code=error.code.value if error else reply.status,
+        clock=error.clock if error else None,
+        message=plain(error.message) if error else reply.text,
+        next_step=plain(error.next_step or "") if error else "",
+        retryable=error is not None and error.retryable,
+        effects=error.effects if error else "",
+        told=_told(error) if error else "",
+        seconds=seconds,
+        attempts=len(reply.attempts),
+        asked=asked,
+        did=plain(did),
+    )
+
+
+def _told(error: ErrorInfo) -> str:
+    if error.retry_after_s is not None:
+        return f"in {error.retry_after_s:g} s"
+    return "until a stated time" if error.reset_at else ""
+
+
+async def _did(cli: Cli, child: RecordedChild | None) -> str:
+    if child is None:
+        return "was not started"
+    early = child.exit_code
+    await child.exited.wait()
+    code = early if cli.serves else child.exit_code
+    parts = [] if code is None or child.was_told_to_end else [f"exit {code}"]
+    return "; ".join([*parts, *last_words(cli.name, bytes(child.stdout), bytes(child.stderr))]) or "said nothing"
+
+
+class RecordedChild:
+    """A child, with the end of what it wrote and whether somebody told it to end."""
+
+    def __init__(self, child: Child, command: Command) -> None:
+        self._child = child
+        self.is_question = command.cwd == Path("/")
+        """It was asked for its version or login."""
+        self.stdout = bytearray()
+        self.stderr = bytearray()
+        self.was_told_to_end = False
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the child's own
+        return getattr(self._child, name)
+
+    async def read_stdout(self) -> bytes:
+        return self._keep(self.stdout, await self._child.read_stdout())
+
+    async def read_stderr(self) -> bytes:
+        return self._keep(self.stderr, await self._child.read_stderr())
+
+    def signal(self, number: signal.Signals) -> None:
+        self.was_told_to_end = self.was_told_to_end or self._child.exit_code is None
+        self._child.signal(number)
+
+    @staticmethod
+    def _keep(kept: bytearray, data: bytes) -> bytes:
+        kept += data
+        del kept[:-KEPT_BYTES]
+        return data
+
+
+class RecordingSpawner(Spawner):
+    """Keeps what its children said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.children: list[RecordedChild] = []
+
+    async def spawn(self, command: Command) -> Child:
+        child = RecordedChild(await super().spawn(command), command)
+        self.children.append(child)
+        return cast("Child", child)
+
+
+def faults(row: Row, seen: Seen) -> Iterable[str]:
+    """What went otherwise than it should."""
+    expected = f"{row.code} ({row.clock})" if row.clock else row.code
+    if seen.verdict != expected:
+        yield f"it was called {seen.verdict}, not {expected}"
+    if seen.code != "completed" and not seen.next_step:
+        yield "it says no next step"
+    if seen.seconds > KNOWN_WITHIN_S:
+        yield f"it took {seen.seconds:.1f} s"
+    if "[object Object]" in seen.message or not seen.message.strip():
+        yield f"its words say nothing: {seen.message!r}"
+    if seen.attempts != row.attempts:
+        yield f"there were {seen.attempts} attempts, not {row.attempts}"
