@@ -45,6 +45,19 @@ async def test_it_answers_with_the_model_that_was_asked_for(engine: Engine, mode
     assert "/about this" in model_api.questions[-1].raw.decode()
 
 
+async def test_a_conversation_goes_on_in_its_session_or_told_again_and_old_answers_are_not_given_again(
+    engine: Engine, model_api: ModelAPI
+) -> None:
+    async with engine:
+        for city in ("Paris", "Rome"):
+            model_api.scenario = api.answer(city)
+            request = LLMRequest(prompt=f"{city}?", provider="acp", model=MODEL, conversation_id="cities")
+            with anyio.fail_after(60):
+                assert (await engine.submit(request).outcome()).text == city
+    sent = model_api.questions[-1].raw.decode()
+    assert sent.index("Paris?") < sent.rindex("Paris") < sent.index("Rome?")
+
+
 async def test_what_the_agent_asks_permission_for_is_denied(
     engine: Engine, model_api: ModelAPI, hermetic_home: Path
 ) -> None:
