@@ -61,7 +61,7 @@ async def test_another_engine_waits_for_a_job_and_reads_what_happened(tmp_path: 
         assert reply.conversation_id == job.reply().conversation_id is not None
         assert [info.status for info in await other.jobs.listed()] == ["completed"]
         with anyio.fail_after(20):
-            while not (events := (await there.events())[0]):
+            while not (events := (await there.events())[0]):  # noqa: ASYNC110 - another connection writes it
                 await anyio.sleep(0.02)
         assert [event.text for event in events if isinstance(event, Text)] == ["PLAIN"]
 
