@@ -14,6 +14,8 @@ import anyio
 from dragoman.schemas import Event, LLMRequest, LLMResponse, Text
 
 if TYPE_CHECKING:
+    from dragoman.engine.detached import Adopted
+    from dragoman.engine.host import DialogueHost
     from dragoman.structured import AsyncValidationStrategy, OutputSchema
 
 FINE_EVENTS = 10_000
@@ -96,8 +98,16 @@ class Call:
     else may begin another one. `insists`: the provider is asked even if its circuit breaker is open.
     """
 
-    def __init__(self, request: LLMRequest, face: str, *, streams: bool = False, insists: bool = False) -> None:
-        self.id = secrets.token_hex(8)
+    def __init__(
+        self,
+        request: LLMRequest,
+        face: str,
+        *,
+        streams: bool = False,
+        insists: bool = False,
+        call_id: str | None = None,
+    ) -> None:
+        self.id = call_id or secrets.token_hex(8)
         self.conversation_id: str | None = None
         """Known once the call began to be answered."""
         self.request = request
@@ -108,6 +118,14 @@ class Call:
         """What the answer is to match, where it is more than the request can say, such as a Pydantic class."""
         self.validators: tuple[AsyncValidationStrategy, ...] | None = None
         """The same for what it must pass."""
+        self.adopted: Adopted | None = None
+        """The child of an earlier server that answers it."""
+        self.is_taken_over = False
+        """Whether it was begun by an earlier server: what is written at its beginning is there."""
+        self.host: DialogueHost | None = None
+        """The channel of a child that goes on without us, once there is one."""
+        self.left = False
+        """Whether its child goes on without us, since this process ends."""
         self.job = False
         """Whether it is written down so that it can be fetched by its id."""
         self.created = time.monotonic()

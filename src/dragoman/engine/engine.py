@@ -21,11 +21,12 @@ from dragoman.engine.breakers import Breakers
 from dragoman.engine.call import Call
 from dragoman.engine.context import Context
 from dragoman.engine.conversations import Conversations
+from dragoman.engine.detached import forget
 from dragoman.engine.environment import Lineage
 from dragoman.engine.fallback import Fallback
 from dragoman.engine.finding import Versions
 from dragoman.engine.host import DialogueHost
-from dragoman.engine.jobs import Jobs
+from dragoman.engine.jobs import Jobs, running_reply
 from dragoman.engine.layout import forget_unused
 from dragoman.engine.limit import Limiter, StartGate
 from dragoman.engine.locks import Held, Locks
@@ -118,7 +119,10 @@ class Engine:
         finally:
             for host in self._hosts:
                 # Its task was cancelled before its first step, so nobody else closes this child.
-                host.child.close()
+                if host.is_left:
+                    host.child.leave()
+                else:
+                    host.child.close()
             self._spawner.close()
             with anyio.CancelScope(shield=True):
                 await self._recorder.close()
@@ -162,17 +166,22 @@ class Engine:
             yield call
 
     def kill(self) -> None:
-        """Kill every child with all it started, without waiting. For a process that is about to leave."""
-        for host in list(self._hosts):
+        """Kill every child that is not to outlive us, without waiting. For a process that is about to leave."""
+        for host in self._ours():
             host.child.kill()
 
     def terminate(self) -> None:
-        """Tell every child to end, without waiting."""
-        for host in list(self._hosts):
+        """Tell every child to end that is not to outlive us, without waiting."""
+        for host in self._ours():
             host.terminate()
+
+    def _ours(self) -> list[DialogueHost]:
+        return [host for host in self._hosts if host.outlives_in is None or host.finishing]
 
     async def _run(self, call: Call) -> None:
         context = Context(call, self.configuration.limits.capture_bytes)
+        if call.adopted is not None:
+            context.deadline = anyio.current_time() + call.adopted.heard.until - time.time()
         outcome: Outcome | None = None
         try:
             with call.scope:
@@ -188,6 +197,15 @@ class Engine:
                 await self._end(call, context, outcome)
 
     async def _end(self, call: Call, context: Context, outcome: Outcome | None) -> None:
+        if call.adopted is not None:
+            # Nobody came to listen to it.
+            call.adopted.child.close()
+        if call.left:
+            if context.turn is not None:
+                context.turn.lock.release()
+            self._calls.discard(call)
+            call.finish(running_reply(call))
+            return
         try:
             reply = context.reply(outcome)
         except Exception as error:  # noqa: BLE001 - such as a strange adapter's outcome, which fits into no reply
@@ -212,6 +230,7 @@ class Engine:
         await anyio.sleep(TIDY_AFTER_S)
         try:
             await self._recorder.tidy()
+            await self.jobs.tidy()
             await anyio.to_thread.run_sync(forget_unused, time.time())
         except Exception as error:  # noqa: BLE001 - what others left must not end our own calls
             logger.opt(exception=error).error("what an earlier server left could not be looked for")
@@ -219,7 +238,12 @@ class Engine:
     def _serve(self, host: DialogueHost, folder: PrivateFolder, context: Context) -> None:
         # Entered here and not in the task: between the spawn and the task's first step nobody may lose the child.
         self._hosts[host] = anyio.Event()
-        self._recorder.process_started(host.child, context.call.id, folder.made)
+        call = context.call
+        if host.outlives_in is not None:
+            call.host = host
+        if not call.is_taken_over:
+            self._recorder.process_started(host.child, call.id, folder.made)
+            self.jobs.detached(call, host)
         session, context.session_lock = context.session_lock, None
         self._running().start_soon(self._keep, host, folder, context.call.id, session)
 
@@ -229,12 +253,16 @@ class Engine:
                 await host.serve()
             except Exception as error:  # noqa: BLE001 - one channel's fault must not end the others' calls
                 logger.opt(exception=error).error("a channel failed inside Dragoman")
+            if host.is_left:
+                return
             if host.child.lost:
                 # Its shepherd was killed. If the guardian was, too, nobody else knows what it had.
                 await anyio.to_thread.run_sync(sweep, [Leftover(host.child.pid, None, call_id)])
             if await host.child.gone():
                 self._recorder.process_ended(host.child)
                 folder.close()
+                if host.outlives_in is not None:
+                    await anyio.to_thread.run_sync(forget, host.outlives_in)
             else:
                 logger.error("process {} could not be killed", host.child.pid)
         finally:
@@ -244,6 +272,8 @@ class Engine:
 
     async def _leave(self, patience_s: float) -> None:
         for call in list(self._calls):
+            if call.host is not None and not call.scope.cancel_called and not call.host.finishing:
+                call.left = True
             call.cancel()
         for call in list(self._calls):
             # Cancelled, a call waits for nothing: its child is stopped without it.

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import anyio
@@ -82,8 +83,12 @@ class DialogueHost:
         line_bytes: int,
         stderr_bytes: int,
         grace_s: float,
+        outlives_in: Path | None = None,
     ) -> None:
         self.child = child
+        self.outlives_in = outlives_in
+        """The folder of a child that is to go on when this process ends, unless it is stopped before."""
+        self.is_left = False
         self.gone = anyio.Event()
         self.stderr = Tail(stderr_bytes)
         self.poisoned: str | None = None
@@ -126,7 +131,10 @@ class DialogueHost:
                 tasks.cancel_scope.cancel()
         finally:
             self._tasks = None
-            self.child.close()
+            if self.is_left:
+                self.child.leave()
+            else:
+                self.child.close()
             self._outbox_send.close()
             self._outbox.close()
             self._end_all(self.child.exit_code)
@@ -164,6 +172,14 @@ class DialogueHost:
             _settle(open_turn, _crashed("it was stopped"))
         if self._tasks is not None:
             self._tasks.start_soon(self._stop_steps)
+
+    def leave(self) -> None:
+        """Let the child go on without us: nothing of it is heard any more."""
+        if not self._is_stopping:
+            self.is_left = True
+            self.child.leave()
+            if self._tasks is not None:
+                self._tasks.cancel_scope.cancel()
 
     def terminate(self) -> None:
         """Tell the whole group to end, now."""

@@ -10,21 +10,39 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from pathlib import Path
 
 import anyio
-from pydantic import TypeAdapter
+import anyio.to_thread
+from pydantic import TypeAdapter, ValidationError
 
 from dragoman.engine.call import Call
+from dragoman.engine.detached import forget_old, take_up
+from dragoman.engine.host import DialogueHost
 from dragoman.engine.record import Recorder
 from dragoman.engine.turns import new_conversation_id
 from dragoman.log import logger
 from dragoman.schemas import ErrorCode, ErrorInfo, Event, JobInfo, LLMError, LLMRequest, LLMResponse, error_from
-from dragoman.store import CallLog, JobCancelRequested, JobEnded, JobRow, JobStarted, KeyTaken, StoreError
+from dragoman.store import (
+    CallLog,
+    Conflict,
+    JobAdopted,
+    JobCancelRequested,
+    JobDetached,
+    JobEnded,
+    JobRow,
+    JobStarted,
+    KeyTaken,
+    Store,
+    StoreError,
+)
 
 MAX_ENDED = 100
 """How many ended jobs are remembered in memory, for the case that the store cannot be read."""
 LOOK_S = (0.05, 0.5)
 """How soon, and at last how seldom, it is looked whether another process ended a job."""
+STOCK_S = 2.0
+"""How often whoever waits for a job of another process looks whether that process lives."""
 CANCEL_S = 5.0
 """How long cancelling waits for another process to end its job."""
 PROMPT_SHOWN = 80
@@ -75,14 +93,28 @@ class Job:
         return await self._jobs.events(self, page)
 
     def _running(self) -> LLMResponse:
+        if self.call is not None:
+            return running_reply(self.call)
         return LLMResponse(
             status="running",
             provider=self.info.provider,
-            conversation_id=(self.call.conversation_id if self.call else None) or self.info.conversation_id,
+            conversation_id=self.info.conversation_id,
             duration_s=round(max(0.0, time.time() - self.info.created_at), 3),
             job_id=self.id,
             call_id=self.id,
         )
+
+
+def running_reply(call: Call) -> LLMResponse:
+    """What there is to say of a job that runs in this process."""
+    return LLMResponse(
+        status="running",
+        provider=call.request.provider,
+        conversation_id=call.conversation_id,
+        duration_s=round(max(0.0, time.time() - call.created_at), 3),
+        job_id=call.id,
+        call_id=call.id,
+    )
 
 
 class Jobs:
@@ -171,6 +203,11 @@ class Jobs:
         if (call := self._calls.get(job_id)) is not None:
             return self._live(call)
         row = await self._row(job_id)
+        if row is not None and row.status == "running":
+            await self.take_over()
+            if (call := self._calls.get(job_id)) is not None:
+                return self._live(call)
+            row = await self._row(job_id)
         if row is None:
             raise error_from(
                 ErrorInfo.of(
@@ -193,6 +230,52 @@ class Jobs:
             except StoreError as error:
                 logger.warning("only the jobs of this process are listed: {}", error)
         return sorted(found.values(), key=lambda info: info.created_at, reverse=True)[:limit]
+
+    def detached(self, call: Call, host: DialogueHost) -> None:
+        """A job has a child that outlives us. For the engine."""
+        shepherd = getattr(host.child, "shepherd_pid", None)
+        if host.outlives_in is not None and shepherd is not None:
+            self._recorder.post(JobDetached(call.id, shepherd, folder=str(host.outlives_in)))
+
+    async def take_over(self) -> None:
+        """Go on with the detached jobs of servers that are gone."""
+        if (store := await self._recorder.opened()) is None:
+            return
+        try:
+            await store.take_stock()
+            for row in store.detached_jobs:
+                await self._take_over(store, row)
+        except StoreError as error:
+            logger.warning("jobs of earlier servers could not be looked for: {}", error)
+
+    async def tidy(self) -> None:
+        """`take_over`, and remove what ended jobs have left. Does nothing if there never was a store."""
+        if (store := self._recorder.store) is not None:
+            await self.take_over()
+            running = {row.id for row in await store.jobs(1000) if row.status == "running"}
+            await anyio.to_thread.run_sync(forget_old, running.__contains__)
+
+    async def _take_over(self, store: Store, row: JobRow) -> None:
+        try:
+            await store.write(JobAdopted(row.id, row.server_id))
+        except Conflict:
+            return
+        text = await store.job_request(row.id)
+        try:
+            request = LLMRequest.model_validate_json(text or "")
+        except ValidationError as error:
+            logger.error("job {} cannot be gone on with: {}", row.id, error)
+            store.post(JobEnded(row.id, "interrupted"))
+            return
+        call = Call(request, row.face, call_id=row.id)
+        call.job = call.is_taken_over = True
+        call.conversation_id = row.conversation_id
+        call.created -= max(0.0, time.time() - row.created_at)
+        call.created_at = row.created_at
+        call.adopted = await take_up(Path(row.folder)) if row.folder else None
+        self._calls[call.id] = call
+        self._any.set()
+        self._submit(call)
 
     def ended(self, call: Call, reply: LLMResponse) -> None:
         """A job has its reply. For the engine."""
@@ -236,8 +319,14 @@ class Jobs:
     async def elsewhere(self, job_id: str) -> LLMResponse | None:
         """The reply of a job of another process, once it ended; None: it was forgotten meanwhile."""
         wait_s, longest_s = LOOK_S
-        seen = 0
+        seen, looked_at = 0, anyio.current_time()
         while True:
+            if anyio.current_time() > looked_at + STOCK_S:
+                # Its server may have died meanwhile.
+                await self.take_over()
+                looked_at = anyio.current_time()
+            if (call := self._calls.get(job_id)) is not None:
+                return await call.outcome()
             store = await self._recorder.opened()
             changed = store.data_changed(seen) if store else 0
             if store is None or changed:

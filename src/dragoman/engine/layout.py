@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dragoman.adapters.base import Launch, PrivatePath, UserSetting
 from dragoman.config import state_folder
+from dragoman.engine.detached import PRIVATE
 from dragoman.processes import KeptFolder, PrivateFolder
 
 SETTINGS_BYTES = 256 * 1024
@@ -17,10 +18,12 @@ KEPT_S = 30 * 24 * 3600.0
 """How long a kept folder may lie unused; most CLIs keep a session as long. The conversation is told again then."""
 
 
-def private_folder(launch: Launch, provider: str) -> PrivateFolder:
-    """The folder for a launch: its own, or the one that its session keeps."""
+def private_folder(launch: Launch, provider: str, outlives_in: Path | None = None) -> PrivateFolder:
+    """The folder for a launch: its own, the one that its session keeps, or a part of one that may outlive us."""
     name = launch.keeps
-    return PrivateFolder() if name is None else KeptFolder(lambda: kept_folders() / provider / name)
+    if name is not None:
+        return KeptFolder(lambda: kept_folders() / provider / name)
+    return PrivateFolder() if outlives_in is None else KeptFolder(lambda: outlives_in / PRIVATE)
 
 
 def kept_folders() -> Path:

@@ -58,15 +58,16 @@ class Recorder:
             if not self._opened:
                 await self._open()
             call = context.call
-            self._post(
-                CallStarted(
-                    id=call.id,
-                    face=call.face,
-                    provider=call.request.provider,
-                    model=call.request.model,
-                    depth=self._depth,
+            if not call.is_taken_over:
+                self._post(
+                    CallStarted(
+                        id=call.id,
+                        face=call.face,
+                        provider=call.request.provider,
+                        model=call.request.model,
+                        depth=self._depth,
+                    )
                 )
-            )
             return await following(context)
 
         return recorded

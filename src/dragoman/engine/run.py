@@ -30,6 +30,7 @@ from dragoman.config import Configuration, state_folder
 from dragoman.engine.advice import advised
 from dragoman.engine.clocks import Clocks, timed_out
 from dragoman.engine.context import Context, Route, Saying
+from dragoman.engine.detached import Heard, jobs_folder, set_up
 from dragoman.engine.environment import Environment, Lineage, build_environment
 from dragoman.engine.finding import Missing, Versions
 from dragoman.engine.host import DialogueHost
@@ -38,7 +39,7 @@ from dragoman.engine.resets import with_reset
 from dragoman.engine.validation import Wanted
 from dragoman.engine.workspaces import check_folder
 from dragoman.log import logger, redact
-from dragoman.processes import Child, Command, PrivateFolder, Spawner, SpawnError, empty_folder
+from dragoman.processes import Child, Command, Detached, PrivateFolder, Spawner, SpawnError, empty_folder
 from dragoman.schemas import Attempt, Effects, ErrorCode, ErrorInfo, Event, LLMRequest, Retrying, Started, error_from
 from dragoman.schemas.text import plain
 
@@ -96,18 +97,24 @@ class Runner:
 
     async def _attempt(self, context: Context, route: Route, environment: Environment) -> Outcome:
         lineage = Lineage.read(self._environ, self._configuration.limits.max_depth)
-        turn = self._turn(context, route)
-        installed: Installed | None = None
-        with anyio.move_on_after(context.deadline - anyio.current_time()):
-            installed = await self._installed(route, environment)
-        if installed is None:
+        adopted, context.call.adopted = context.call.adopted, None
+        heard: Heard | None = adopted.heard if adopted else None
+        if heard is None:
+            turn = self._turn(context, route)
+            with anyio.move_on_after(context.deadline - anyio.current_time()):
+                heard = Heard(route.name, turn, await self._installed(route, environment))
+        if heard is None:
             return timed_out("call", route.timeouts.call, because=f"{route.program.path} did not tell its version")
+        turn, installed = heard.turn, heard.installed
         try:
             plan = route.adapter.plan(turn, installed)
         except Refused as refused:
             return Failed(refused.error)
         launch = plan.channel
-        folder = private_folder(launch, route.name)
+        outlives_in = None
+        if turn.detached:
+            outlives_in = adopted.folder if adopted else _job_folder(context)
+        folder = private_folder(launch, route.name, outlives_in)
         context.argv_shape = argument_shape(route.program.argv, launch.argv)
         clocks = Clocks(route.timeouts, route.adapter.profile, context.deadline)
         listener = _Listener(context, clocks)
@@ -117,14 +124,20 @@ class Runner:
         try:
             with clocks.scope:
                 clocks.spawning()
-                variables = {
-                    **route.program.env,
-                    **environment.variables,
-                    **lay_out(launch, folder, environment.variables),
-                    **lineage.child(context.call.id),
-                }
                 runs_in = self._folder(launch, folder, turn)
-                child = await self._start(route, launch, folder, variables, runs_in)
+                if adopted is None:
+                    variables = {
+                        **route.program.env,
+                        **environment.variables,
+                        **lay_out(launch, folder, environment.variables),
+                        **lineage.child(context.call.id),
+                    }
+                    detached = None
+                    if outlives_in is not None:
+                        detached = set_up(outlives_in, heard, route.adapter, plan, context.deadline)
+                    child = await self._start(route, launch, folder, variables, runs_in, detached)
+                else:
+                    child = adopted.child
                 host = DialogueHost(
                     child,
                     route.adapter.dialogue(plan),
@@ -132,6 +145,7 @@ class Runner:
                     line_bytes=self._configuration.limits.line_bytes,
                     stderr_bytes=self._configuration.limits.stderr_bytes,
                     grace_s=route.timeouts.grace,
+                    outlives_in=outlives_in,
                 )
                 self._serve(host, folder, context)
                 context.channel = f"{os.getpid()}:{child.pid}"
@@ -146,6 +160,8 @@ class Runner:
         finally:
             if host is None:
                 folder.close()
+            elif context.call.left:
+                host.leave()
             else:
                 host.stop(finished=outcome is not None)
             logger.bind(
@@ -221,7 +237,7 @@ class Runner:
             effort=request.effort,
             temperature=_temperature(request, profile, wanted),
             max_tokens=request.max_tokens,
-            detached=request.background,
+            detached=request.background and context.call.job,
         )
 
     async def _installed(self, route: Route, environment: Environment) -> Installed:
@@ -235,14 +251,22 @@ class Runner:
         return replace(found, settings=settings)
 
     async def _start(
-        self, route: Route, launch: Launch, folder: PrivateFolder, variables: Mapping[str, str], cwd: Path
+        self,
+        route: Route,
+        launch: Launch,
+        folder: PrivateFolder,
+        variables: Mapping[str, str],
+        cwd: Path,
+        detached: Detached | None,
     ) -> Child:
         argv = [*route.program.argv, *(_spelled(argument, folder) for argument in launch.argv), *route.settings.args]
         for argument in argv:
             if len(argument.encode()) > ARGUMENT_BYTES:
                 raise _refusal(f"an argument is over {ARGUMENT_BYTES} bytes", "shorten it", ErrorCode.PROMPT_TOO_LARGE)
         stdout_file = folder.path / "stdout" if launch.stdout.value == "file" else None
-        return await self._spawner.spawn(Command(argv, variables, cwd, stdout_file, remove=folder.made))
+        return await self._spawner.spawn(
+            Command(argv, variables, cwd, stdout_file, remove=folder.made, detached=detached)
+        )
 
     def _folder(self, launch: Launch, folder: PrivateFolder, turn: Turn) -> Path:
         """Where a child runs."""
@@ -281,6 +305,12 @@ class _Listener:
         """The failure when a clock fired."""
         because = f"the CLI was retrying by itself: {self._retrying.cause}" if self._retrying else ""
         return timed_out(self._clocks.fired, self._clocks.seconds(), because=because)
+
+
+def _job_folder(context: Context) -> Path:
+    """A folder for the next child: an earlier attempt's may still be in use."""
+    number = len(context.attempts)
+    return jobs_folder() / (f"{context.call.id}-{number}" if number else context.call.id)
 
 
 def _temperature(request: LLMRequest, profile: Profile, wanted: Wanted | None) -> float | None:

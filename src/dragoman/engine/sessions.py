@@ -60,7 +60,12 @@ class Sessions:
         context.session_lock = await self._locks.take(name, max(patience_s, 0))
         if context.session_lock is None:
             return Failed(busy(f"{route.name}'s session of conversation {thread.conversation_id!r}"))
-        context.saying = saying = self._choose(context, thread, route)
+        adopted = context.call.adopted
+        if adopted is not None:
+            # It was asked long ago.
+            context.saying = saying = Saying(adopted.heard.turn.prompt, adopted.heard.turn.session)
+        else:
+            context.saying = saying = self._choose(context, thread, route)
         try:
             outcome = await following(context)
         except BaseException:

@@ -111,7 +111,7 @@ class Turns:
             context.notices.append("the conversation is not kept: the store could not be opened")
             return None
         row: ConversationRow | None = None
-        if request.conversation_id is not None:
+        if request.conversation_id is not None or context.call.is_taken_over:
             try:
                 row = store.conversation(name)
                 thread = _thread(name, row, store)
@@ -128,9 +128,12 @@ class Turns:
             thread.system_prompt = request.system_prompt
         context.thread = thread
         context.call.conversation_id = name
-        number = row.turns + 1 if row else 1
         if request.remember:
+            begun = context.call.is_taken_over
+            number = (row.turns if row else 0) + (0 if begun else 1)
             context.turn = OpenTurn(name, number, lock, frozenset(thread.sessions))
+            if begun:
+                return None
             store.post(
                 TurnStarted(
                     conversation_id=name,

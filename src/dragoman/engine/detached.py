@@ -1,0 +1,106 @@
+"""Jobs that go on when their server is gone: what is written down for whoever comes next, and how it is taken up again.
+
+The child of such a job has a folder of its own, with its streams as files (see `dragoman.processes.detached`) and
+``turn.json``: what is needed to go on listening to it with a new dialogue, from its first byte.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import anyio
+from pydantic import TypeAdapter, ValidationError
+
+from dragoman.adapters.base import Adapter, Close, Installed, Plan, Turn, Write
+from dragoman.config import state_folder
+from dragoman.processes import Child, Detached, adopt, remains
+
+TURN = "turn.json"
+PRIVATE = "private"
+STALE_S = 3600.0
+"""A folder of no job is removed when it is older: one may just be being made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a child was asked, and how it was set up."""
+
+    provider: str
+    turn: Turn
+    installed: Installed
+    until: float = 0.0
+    """When it is stopped at the latest, in seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A child of an earlier server, to be listened to instead of starting one."""
+
+    heard: Heard
+    child: Child
+    folder: Path
+
+
+_HEARD = TypeAdapter(Heard)
+
+
+def jobs_folder() -> Path:
+    """Where the folders of detached jobs are, by job id.
+
+    Raises:
+        OSError: there is no place for them.
+    """
+    return state_folder() / "jobs"
+
+
+def set_up(folder: Path, heard: Heard, adapter: Adapter, plan: Plan, deadline: float) -> Detached:
+    """Make the folder of a child that is about to start. `deadline`: on the event loop's clock.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    until = time.time() + deadline - anyio.current_time()
+    file = folder / TURN
+    file.touch(mode=0o600)
+    file.write_bytes(_HEARD.dump_json(replace(heard, until=until)))
+    return Detached(folder, _input(adapter, plan, heard.turn), until)
+
+
+async def take_up(folder: Path) -> Adopted | None:
+    """The child of this folder, alive, ended or lost; None: it was never started, or nobody knows what it was to do."""
+    try:
+        heard = _HEARD.validate_json((folder / TURN).read_bytes())
+        child = await adopt(folder) or remains(folder)
+    except (OSError, ValidationError):
+        return None
+    return None if child is None else Adopted(heard, child, folder)
+
+
+def forget(folder: Path) -> None:
+    """Remove the folder of a child that is gone and was heard."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def forget_old(is_wanted: Callable[[str], bool]) -> None:
+    """Remove folders that are old and of no job that is wanted."""
+    with suppress(OSError):
+        for folder in jobs_folder().iterdir():
+            if folder.stat().st_mtime < time.time() - STALE_S and not is_wanted(folder.name.partition("-")[0]):
+                forget(folder)
+
+
+def _input(adapter: Adapter, plan: Plan, turn: Turn) -> bytes:
+    """All that its dialogue would write, up to the end of its input."""
+    dialogue, written = adapter.dialogue(plan), bytearray()
+    for act in (*dialogue.start(), *dialogue.begin(turn)):
+        if isinstance(act, Write):
+            written += act.data
+        elif isinstance(act, Close):
+            break
+    return bytes(written)

@@ -1,0 +1,169 @@
+"""Jobs that go on without the server that started them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from dragoman.config import Configuration
+from dragoman.engine import Engine
+from dragoman.engine.detached import jobs_folder
+from dragoman.schemas import LLMRequest, Text
+from dragoman.testing import FakeAdapter, FakeCli, Liveness
+from dragoman.testing.fakes import Step
+
+pytestmark = pytest.mark.anyio
+
+LONG_S = 30
+"""Bounds a test on a busy machine."""
+
+SERVER = """
+import sys, anyio
+from pathlib import Path
+from dragoman.schemas import LLMRequest
+from tests.engine.test_detached import engine
+
+async def main(folder):
+    async with engine(Path(folder)) as running:
+        job = await running.jobs.start(LLMRequest(prompt="one", provider="fake", background=True), face="test")
+        print(job.id, flush=True)
+        await job.wait()
+        print("answered", flush=True)
+
+anyio.run(main, sys.argv[1])
+"""
+
+
+@asynccontextmanager
+async def engine(folder: Path, *, attempts: int = 1) -> AsyncGenerator[Engine]:
+    async with Engine(
+        Configuration.model_validate({"retry": {"max_attempts": attempts}}),
+        adapters={"fake": FakeAdapter(detaches=True, keeps_sessions=True)},
+        environ={"PATH": f"{folder}:/usr/bin:/bin", "HOME": str(folder)},
+        folder=folder,
+    ) as running:
+        yield running
+
+
+def script(folder: Path, *steps: Step) -> None:
+    FakeCli(folder, "dragoman-fake").script(*steps)
+
+
+def slowly(live: Liveness) -> list[Step]:
+    return [
+        {"read": "all"},
+        {"line": {"text": "first "}},
+        {"connect": live.port},
+        {"wait": "gate"},
+        {"line": {"text": "second"}},
+        {"line": {"done": {}}},
+    ]
+
+
+async def start(running: Engine) -> str:
+    request = LLMRequest(prompt="one", provider="fake", background=True, conversation_id="talk")
+    return (await running.jobs.start(request, face="test")).id
+
+
+async def test_a_job_goes_on_when_its_engine_is_left_and_the_next_one_has_all_of_its_answer(tmp_path: Path) -> None:
+    async with Liveness() as live:
+        script(tmp_path, *slowly(live))
+        with anyio.fail_after(LONG_S):
+            async with engine(tmp_path) as running:
+                job_id = await start(running)
+                await live.connected()
+            async with engine(tmp_path) as other:
+                job = await other.jobs.find(job_id)
+                assert job.reply().status == "running"
+                await live.release()
+                reply = await job.wait()
+                _, turns, _ = await other.conversations.show("talk")
+            async with engine(tmp_path) as third:
+                again = (await third.jobs.find(job_id)).reply()
+    assert (reply.status, reply.text, reply.conversation_id, len(reply.attempts)) == (
+        "completed",
+        "first second",
+        "talk",
+        1,
+    )
+    assert [(turn.prompt, turn.text, turn.status) for turn in turns] == [("one", "first second", "completed")]
+    assert again.text == reply.text
+    assert list(jobs_folder().iterdir()) == []
+
+
+async def test_a_job_that_ended_while_nobody_was_there_has_its_answer(tmp_path: Path) -> None:
+    async with Liveness() as live:
+        script(tmp_path, *slowly(live))
+        with anyio.fail_after(LONG_S):
+            async with engine(tmp_path) as running:
+                job_id = await start(running)
+                await live.connected()
+            await live.release()
+            await live.all_gone(LONG_S)
+            async with engine(tmp_path) as other:
+                reply = await (await other.jobs.find(job_id)).wait()
+    assert (reply.status, reply.text) == ("completed", "first second")
+
+
+async def test_a_job_survives_the_sigkill_of_its_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Liveness() as live:
+        script(tmp_path, *slowly(live))
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "DRAGOMAN_HOME": os.environ["DRAGOMAN_HOME"]}
+        with subprocess.Popen(  # noqa: ASYNC220 - as short as a fork
+            [sys.executable, "-c", SERVER, str(tmp_path)], stdout=subprocess.PIPE, env=environment, text=True
+        ) as server:
+            assert server.stdout is not None
+            job_id = server.stdout.readline().strip()
+            with anyio.fail_after(LONG_S):
+                await live.connected()
+                async with engine(tmp_path) as other:
+                    job = await other.jobs.find(job_id)
+                    assert job.call is None, "its server lives"
+                    server.send_signal(signal.SIGKILL)
+                    server.wait()
+                    await live.release()
+                    reply = await job.wait()
+    assert (reply.status, reply.text) == ("completed", "first second")
+
+
+async def test_cancelling_a_job_of_a_server_that_is_gone_ends_its_tree(tmp_path: Path) -> None:
+    async with Liveness() as live:
+        hidden: Step = {"grandchild": {"setsid": True, "connect": live.port}}
+        script(tmp_path, {"read": "all"}, {"line": {"text": "half"}}, hidden, {"connect": live.port}, {"pause": True})
+        with anyio.fail_after(LONG_S):
+            async with engine(tmp_path) as running:
+                job_id = await start(running)
+                await live.connected(2)
+            async with engine(tmp_path) as other:
+                job = await other.jobs.find(job_id)
+                assert job.call is not None
+                async for event in job.call.log.follow():
+                    if isinstance(event, Text):
+                        break
+                reply = await job.cancel()
+                await live.all_gone(LONG_S)
+    assert (reply.status, reply.text) == ("cancelled", "half")
+
+
+async def test_a_job_whose_shepherd_was_killed_is_tried_again_or_ends_as_a_failure(tmp_path: Path) -> None:
+    async with Liveness() as live:
+        script(tmp_path, *slowly(live))
+        with anyio.fail_after(LONG_S):
+            async with engine(tmp_path) as running:
+                job_id = await start(running)
+                await live.connected()
+            (folder,) = jobs_folder().iterdir()
+            os.kill(int((folder / "shepherd").read_text().split()[0]), signal.SIGKILL)
+            await live.all_gone(LONG_S)
+            async with engine(tmp_path) as other:
+                reply = await (await other.jobs.find(job_id)).wait()
+    assert reply.status == "failed"
+    assert reply.text == "first "
+    assert json.loads(reply.model_dump_json())["error"]["code"] == "crashed"
