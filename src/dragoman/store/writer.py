@@ -155,6 +155,8 @@ class Writer(threading.Thread):
             with contextlib.suppress(Exception):  # what is left running is put right by the next one who opens the file
                 db.execute("BEGIN IMMEDIATE")
                 interrupt(db, self._server_id)
+                # The process may live on, but what it left is free to be taken over: no process began at 0.
+                db.execute("UPDATE servers SET start_time = 0 WHERE id = ?", (self._server_id,))
                 db.execute("COMMIT")
 
     def _tidy(self, db: sqlite3.Connection, *, all_of_it: bool) -> None:
