@@ -14,7 +14,7 @@ from referencing.jsonschema import EMPTY_REGISTRY
 from dragoman.structured.describing import problems_from
 from dragoman.structured.keywords import Checker, bounded
 from dragoman.structured.problems import Problem, shown
-from dragoman.structured.references import LATEST, References, UnusableSchemaError
+from dragoman.structured.references import LATEST, References, UnusableSchemaError, root_of_keywords
 
 MAX_ERRORS = 200
 """Errors that are looked at before the best of them are chosen."""
@@ -39,9 +39,7 @@ class Compiled:
         try:
             return problems_from(islice(self._errors(value), MAX_ERRORS), most, self._root)
         except RecursionError:
-            return [
-                Problem("$", "a value that is nested less deeply", f"{shown(value)}, nested too deeply to be checked")
-            ]
+            return [Problem("$", "a value that is nested less deeply", shown(value))]
 
     def _errors(self, value: object) -> Iterator[ValidationError]:
         return self._validator.iter_errors(value)
@@ -60,7 +58,7 @@ def compile_schema(schema: Mapping[str, Any] | bool) -> Compiled:
         raise UnusableSchemaError(
             f'at $["$schema"]: {shown(dialect)} is not a dialect that is known here; leave it out, or write {LATEST!r}'
         )
-    for problem in problems_from(known(known.META_SCHEMA).iter_errors(schema), 1, known.META_SCHEMA):
+    for problem in problems_from(known(known.META_SCHEMA).iter_errors(schema), 1, root_of_keywords(known.META_SCHEMA)):
         raise UnusableSchemaError(f"at {problem.path}: expected {problem.expected}, got {problem.got}")
     if isinstance(schema, dict):
         References(schema, cast("str", dialect)).check()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 from dragoman.structured.pointers import resolved
-from dragoman.structured.schema import OutputSchema
+from dragoman.structured.schema import OutputSchema, SchemaSource
 
 ANSWER = "answer"
 """The property that holds the value when its schema was wrapped."""
@@ -32,7 +32,7 @@ class Native(NamedTuple):
     unwrap: Callable[[object], object]
 
 
-def wrap(schema: OutputSchema | Mapping[str, Any] | bool) -> Native | None:
+def wrap(schema: SchemaSource | OutputSchema) -> Native | None:
     """The schema with a plain object at its root, since some CLIs take no other; others become its one property.
 
     None: it names places in it by ``$id`` or ``$anchor``, which does not survive the move.
@@ -62,9 +62,9 @@ def wrap(schema: OutputSchema | Mapping[str, Any] | bool) -> Native | None:
     return Native(wrapped | kept, _unwrapped)
 
 
-def drop_nulls(value: object, schema: OutputSchema | Mapping[str, Any] | bool) -> object:
+def drop_nulls(value: object, schema: SchemaSource | OutputSchema) -> object:
     """`value` without those nulls that stand for a property left out: it may be, and its schema refuses null."""
-    root = schema.schema if isinstance(schema, OutputSchema) else schema
+    root = OutputSchema.of(schema).schema
     return _dropped(value, root, root)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -155,3 +155,10 @@ def _metaschemas() -> Registry[Schema]:
     from jsonschema_specifications import REGISTRY  # pyright: ignore[reportMissingTypeStubs]
 
     return Registry[Schema]().combine(REGISTRY)
+
+
+def root_of_keywords(metaschema: Mapping[str, Any]) -> object:
+    """What ``#/…`` refers to where a metaschema says what keywords take: since 2019 that is a document of its own."""
+    name = str(metaschema.get("$id", "")).replace("/schema", "/meta/validation")
+    vocabulary = _metaschemas().get(name)
+    return metaschema if vocabulary is None else vocabulary.contents

@@ -12,7 +12,7 @@ from typing import Any, cast
 from dragoman.structured.native import Native, Schema, accepts_null, drop_nulls, wrap
 from dragoman.structured.pointers import resolved
 from dragoman.structured.problems import path_of, shortened
-from dragoman.structured.schema import OutputSchema
+from dragoman.structured.schema import OutputSchema, SchemaSource
 
 MAX_LEVELS = 10
 MAX_PROPERTIES = 5000
@@ -37,9 +37,9 @@ _OF_TYPE: Mapping[str, set[str]] = {
 _Path = tuple[str | int, ...]
 
 
-def strict_problems(schema: OutputSchema | Mapping[str, Any] | bool) -> list[str]:
+def strict_problems(schema: SchemaSource | OutputSchema) -> list[str]:
     """What OpenAI's strict mode would refuse, one sentence for each; empty when it takes the schema."""
-    root = schema.schema if isinstance(schema, OutputSchema) else schema
+    root = OutputSchema.of(schema).schema
     if isinstance(root, bool):
         return ["at $: it must be an object with properties, not a boolean"]
     found = _Lint(root)
@@ -190,7 +190,7 @@ _IN_WORDS: Mapping[str, str] = {
 _KEPT = {"type", "enum", "const", "description", "$defs", "definitions", "$ref", "anyOf"}.union(*_OF_TYPE.values())
 
 
-def to_strict(schema: OutputSchema | Mapping[str, Any] | bool) -> Native | None:
+def to_strict(schema: SchemaSource | OutputSchema) -> Native | None:
     """The schema moved into the strict subset; None when that would lose something, and the model is asked in words.
 
     What may be left out becomes required and may be null, and such nulls are taken out of the answer. Bounds that the

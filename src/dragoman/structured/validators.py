@@ -169,7 +169,7 @@ class PythonValidator(AsyncValidationStrategy):
                 return failed(f"the code is longer than {MAX_PYTHON:,} characters")
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", SyntaxWarning)
+                    warnings.simplefilter("ignore")
                     ast.parse(block)
             except SyntaxError as error:
                 line = shortened((error.text or "").strip())
