@@ -49,10 +49,13 @@ class Retrier:
         """The layer around the next one."""
 
         async def retried(context: Context) -> Outcome:
-            # Not imported before the first call: whoever starts a server waits for the imports.
+            first = await following(context)
+            if not isinstance(first, Failed):
+                return first  # most calls need no loop
+            # Not imported before it is needed: whoever starts a server waits for the imports.
             from tenacity import AsyncRetrying
 
-            loop = _Loop(self._config, self._chance, context, following)
+            loop = _Loop(self._config, self._chance, context, following, first)
             # An object for each call: it keeps the state of the loop it drives.
             retrying = AsyncRetrying(
                 sleep=anyio.sleep,
@@ -71,16 +74,28 @@ class Retrier:
 class _Loop:
     """The attempts of one call, as `tenacity` asks about them."""
 
-    def __init__(self, config: RetryConfig, chance: Callable[[], float], context: Context, following: Handler) -> None:
+    def __init__(
+        self,
+        config: RetryConfig,
+        chance: Callable[[], float],
+        context: Context,
+        following: Handler,
+        first: Failed,
+    ) -> None:
         self._config = config
         self._chance = chance
         self._context = context
         self._following = following
         self._crashes = 0
+        self._first: Failed | None = first
+        """The first attempt, which was made before the loop began."""
         self._failed: Failed | None = None
 
     async def attempt(self) -> Outcome:
         """One more; the last failure again where, during the wait, others found the provider to be down."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
         if self._failed is not None and self._context.is_barred():
             return self._failed
         return await self._following(self._context)
