@@ -20,6 +20,7 @@ from dragoman.adapters.base import (
     Installed,
     Ready,
     Refused,
+    Session,
     Stream,
     Turn,
     Value,
@@ -27,6 +28,7 @@ from dragoman.adapters.base import (
 )
 from dragoman.adapters.claude import ClaudeDialogue, adapter
 from dragoman.schemas import ErrorCode, Retrying, Text, Thought, Tool, Usage
+from dragoman.testing import check_adapter
 
 CURRENT = Installed(Path("/bin/claude"), (2, 1, 329), "2.1.329")
 TURN = Turn("t", "What is the capital of France?")
@@ -88,6 +90,12 @@ RESULT = {
     "total_cost_usd": 0.01,
     "usage": {"input_tokens": 5, "cache_read_input_tokens": 100, "cache_creation_input_tokens": 10, "output_tokens": 7},
 }
+
+
+def test_it_keeps_the_contract() -> None:
+    answered: dict[str, Any] = {"subtype": "success", "request_id": "initialize", "response": {}}
+    lines: list[dict[str, Any]] = [{"type": "control_response", "response": answered}, INIT, *delta("Paris."), RESULT]
+    check_adapter(adapter, CURRENT, transcript=[json.dumps(line).encode() for line in lines])
 
 
 def test_a_question_is_streamed_and_ends_with_its_usage_and_an_end_of_input() -> None:
@@ -258,10 +266,15 @@ JSON = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["type", "subtype", "event", "message", "content", "delta", "text", "usage", "errors", "input"]
+                (
+                    *("type", "subtype", "event", "message", "content", "delta", "text", "usage", "errors", "input"),
+                    *("uuid", "session_id", "total_cost_usd", "structured_output", "response", "stop_reason", "name"),
+                )
             )
             | st.text(max_size=3),
-            inner | st.sampled_from(["result", "assistant", "stream_event", "system", "init", "api_retry", "tool_use"]),
+            inner
+            | st.sampled_from(["result", "assistant", "stream_event", "system", "init", "api_retry", "tool_use"])
+            | st.sampled_from(["success", "error_max_structured_output_retries", "StructuredOutput", "message_delta"]),
             max_size=5,
         )
     ),
@@ -269,9 +282,15 @@ JSON = st.recursive(
 )
 
 
-@given(st.lists(st.binary(max_size=20) | JSON.map(lambda value: json.dumps(value).encode()), min_size=1))
-def test_whatever_comes_nothing_is_raised(frames: list[bytes]) -> None:
-    dialogue = opened()
+KEPT = Turn("t", "hi", session=Session("s", is_new=False, fork=True), schema={"type": "object"}, max_tokens=9)
+
+
+@given(
+    st.sampled_from([TURN, KEPT]),
+    st.lists(st.binary(max_size=20) | JSON.map(lambda value: json.dumps(value).encode()), min_size=1),
+)
+def test_whatever_comes_nothing_is_raised(turn: Turn, frames: list[bytes]) -> None:
+    dialogue = opened(turn)
     list(dialogue.receive(Stream.STDOUT, frames))
     list(dialogue.receive(Stream.STDERR, frames))
     list(dialogue.closed(Exit(1)))

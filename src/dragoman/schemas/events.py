@@ -26,8 +26,8 @@ class Bound(_Event):
     """The provider named the native session the turn belongs to."""
 
     type: Literal["bound"] = "bound"
-    native_session: str
-    native_turn: str | None = None
+    native_session: Writable
+    native_turn: Writable | None = None
     """The provider's name for the turn itself, where it has one. It may come in a second event."""
 
 
