@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from dragoman.local.narrow import LIST_ITEMS, NUMBERS, STRING_CHARS, narrowed
+from dragoman.local.narrow import LIST_ITEMS, NESTED_ITEMS, NUMBERS, STRING_CHARS, narrowed
 
 ANY = narrowed({})
 TREE = {
@@ -75,6 +75,14 @@ def test_a_definition_that_contains_itself_comes_to_an_end() -> None:
     inner = narrow["properties"]["under"]["items"]
     assert inner["properties"]["under"] == {"type": "array", "maxItems": 0}
     assert narrow["properties"]["under"]["maxItems"] == LIST_ITEMS
+
+
+def test_a_list_in_a_list_is_shorter_unless_the_schema_says_how_long() -> None:
+    inner = {"type": "array", "items": {"type": "null"}}
+    assert narrowed({"type": "array", "items": inner})["items"]["maxItems"] == NESTED_ITEMS
+    assert narrowed({"type": "array", "items": {**inner, "minItems": 5}})["items"]["maxItems"] == 5
+    both = narrowed(properties(a=inner, b=inner))["properties"]
+    assert [each["maxItems"] for each in both.values()] == [LIST_ITEMS, LIST_ITEMS]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,10 @@ PIP_NEEDS = ("PIP_", "UV_", "SSL_CERT_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 PATIENCE_S = 300
 
 TEXT = {"type": "string"}
-TREE = {"type": "object", "properties": {"name": TEXT, "under": {"type": "array", "items": {"$ref": "#"}}}}
+TREE = {
+    "type": "object",
+    "properties": {"name": TEXT, "under": {"type": "array", "items": {"$ref": "#"}, "maxItems": 2}},
+}
 PERSON = {
     "type": "object",
     "properties": {"name": TEXT, "age": {"type": "integer", "minimum": 0, "maximum": 120}},
@@ -34,7 +37,7 @@ PERSON = {
 }
 SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "an object": {"type": "object", "properties": {"city": TEXT, "country": TEXT}, "required": ["city", "country"]},
-    "objects in a list": {"type": "array", "items": PERSON, "minItems": 2},
+    "objects in a list": {"type": "array", "items": PERSON, "minItems": 2, "maxItems": 3},
     "a list": {"type": "array", "items": TEXT, "minItems": 2, "maxItems": 3},
     "a number": {"type": "integer", "minimum": 3, "maximum": 7},
     "a fraction": {"type": "object", "properties": {"sure": {"type": "number", "minimum": 0, "exclusiveMaximum": 1}}},

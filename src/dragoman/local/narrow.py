@@ -16,6 +16,8 @@ from typing import Any, cast
 
 STRING_CHARS = 120
 LIST_ITEMS = 8
+NESTED_ITEMS = 3
+"""The same for a list in a list: what is in it is told many times."""
 NUMBERS = 101
 """How many numbers a range of numbers is made of."""
 REPEATS = 2
@@ -51,6 +53,7 @@ class _Narrowing:
     def __init__(self, root: Schema) -> None:
         self._root = root
         self._within: list[str] = []
+        self._lists = 0
 
     def of(self, schema: object, *, is_part: bool = False) -> dict[str, Any]:
         """`is_part`: other schemas hold for the same value, so this one alone does not say what it is."""
@@ -117,12 +120,15 @@ class _Narrowing:
     def _list(self, schema: dict[str, Any]) -> None:
         first = [self.of(each) for each in schema.get("prefixItems", ())]
         fewest = schema.get("minItems", 0)
-        most = schema.get("maxItems", max(LIST_ITEMS, fewest, len(first)))
+        most = schema.get("maxItems", max(NESTED_ITEMS if self._lists else LIST_ITEMS, fewest, len(first)))
+        self._lists += 1
         try:
             schema["items"] = self.of(schema.get("items", True))
         except _NothingFits:
             most = min(most, len(first))
             schema.pop("items", None)
+        finally:
+            self._lists -= 1
         if fewest > most:
             raise _NothingFits
         schema["maxItems"] = most
