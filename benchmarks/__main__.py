@@ -27,7 +27,7 @@ from benchmarks.stdio import Server
 from benchmarks.web import Era, WebClient, WebServer
 from dragoman.config import Configuration, ProviderSettings
 from dragoman.engine import Engine
-from dragoman.processes.guardian import children
+from dragoman.processes.tree import children
 from dragoman.schemas import ErrorCode, LLMRequest
 
 HERE = Path(__file__).parent
@@ -61,6 +61,7 @@ def main() -> None:
         rows = [
             start_row(environment, folder),
             call_row(environment, folder),
+            *layer_rows(folder),
             *http_rows(environment, folder),
             *memory_rows(environment, folder),
             *many_rows(folder),
@@ -130,6 +131,21 @@ def call_row(environment: dict[str, str], folder: Path) -> Row:
         f"+ {extra * 1000:.2f} ms",
         "≤ + 3 ms",
     )
+
+
+def layer_rows(folder: Path) -> Iterator[Row]:
+    """A call through all layers, beside its one attempt alone; with a process that is none, so nothing else counts."""
+    argv = [sys.executable, "-m", "benchmarks.layers", str(folder), str(CALLS)]
+    times: dict[str, list[float]] = json.loads(subprocess.check_output(argv, cwd=HERE.parent))
+    alone = statistics.median(times["runner"])
+    for name, what, target in (
+        ("layers", "the layers around an attempt, a good call, p50", "≤ + 0.3 ms"),
+        ("kept", "the same, its turn kept before the reply", ""),
+    ):
+        extra = statistics.median(times[name]) - alone
+        yield Row(
+            what, ms(times[name]), f"{alone * 1000:.2f} ms (the runner alone)", f"+ {extra * 1000:.2f} ms", target
+        )
 
 
 def http_rows(environment: dict[str, str], folder: Path) -> Iterator[Row]:

@@ -15,7 +15,7 @@ import anyio
 
 from dragoman.config import Configuration
 from dragoman.engine import Engine
-from dragoman.processes.guardian import children, descendants
+from dragoman.processes.tree import children, descendants
 from dragoman.schemas import LLMRequest
 
 SLEEP_S = 1

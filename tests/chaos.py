@@ -12,7 +12,7 @@ from pathlib import Path
 
 import anyio
 
-from dragoman.processes.guardian import children
+from dragoman.processes.tree import children
 from dragoman.store import open_store
 from dragoman.testing import FakeCli, Liveness
 from dragoman.testing.fakes import Step

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from dragoman.processes.guardian import children
+from dragoman.processes.tree import children
 from dragoman.schemas import ErrorCode, LLMRequest
 from dragoman.testing import FakeCli, Liveness
 from dragoman.testing.fakes import Step

@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 
-from dragoman.processes.guardian import children
+from dragoman.processes.tree import children
 from dragoman.testing import FakeCli, Liveness
 from dragoman.testing.fakes import Step
 from tests.faults.rows import Row

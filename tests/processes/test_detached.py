@@ -22,11 +22,11 @@ from dragoman.processes import (
     Leftover,
     Spawner,
     adopt,
-    guardian,
     read_end,
     remains,
     stop_detached,
     sweep,
+    tree,
 )
 from dragoman.processes.detached import Shepherd, is_shepherded
 from dragoman.processes.streams import Streams
@@ -260,7 +260,7 @@ async def test_what_nobody_watches_over_any_more_is_swept(tmp_path: Path) -> Non
         assert await adopt(server.folder) is None
         assert await anyio.to_thread.run_sync(sweep, [server.leftover], 0.2) == TREE - 1
         for peer in live.peers:
-            if guardian.start_time(peer.pid) is not None:
+            if tree.start_time(peer.pid) is not None:
                 os.kill(peer.pid, signal.SIGKILL)
         await live.all_gone()
 
@@ -383,10 +383,10 @@ async def test_its_own_server_reads_it_stops_it_or_leaves_it(spawner: Spawner, t
         adopted = await adopt(tmp_path / "left")
         assert adopted is not None
         assert adopted.pid == left.pid
-        assert guardian.start_time(left.pid) is not None
+        assert tree.start_time(left.pid) is not None
         adopted.close()
         assert await adopted.gone()
-    assert guardian.start_time(left.pid) is None
+    assert tree.start_time(left.pid) is None
 
 
 async def test_leaving_a_child_that_is_not_detached_closes_it(spawner: Spawner, tmp_path: Path) -> None:
@@ -411,7 +411,7 @@ async def test_a_spawn_that_is_given_up_leaves_nothing(spawner: Spawner, tmp_pat
             while is_shepherded(folder):  # noqa: ASYNC110 - nothing tells
                 await anyio.sleep(0.01)
             started = Shepherd.read(folder)
-            assert started is None or guardian.start_time(started.child_pid) is None
+            assert started is None or tree.start_time(started.child_pid) is None
 
 
 async def test_a_folder_serves_once(spawner: Spawner, tmp_path: Path) -> None:
@@ -465,8 +465,8 @@ async def test_whoever_is_killed_whenever_nothing_is_left_and_nothing_is_forgott
                         await live.connected(chance.randint(1, 6))
                     else:
                         await anyio.sleep(chance.uniform(0.2, 0.6))
-                    guardians = guardian.children(server.pid)
-                    shepherds = [pid for each in guardians for pid in guardian.children(each)]
+                    guardians = tree.children(server.pid)
+                    shepherds = [pid for each in guardians for pid in tree.children(each)]
                     watchers = [*guardians, *shepherds]
                     victims = [server.pid, *chance.sample(watchers, chance.randint(0, len(watchers)))]
                     chance.shuffle(victims)

@@ -19,7 +19,7 @@ from typing import cast
 import anyio
 import anyio.to_thread
 
-from dragoman.processes import guardian
+from dragoman.processes import tree, wire
 from dragoman.processes.child import DEAF_S, Ended, StoppedBy
 from dragoman.processes.streams import GrowingFile
 from dragoman.processes.sweep import Leftover, sweep
@@ -48,7 +48,7 @@ class Shepherd:
     def read(cls, folder: Path) -> Shepherd | None:
         """What stands in a child's folder; None: nothing yet."""
         try:
-            line, newline, _ = (folder / guardian.CLAIM).read_text("ascii").partition("\n")
+            line, newline, _ = (folder / wire.CLAIM).read_text("ascii").partition("\n")
         except OSError:
             return None
         if not newline:
@@ -74,7 +74,7 @@ class Shepherd:
             watched = os.pidfd_open(self.pid)
         except OSError:
             return None
-        if self.boot_id == guardian.boot_id() and self.start_time == guardian.start_time(self.pid):
+        if self.boot_id == tree.boot_id() and self.start_time == tree.start_time(self.pid):
             return watched
         os.close(watched)
         return None
@@ -86,18 +86,18 @@ class Shepherd:
                 signal.pidfd_send_signal(watched, number)
             os.close(watched)
         elif sys.platform != "linux":
-            guardian.kill(self.pid, number)
+            tree.kill(self.pid, number)
 
     def signal_child(self, number: signal.Signals) -> None:
         """Signal its child's group, as long as the child itself is there. Its folder is locked."""
-        start_time = guardian.start_time(self.child_pid)
+        start_time = tree.start_time(self.child_pid)
         if sys.platform != "linux" or (start_time is not None and start_time == self.child_start_time):
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.child_pid, number)
 
     def leftovers(self, mark: str) -> list[Leftover]:
         """It and its child for `sweep`, if their pids can still mean them."""
-        if self.boot_id != guardian.boot_id():
+        if self.boot_id != tree.boot_id():
             return []
         known = ((self.pid, self.start_time), (self.child_pid, self.child_start_time))
         return [Leftover(pid, start, mark) for pid, start in known]
@@ -106,7 +106,7 @@ class Shepherd:
 def read_end(folder: Path) -> Ended | None:
     """How the child of this folder ended; None: it did not, or was lost."""
     try:
-        code, at, by = (folder / guardian.EXIT).read_text("ascii").split()
+        code, at, by = (folder / wire.EXIT).read_text("ascii").split()
     except OSError:
         return None
     return Ended(int(code), float(at), cast("StoppedBy", by))
@@ -115,7 +115,7 @@ def read_end(folder: Path) -> Ended | None:
 def is_shepherded(folder: Path) -> bool:
     """Whether the shepherd of this folder's child lives."""
     try:
-        claim = os.open(folder / guardian.CLAIM, os.O_RDONLY)
+        claim = os.open(folder / wire.CLAIM, os.O_RDONLY)
     except OSError:
         return False
     try:
@@ -221,12 +221,12 @@ class AdoptedChild:
 
     def kill(self) -> None:
         """See `Child.kill`."""
-        self._tell_shepherd(guardian.KILL_TREE_SIGNAL)
+        self._tell_shepherd(wire.KILL_TREE_SIGNAL)
 
     def close(self) -> None:
         """See `Child.close`. It is stopped for everyone who adopted it."""
         if not self._is_closed:
-            self._tell_shepherd(guardian.STOP_SIGNAL)
+            self._tell_shepherd(wire.STOP_SIGNAL)
             self.leave()
 
     def leave(self) -> None:

@@ -18,7 +18,7 @@ from weakref import WeakSet
 
 import anyio
 
-from dragoman.processes import guardian
+from dragoman.processes import guardian, tree, wire
 from dragoman.processes.child import DEAF_S, Child, Command, Detached, SpawnError
 from dragoman.processes.streams import Streams
 
@@ -122,7 +122,7 @@ class Spawner:
                 # Whatever was started meanwhile is stopped by its shepherd, which sees the end of its lifeline or, if
                 # it is detached, the order. Behind half a request that would not be one.
                 if asked:
-                    _order(ours, guardian.STOP)
+                    _order(ours, wire.STOP)
                 self._let_go(ours)
 
     async def _send_to_guardian(self, descriptor: int) -> None:
@@ -254,13 +254,13 @@ class GuardedChild:
 
     def kill(self) -> None:
         """See `Child.kill`."""
-        _order(self._lifeline, guardian.KILL_TREE)
+        _order(self._lifeline, wire.KILL_TREE)
 
     def close(self) -> None:
         """See `Child.close`."""
         if not self._is_closed:
             self._is_closed = True
-            _order(self._lifeline, guardian.STOP)
+            _order(self._lifeline, wire.STOP)
             self._streams.close()
             self.exited.set()
 
@@ -281,8 +281,8 @@ class GuardedChild:
         try:
             if not await self._is_gone_within(self._grace_s + DEAF_S):
                 # The shepherd does not answer, so it is there, and its pid is its own: it, and all below it, goes.
-                for pid in [*guardian.descendants(self.shepherd_pid), self.shepherd_pid]:
-                    guardian.kill(pid, signal.SIGKILL)
+                for pid in [*tree.descendants(self.shepherd_pid), self.shepherd_pid]:
+                    tree.kill(pid, signal.SIGKILL)
             return await self._is_gone_within(DEAF_S)
         finally:
             self._let_go(self._lifeline)
@@ -312,7 +312,7 @@ def _started(
     let_go: Callable[[socket.socket], None],
 ) -> GuardedChild:
     kind, number, other = said
-    if kind == guardian.FAILED:
+    if kind == wire.FAILED:
         raise SpawnError(program, OSError(number, os.strerror(number)), command.cwd if other else None)
     return GuardedChild(number, other, lifeline, streams, command, let_go)
 
@@ -348,7 +348,7 @@ def _request(program: str, command: Command) -> bytes:
     if any("\0" in word for word in words):
         raise SpawnError(program, OSError(errno.EINVAL, "an argument, a variable or the folder has a NUL in it"))
     data = os.fsencode("\0".join(words))
-    return guardian.LENGTH.pack(len(data)) + data
+    return wire.LENGTH.pack(len(data)) + data
 
 
 def _task(detached: Detached) -> tuple[str, str, str]:
@@ -368,9 +368,9 @@ async def _send(connection: socket.socket, data: bytes, descriptors: Sequence[in
 
 async def _receive_report(lifeline: socket.socket, unread: bytearray) -> tuple[bytes, int, int] | None:
     """The next thing the shepherd says; None: it is gone."""
-    while len(unread) < guardian.REPORT.size:
+    while len(unread) < wire.REPORT.size:
         try:
-            data = lifeline.recv(guardian.REPORT.size - len(unread))
+            data = lifeline.recv(wire.REPORT.size - len(unread))
         except BlockingIOError:
             try:
                 await anyio.wait_readable(lifeline)
@@ -382,7 +382,7 @@ async def _receive_report(lifeline: socket.socket, unread: bytearray) -> tuple[b
         if not data:
             return None
         unread += data
-    report = guardian.REPORT.unpack(unread)
+    report = wire.REPORT.unpack(unread)
     unread.clear()
     return report
 

@@ -16,7 +16,7 @@ from typing import Self
 import anyio
 import anyio.lowlevel
 
-from dragoman.processes import guardian
+from dragoman.processes import wire
 from dragoman.processes.child import Detached
 
 READ_BYTES = 256 * 1024
@@ -120,10 +120,10 @@ class Streams:
         """
         folder = detached.folder
         with _closed_on_failure() as opened:
-            claim = _open(opened, folder / guardian.CLAIM, os.O_RDWR | NEW)
+            claim = _open(opened, folder / wire.CLAIM, os.O_RDWR | NEW)
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.write(claim, PLACEHOLDER)
-            _write_new(folder / guardian.EXIT_TO_BE, PLACEHOLDER)
+            _write_new(folder / wire.EXIT_TO_BE, PLACEHOLDER)
             _write_new(folder / "stdin", detached.stdin)
             stdin = _open(opened, folder / "stdin", os.O_RDONLY)
             stdout = _open(opened, folder / "stdout", os.O_WRONLY | os.O_APPEND | NEW)

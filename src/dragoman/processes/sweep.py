@@ -19,6 +19,7 @@ from pathlib import Path
 
 from dragoman.processes.child import GRACE_S
 from dragoman.processes.private import PREFIX
+from dragoman.processes.tree import descendants
 
 LOOK_AGAIN_S = 0.02
 OVERDUE_S = 30.0
@@ -104,8 +105,6 @@ class _Process:
 
 
 def _find(leftovers: Iterable[Leftover]) -> list[_Process]:
-    from dragoman.processes.guardian import descendants  # cannot be imported on Windows
-
     everyone = {process.pid: process for process in _everyone()}
     leaders = {
         leftover.pid

@@ -1,0 +1,281 @@
+"""What watches over one program, to the end of all that it started. Standard library only, and little of it: see
+`dragoman.processes.guardian`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+
+from dragoman.processes.tree import boot_id, descendants, kill, start_time
+from dragoman.processes.wire import (
+    BY_ITSELF,
+    BY_ORDER,
+    BY_SIZE,
+    BY_TIME,
+    ENDED,
+    EXIT,
+    EXIT_TO_BE,
+    FAILED,
+    KILL_TREE,
+    KILL_TREE_SIGNAL,
+    REPORT,
+    STOP,
+    STOP_SIGNAL,
+    quietly,
+)
+
+TYPE_CHECKING = False  # importing typing would cost memory in every shepherd
+if TYPE_CHECKING:
+    import socket
+
+
+LOOK_MS = 250
+"""How often a detached shepherd looks at the time and at its program's output. In this time a wild one writes some
+hundred MB more; a limit of the system's own would be exact, but holds for every file that it or its tools write."""
+ROUND_S = 0.02
+"""How long a killed tree may take to show up as dead before what it forked meanwhile is looked for again."""
+DEFAULTS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+"""Signals that the program finds as if a shell had started it: Python, or we, ignore or handle them."""
+
+
+def start(
+    lifeline: socket.socket, descriptors: list[int], cwd: bytes, argv: list[bytes], environment: list[bytes]
+) -> int:
+    """Start the program; its pid. If it does not start, the server is told and this process ends."""
+    at_fault = 1
+    try:
+        os.chdir(cwd)
+        at_fault = 0
+        return os.posix_spawn(
+            argv[0],
+            argv,
+            dict(variable.split(b"=", 1) for variable in environment),
+            file_actions=[(os.POSIX_SPAWN_DUP2, number, target) for target, number in enumerate(descriptors)],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=DEFAULTS,
+        )
+    except OSError as error:
+        lifeline.sendall(REPORT.pack(FAILED, error.errno or 0, at_fault))
+        os._exit(1)
+    finally:
+        os.chdir("/")
+        for number in descriptors:
+            os.close(number)
+
+
+class Shepherd:
+    """Waits for the program, for orders and for the end of the lifeline, until nothing of the program is left."""
+
+    def __init__(self, lifeline: socket.socket, woken: int, leader: int, grace_s: float) -> None:
+        self.lifeline = lifeline
+        self.woken = woken
+        self.leader: int | None = leader
+        self.grace_s = grace_s
+        self.kill_at: float | None = None
+        """When the tree is killed; None: nobody wants it stopped."""
+        self.poll = select.poll()
+        self.poll.register(lifeline, select.POLLIN)
+        self.poll.register(woken, select.POLLIN)
+        signal.signal(STOP_SIGNAL, self.told_to_stop)
+
+    def tend(self) -> None:
+        while self.reap():
+            for ready, _ in self.poll.poll(self.patience_ms()):
+                if ready == self.woken:
+                    drain(self.woken)
+                else:
+                    self.obey()
+            self.do_what_is_due()
+
+    def do_what_is_due(self) -> None:
+        if self.kill_at is not None and time.monotonic() >= self.kill_at:
+            self.signal_tree(signal.SIGKILL)
+
+    def patience_ms(self) -> float | None:
+        if self.kill_at is None:
+            return None
+        left = self.kill_at - time.monotonic()
+        return 1000 * (left if left > 0 else ROUND_S)
+
+    def reap(self) -> bool:
+        """Collect the dead; whether anybody is left."""
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self.leader:
+                # From here on its group may be empty and its number given to strangers: no more signals to the group.
+                self.leader = None
+                self.ended(os.waitstatus_to_exitcode(status), usage.ru_maxrss)
+
+    def ended(self, code: int, memory_kib: int) -> None:
+        """The program itself did; others of its tree may live on."""
+        self.say(ENDED, code, memory_kib)
+
+    def say(self, kind: bytes, first: int, second: int) -> None:
+        # A server that is gone is noticed at the end of its lifeline.
+        quietly(self.lifeline.sendall, REPORT.pack(kind, first, second))
+
+    def obey(self) -> None:
+        try:
+            orders = self.lifeline.recv(64)
+        except OSError:
+            orders = b""
+        if not orders:
+            self.poll.unregister(self.lifeline)
+            self.left_alone()
+        for order in orders:
+            if order == STOP:
+                self.stop(self.grace_s)
+            elif order == KILL_TREE:
+                self.stop(0)
+            else:
+                self.signal_group(order)
+
+    def left_alone(self) -> None:
+        """The server is gone, or has let go."""
+        self.stop(self.grace_s)
+
+    def told_to_stop(self, _number: int, _frame: object) -> None:
+        self.stop(self.grace_s)
+
+    def stop(self, grace_s: float) -> None:
+        kill_at = time.monotonic() + grace_s
+        self.kill_at = kill_at if self.kill_at is None else min(self.kill_at, kill_at)
+        if grace_s:
+            self.signal_tree(signal.SIGTERM)
+
+    def signal_group(self, number: int) -> None:
+        if self.leader is None:
+            self.signal_tree(number)
+            return
+        for each in (number, signal.SIGCONT) if number != signal.SIGSTOP else (number,):
+            try:
+                os.killpg(self.leader, each)
+            except (ProcessLookupError, PermissionError):
+                pass
+
+    def signal_tree(self, number: int) -> None:
+        if self.leader is not None:
+            self.signal_group(number)
+        for pid in descendants(os.getpid()):
+            kill(pid, number)
+            if number == signal.SIGTERM:
+                # One that was stopped hears SIGTERM only when it goes on.
+                kill(pid, signal.SIGCONT)
+
+
+class Task:
+    """What a detached program is: the locked file, its folder, until when (since 1970) and how much it may say."""
+
+    def __init__(self, claim: int, folder: str, until: float, most: int) -> None:
+        self.claim = claim
+        self.folder = folder
+        self.until = until
+        self.most = most
+
+
+class DetachedShepherd(Shepherd):
+    """Does not stop when the server goes, but when the program ends, at its time, or when it has said too much.
+
+    The lock on the claim is held by whoever has it open: the server made it and passed it on, so that nobody can find
+    the program unclaimed meanwhile. It ends with this process, however that ends. When nothing is left of the program,
+    its folder says how it ended.
+    """
+
+    def __init__(self, lifeline: socket.socket, woken: int, leader: int, grace_s: float, task: Task) -> None:
+        super().__init__(lifeline, woken, leader, grace_s)
+        self.task = task
+        self.exit = ""
+        self.stopped_by = BY_ITSELF
+        signal.signal(KILL_TREE_SIGNAL, self.told_to_kill)
+        own = os.getpid()
+        words = (own, start_time(own), leader, start_time(leader), time.time(), task.until, grace_s, boot_id())
+        # In one piece, in the place of spaces.
+        os.pwrite(task.claim, (" ".join(map(str, words)) + "\n").encode(), 0)
+
+    def tend(self) -> None:
+        super().tend()
+        # In place and then renamed: it needs no room on a disk that is full by now, and is seen whole or not at all.
+        said = self.exit.encode()
+        file = os.open(f"{self.task.folder}/{EXIT_TO_BE}", os.O_WRONLY)
+        os.pwrite(file, said, 0)
+        os.ftruncate(file, len(said))
+        os.rename(f"{self.task.folder}/{EXIT_TO_BE}", f"{self.task.folder}/{EXIT}")
+
+    def patience_ms(self) -> float:
+        patience = super().patience_ms()
+        return LOOK_MS if patience is None else min(patience, LOOK_MS)
+
+    def do_what_is_due(self) -> None:
+        try:
+            said = max(os.stat(f"{self.task.folder}/{name}").st_size for name in ("stdout", "stderr"))
+        except OSError:
+            # Without its folder nobody can ever ask for it.
+            self.stop(self.grace_s)
+        else:
+            if said > self.task.most:
+                self.stop(0, BY_SIZE)
+        if time.time() >= self.task.until:
+            self.stop(self.grace_s, BY_TIME)
+        super().do_what_is_due()
+
+    def ended(self, code: int, memory_kib: int) -> None:
+        self.exit = f"{code} {time.time()} {self.stopped_by}\n"
+        super().ended(code, memory_kib)
+        self.stop(self.grace_s)
+
+    def left_alone(self) -> None:
+        self.lifeline.close()
+
+    def told_to_kill(self, _number: int, _frame: object) -> None:
+        self.stop(0)
+
+    def stop(self, grace_s: float, by: str = BY_ORDER) -> None:
+        if self.leader is not None and self.stopped_by == BY_ITSELF:
+            self.stopped_by = by
+        if self.kill_at is None or grace_s == 0:
+            super().stop(grace_s)
+
+
+def wake_on_sigchld() -> int:
+    """A descriptor that becomes readable when a child ended or was stopped."""
+    readable, writable = os.pipe()
+    os.set_blocking(readable, False)
+    os.set_blocking(writable, False)
+    signal.signal(signal.SIGCHLD, nothing)
+    before = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    if before != -1:
+        os.close(before)
+    return readable
+
+
+def nothing(_number: int, _frame: object) -> None:
+    """A handler, so that the signal wakes us and does no more."""
+
+
+def drain(readable: int) -> None:
+    """Empty the pipe of `wake_on_sigchld`."""
+    try:
+        while os.read(readable, 512):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def remove_folder(folder: bytes) -> None:
+    """Remove a folder with all that is in it; links are removed, not followed."""
+    for path, folders, files in os.walk(folder, topdown=False):
+        for name in files:
+            quietly(os.unlink, os.path.join(path, name))
+        for name in folders:
+            below = os.path.join(path, name)
+            quietly(os.unlink if os.path.islink(below) else os.rmdir, below)
+    quietly(os.rmdir, folder)
