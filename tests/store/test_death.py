@@ -207,6 +207,19 @@ async def test_a_detached_job_of_an_adopter_that_goes_is_there_for_the_next(path
         assert [turn.status for turn in await store.turns("c-away")] == ["running"]
 
 
+async def test_a_detached_job_of_a_store_that_was_closed_can_be_adopted_while_its_process_lives(path: Path) -> None:
+    async with open_store(path) as other:
+        async with open_store(path) as store:
+            await store.write(JobStarted("away", "library", "why?", detached=True))
+            await other.take_stock()
+            assert other.detached_jobs == []
+        await other.take_stock()
+        [away] = other.detached_jobs
+        await other.write(JobAdopted(away.id, away.server_id))
+        await other.take_stock()
+        assert other.detached_jobs == []
+
+
 async def test_what_still_runs_when_the_store_is_closed_is_interrupted_and_found_by_its_words(path: Path) -> None:
     async with open_store(path) as store:
         await store.write(CallStarted("k", "mcp"))

@@ -17,7 +17,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dragoman.store.abandoned import Abandoned, interrupt, take_stock_at_opening
+from dragoman.store.abandoned import Abandoned, leave, take_stock_at_opening
 from dragoman.store.errors import Conflict, StoreError, explain
 from dragoman.store.identity import Identity
 from dragoman.store.migrations import migrate
@@ -154,7 +154,7 @@ class Writer(threading.Thread):
             self._tidy(db, all_of_it=False)
             with contextlib.suppress(Exception):  # what is left running is put right by the next one who opens the file
                 db.execute("BEGIN IMMEDIATE")
-                interrupt(db, self._server_id)
+                leave(db, self._server_id)
                 # The process may live on, but what it left is free to be taken over: no process began at 0.
                 db.execute("UPDATE servers SET start_time = 0 WHERE id = ?", (self._server_id,))
                 db.execute("COMMIT")
