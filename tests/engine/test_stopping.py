@@ -43,8 +43,8 @@ async def serving(adapter: Adapter, process: FakeProcess, prompt: str = "hi") ->
     """A host that works on a turn."""
     turn = Turn("1", prompt)
     plan = adapter.plan(turn, Installed(Path("/x"), version=(2, 2, 0)))
-    limits = {"line_bytes": 10_000, "stderr_bytes": 10_000}
-    host = DialogueHost(process, adapter.dialogue(plan), plan.channel, **limits, grace_s=5)
+    dialogue, bytes_ = adapter.dialogue(plan), 10_000
+    host = DialogueHost(process, dialogue, plan.channel, line_bytes=bytes_, stderr_bytes=bytes_, grace_s=5)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(host.serve)
         tasks.start_soon(host.turn, turn, Nobody())

@@ -6,7 +6,6 @@ that every version since 0.5 can read: what newer versions want besides they add
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 
 from dragoman.schemas import Message
@@ -41,6 +40,9 @@ _MIGRATIONS = (
 
 def database(history: Sequence[Message], model: str | None, system: str | None) -> bytes:
     """A database with one conversation. `model` None: the user's default; `system`: what `llm` sends with each turn."""
+    # In memory only, and not before it is needed: whoever starts a server waits for the imports.
+    import sqlite3
+
     # `llm` takes an empty name for its default model.
     name = model or ""
     connection = sqlite3.connect(":memory:")
