@@ -44,7 +44,7 @@ These are classified from transcripts and exit codes in `tests/adapters`.
 | claude | `-p` as root with permissions bypassed, exit 1 with a good result | | Dragoman does not ask for it |
 | codex | a name that does not resolve | `network` | would ask a name server |
 | codex | a proxy that blocks WebSockets | | the same events come from a fake in `test_codex_failures` |
-| codex | somebody else writes to the thread | `crashed` | needs a second writer in mid-turn |
+| codex | somebody else writes to its session | `overloaded` | needs a second codex with the same session open |
 | gemini | exit 42, 44, 54, 55: no prompt, no container, a full disk, an untrusted folder | by the exit code | \
 the set-up that Dragoman gives it rules them out |
 | gemini | exit 53, a limit of turns | `output_limit` | no such limit is set |
