@@ -24,6 +24,7 @@ from dragoman.adapters.base import (
     Failed,
     Installed,
     Outcome,
+    Refused,
     Session,
     Stream,
     Turn,
@@ -64,8 +65,11 @@ def outcome(acts: Iterable[Act]) -> Outcome:
     return done.outcome
 
 
+VERSION = {"claude_code_version": "2.1.329"}
+
+
 def init(session: str = ID) -> dict[str, Any]:
-    return {"type": "system", "subtype": "init", "model": "m", "apiKeySource": "none", "session_id": session}
+    return {"type": "system", "subtype": "init", "model": "m", "apiKeySource": "none", "session_id": session} | VERSION
 
 
 def result(**more: object) -> dict[str, Any]:
@@ -161,6 +165,14 @@ class TestASession:
         assert isinstance(done, Completed)
         assert done.usage == Usage(input_tokens=12, cached_input_tokens=0, output_tokens=3, cost_usd=cost)
 
+    def test_what_an_old_version_counts_is_not_known(self) -> None:
+        old = init() | {"claude_code_version": "2.1.197"}
+        for turn, cost in ((NEW, 0.5), (AGAIN, None)):
+            done = outcome(say(begun(turn), old, SAID, result()))
+            assert isinstance(done, Completed)
+            assert done.usage is not None
+            assert done.usage.cost_usd == cost
+
 
 def answering(answer: dict[str, Any]) -> list[dict[str, Any]]:
     """The lines of a turn in which the model used the tool that stands for the schema."""
@@ -248,6 +260,11 @@ class TestLimits:
         assert events(acts) == [Text(text="Par")]
         assert [json.loads(act.data)["request"] for act in acts if isinstance(act, Write)] == [{"subtype": "interrupt"}]
         assert not [act for act in say(begun(PLAIN), init(), *lines) if isinstance(act, Done)]
+
+
+def test_a_version_that_reads_nothing_from_a_file_does_not_go_on_without_us() -> None:
+    with pytest.raises(Refused, match=r"2\.1\.197 cannot go on alone"):
+        adapter.plan(Turn("t", "hi", detached=True), OLD)
 
 
 def test_what_goes_on_without_us_is_told_everything_at_once_and_stopped_by_signals() -> None:

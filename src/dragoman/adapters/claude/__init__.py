@@ -36,10 +36,10 @@ from dragoman.schemas import ErrorCode
 
 __all__ = ["PROFILE", "ClaudeAdapter", "ClaudeDialogue", "adapter"]
 
-RESTRICTED_SINCE = (2, 1, 329)
-"""The oldest version that `--restricted` was seen in; it confines the file tools to the folder."""
-SNAPSHOT_SINCE = (2, 1, 329)
-"""The same for `--system-prompt-snapshot`; without the flag, 2.1.197 takes each turn's own system prompt anyway."""
+SINCE = (2, 1, 329)
+"""The oldest version in which `--restricted` was seen, which confines the file tools to the folder, and
+`--system-prompt-snapshot`, without which it stays with a session's first system prompt; and which was seen to read its
+input from a file. 2.1.197 does none of this, and takes each turn's own system prompt anyway."""
 
 PROFILE = Profile(
     name="claude",
@@ -89,6 +89,8 @@ class ClaudeAdapter:
 
     def plan(self, turn: Turn, found: Installed) -> Plan:
         """One process for one turn."""
+        if turn.detached:
+            _check_version(found, "go on alone", "`background`")
         arguments: list[Argument] = [
             *("-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"),
             *("--include-partial-messages", "--setting-sources=", "--strict-mcp-config", "--disable-slash-commands"),
@@ -121,14 +123,15 @@ class ClaudeAdapter:
     def _tools(self, turn: Turn, found: Installed) -> Sequence[str]:
         if turn.cwd is None:
             return ("--tools", "")
-        if not found.at_least(*RESTRICTED_SINCE):
-            wanted = ".".join(map(str, RESTRICTED_SINCE))
-            raise Refused(
-                ErrorCode.POLICY,
-                f"claude {found.version_text or 'of unknown version'} cannot be confined to a folder; {wanted} can",
-                "update claude, or ask without `cwd`",
-            )
+        _check_version(found, "be confined to a folder", "`cwd`")
         return ("--tools", ",".join(READING_TOOLS), "--permission-mode", "dontAsk", "--restricted")
+
+
+def _check_version(found: Installed, what: str, without: str) -> None:
+    if not found.at_least(*SINCE):
+        wanted = ".".join(map(str, SINCE))
+        words = f"claude {found.version_text or 'of unknown version'} cannot {what}; {wanted} can"
+        raise Refused(ErrorCode.POLICY, words, f"update claude, or ask without {without}")
 
 
 def _session(session: Session | None, found: Installed) -> Sequence[Argument]:
@@ -137,7 +140,7 @@ def _session(session: Session | None, found: Installed) -> Sequence[Argument]:
     if session.is_new:
         return (Value("--session-id=", session.id),)
     arguments: list[Argument] = [Value("--resume=", session.id)]
-    if found.at_least(*SNAPSHOT_SINCE):
+    if found.at_least(*SINCE):
         arguments += ("--system-prompt-snapshot", "off")
     if session.fork:
         arguments.append("--fork-session")

@@ -76,6 +76,7 @@ class ClaudeDialogue:
         self._billing: Billing | None = None
         self._spent = Spent()
         self._session: str | None = None
+        self._version = ""
         self._last_line: str | None = None
         self._stderr: list[str] = []
 
@@ -158,6 +159,7 @@ class ClaudeDialogue:
 
     def _begun(self, turn: Turn, line: Mapping[str, Any]) -> Iterator[Act]:
         self._model = text(line.get("model")) or None
+        self._version = text(line.get("claude_code_version"))
         key = line.get("apiKeySource")
         self._billing = "subscription" if key in ("none", None) else "metered"
         if turn.session is None or self._session is not None:
@@ -221,7 +223,7 @@ class ClaudeDialogue:
                 yield Emit(turn, Tool(name=name, detail=detail[:200], reads_only=name in READING_TOOLS))
 
     def _result(self, turn: Turn, line: Mapping[str, Any]) -> Iterator[Act]:
-        usage = usage_of(line, cost_usd(line, turn.session))
+        usage = usage_of(line, cost_usd(line, turn.session, self._version))
         answer = text(line.get("result"))
         words = "; ".join(map(str, items(line.get("errors")))) or answer
         if line.get("subtype") == "error_max_structured_output_retries":

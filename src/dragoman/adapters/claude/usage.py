@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from dragoman.adapters.base import Session
 from dragoman.adapters.json_lines import mapping, whole
 from dragoman.schemas import Usage
+
+COUNTS_SESSIONS_SINCE = (2, 1, 329)
 
 
 def usage_of(line: Mapping[str, Any], cost: float | None) -> Usage:
@@ -23,16 +26,19 @@ def usage_of(line: Mapping[str, Any], cost: float | None) -> Usage:
     )
 
 
-def cost_usd(line: Mapping[str, Any], session: Session | None) -> float | None:
+def cost_usd(line: Mapping[str, Any], session: Session | None, version: str) -> float | None:
     """What the turn cost: the line's total is the session's, so what it was before the turn is taken off.
 
-    The total stands behind the turn's name in `Session.last_turn`, where the dialogue put it.
+    The total stands behind the turn's name in `Session.last_turn`, where the dialogue put it. Old versions count anew
+    each time; since which one they do not is not known.
     """
     total = line.get("total_cost_usd")
     if isinstance(total, bool) or not isinstance(total, int | float):
         return None
     if session is None or session.is_new:
         return float(total)
+    if tuple(map(int, re.findall(r"\d{1,9}", version)[:3])) < COUNTS_SESSIONS_SINCE:
+        return None
     try:
         before = float((session.last_turn or "").partition(" ")[2])
     except ValueError:
