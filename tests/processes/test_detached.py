@@ -425,6 +425,25 @@ async def test_a_folder_serves_once(spawner: Spawner, tmp_path: Path) -> None:
             await spawner.spawn(command)
 
 
+async def test_where_one_cannot_wait_for_a_strangers_child_its_lock_is_looked_at(
+    spawner: Spawner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    detached = Detached(tmp_path, b"", time.time() + 1000)
+    await spawner.spawn(Command(["/bin/sh", "-c", f"cat {gate}; exit 3"], ENV, tmp_path, detached=detached))
+    monkeypatch.setattr(Shepherd, "watch", lambda _: None)
+    child = await adopt(tmp_path)
+    assert child is not None
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(child.wait)
+            await anyio.wait_all_tasks_blocked()
+            assert not child.exited.is_set()
+            gate.write_bytes(b"opened")
+    assert child.exit_code == 3
+
+
 async def test_one_that_is_just_being_started_is_not_taken_for_lost(tmp_path: Path) -> None:
     streams = Streams.detached(Detached(tmp_path, b"in", time.time() + 1000))
     found: list[Child | None] = []
