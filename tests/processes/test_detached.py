@@ -432,7 +432,11 @@ async def test_where_one_cannot_wait_for_a_strangers_child_its_lock_is_looked_at
     os.mkfifo(gate)
     detached = Detached(tmp_path, b"", time.time() + 1000)
     await spawner.spawn(Command(["/bin/sh", "-c", f"cat {gate}; exit 3"], ENV, tmp_path, detached=detached))
-    monkeypatch.setattr(Shepherd, "watch", lambda _: None)
+
+    def cannot(_: Shepherd) -> None:
+        return None
+
+    monkeypatch.setattr(Shepherd, "watch", cannot)
     child = await adopt(tmp_path)
     assert child is not None
     with anyio.fail_after(10):
