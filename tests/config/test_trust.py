@@ -197,7 +197,8 @@ def test_the_state_folder_is_made_for_the_user_alone(tmp_path: Path, monkeypatch
 
 CHOICES = {
     "order", "providers.NAME.enabled", "providers.NAME.model", "providers.NAME.warm", "server.port",
-    "server.max_wait_s", "server.answer_bytes", "log.level", "log.json", "conversations.max_history", "conversations.max_turns",
+    "server.max_wait_s", "server.answer_bytes", "log.level", "log.json", "conversations.max_history",
+    "conversations.max_turns",
     "conversations.transcript",
 }  # fmt: skip
 

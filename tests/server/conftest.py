@@ -12,6 +12,7 @@ import pytest
 from mcp import StdioServerParameters
 from mcp.client import Client
 from mcp.client.sse import sse_client
+from mcp_types import Implementation
 
 from dragoman.adapters.base import Adapter
 from dragoman.config import Configuration
@@ -48,10 +49,13 @@ def cli(tmp_path: Path) -> FakeCli:
 @pytest.fixture
 def connect(tmp_path: Path, mode: str, transport: str) -> Connect:
     @asynccontextmanager
-    async def open_client(*adapters: Adapter, **configuration: object) -> AsyncGenerator[Client]:
+    async def open_client(
+        *adapters: Adapter, called: str | None = None, **configuration: object
+    ) -> AsyncGenerator[Client]:
         made = make(tmp_path, transport, *adapters, **configuration)
         with anyio.fail_after(WHEN_IT_MATTERS):
-            async with reached(made) as target, Client(target, mode=mode) as client:
+            info = Implementation(name=called, version="1") if called else None
+            async with reached(made) as target, Client(target, mode=mode, client_info=info) as client:
                 yield client
 
     return open_client

@@ -1,0 +1,99 @@
+"""How long a call is waited for, by whom, and what is left when a client's patience ends before."""
+
+import re
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from mcp.shared.exceptions import MCPError
+from mcp_types import ClientCapabilities, Implementation, InitializeRequestParams
+
+from dragoman.config.settings import ServerSettings
+from dragoman.server import callers
+from dragoman.server.callers import Callers, RequestContext
+from dragoman.testing import FakeCli, Liveness
+from tests.server.conftest import Connect
+from tests.server.results import DONE, answer, structured
+
+pytestmark = pytest.mark.anyio
+
+
+def context_of(name: str | None, *, http: bool = False) -> RequestContext:
+    """What a request of this client looks like."""
+    params = name and InitializeRequestParams(
+        protocol_version="2025-06-18",
+        capabilities=ClientCapabilities(),
+        client_info=Implementation(name=name, version="1"),
+    )
+    request = SimpleNamespace(headers={}, scope={}) if http else None
+    told = SimpleNamespace(
+        session=SimpleNamespace(client_params=params or None), lifespan_context=None, request=request, meta=None
+    )
+    return cast("RequestContext", SimpleNamespace(request_context=told, protocol_version="2025-06-18"))
+
+
+@pytest.mark.parametrize(
+    ("name", "http", "seconds"),
+    [
+        ("claude-code", False, 600),
+        ("claude-code", True, 240),
+        ("codex-mcp-client", False, 240),
+        ("gemini-cli-mcp-client", False, 480),
+        ("gemini-cli-mcp-client-dragoman", True, 480),
+        ("claude-ai", False, 180),
+        ("JetBrains-IU/copilot-intellij", False, 25),
+        ("Zed", False, 45),
+        ("Visual Studio Code", False, 45),
+        (None, False, 45),
+        (None, True, 45),
+    ],
+)
+def test_each_client_waits_for_less_than_its_own_limit(name: str | None, http: bool, seconds: float) -> None:
+    caller = Callers(ServerSettings(), "p").of(context_of(name, http=http))
+    assert caller.wait_s(None) == seconds
+    assert caller.wait_s(3) == 3
+
+
+def test_more_is_waited_only_where_no_limit_is_known_or_one_is_configured() -> None:
+    by_client, configured = Callers(ServerSettings(), "p"), Callers(ServerSettings(max_wait_s=20), "p")
+    endless = Callers(ServerSettings(max_wait_s=None), "p")
+    codex, unknown = context_of("codex-mcp-client"), context_of("my-script")
+    assert by_client.of(codex).wait_s(1000) == 240
+    assert by_client.of(unknown).wait_s(1000) == 1000
+    assert configured.of(codex).wait_s(None) == 20
+    assert configured.of(codex).wait_s(1000) == 1000
+    assert endless.of(codex).wait_s(None) is None
+    assert endless.of(codex).wait_s(1000) == 1000
+
+
+@pytest.mark.parametrize("transport", ["sse", "streamable-http"])
+async def test_who_calls_is_read_from_the_handshake_and_from_each_request(
+    connect: Connect, cli: FakeCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callers, "CLIENTS", (callers.Client("hasty", 0.01),))
+    async with Liveness() as live:
+        cli.script(live.connect(), {"wait": "gate"}, {"line": {"text": "Paris"}}, DONE)
+        async with connect(called="Hasty Client") as client:
+            running = structured(await client.call_tool("ask_fake", {"prompt": "hi", "max_wait_s": 1000}))
+            assert running["status"] == "running"
+            waiting = {"action": "wait", "job_id": running["job_id"]}
+            assert structured(await client.call_tool("job", waiting))["status"] == "running"
+            await live.connected()
+            await live.release()
+            while structured(await client.call_tool("job", waiting))["status"] == "running":
+                pass
+
+
+async def test_an_answer_that_came_after_the_clients_own_limit_can_be_collected(connect: Connect, cli: FakeCli) -> None:
+    async with Liveness() as live, connect() as client:
+        cli.script(live.connect(), {"wait": "gate"}, {"line": {"text": "Paris"}}, DONE)
+        if client.protocol_version == "2026-07-28" and "http" in str(type(client).__name__):
+            pytest.skip("ending the stream is the only cancel there")
+        with pytest.raises(MCPError, match=re.compile("timed out", re.IGNORECASE)):
+            await client.call_tool("ask_fake", {"prompt": "hi"}, read_timeout_seconds=0.5)
+        await live.connected()
+        [job] = structured(await client.call_tool("job", {"action": "list"}))["jobs"]
+        assert job["status"] == "running"
+        await live.release()
+        assert answer(await client.call_tool("job", {"action": "wait", "job_id": job["job_id"]})) == ["Paris"]
+        assert cli.starts == 1
