@@ -1,5 +1,6 @@
 """The lines a client sees while it waits."""
 
+import time
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.anyio
 async def story(*batches: list[Event], **pace: float) -> list[str]:
     """The lines for these events; each batch comes when the one before was told."""
     call = Call(LLMRequest(prompt="hi", provider="fake"), "mcp")
+    call.deadline = time.monotonic() + 99.4
     lines: list[str] = []
     numbers: list[float] = []
     told = anyio.Event()
@@ -47,8 +49,10 @@ def doing(line: str) -> str:
     """A line without its time."""
     provider, rest = line.split(": ", 1)
     assert provider == "fake"
-    seconds, what = rest.split(" s, ", 1)
-    assert float(seconds) >= 0
+    elapsed, rest = rest.split(" s, ", 1)
+    assert float(elapsed) >= 0
+    left, what = rest.split(" s left, ", 1)
+    assert float(left) > 0
     return what
 
 
@@ -79,6 +83,7 @@ async def test_a_line_is_never_longer_than_a_client_shows() -> None:
 
 async def test_a_silent_call_is_said_to_live() -> None:
     call = Call(LLMRequest(prompt="hi", provider="fake"), "mcp")
+    call.deadline = time.monotonic() + 99.4
     lines: list[str] = []
 
     async def tell(number: float, _: None, line: str) -> None:
@@ -95,15 +100,16 @@ async def test_a_silent_call_is_said_to_live() -> None:
 
     with anyio.fail_after(WHEN_IT_MATTERS):
         await narrate_call(call, tell, gap_s=0.001, silence_s=0.01)
-    assert lines[0] == "waiting for fake for 0 s"
+    assert lines[0] == "waiting for fake for 0 s, 99 s left"
     assert doing(lines[1]) == "started"
-    assert lines[2] == "fake has been working for 0 s"
+    assert lines[2] == "fake has been working for 0 s, 99 s left"
     assert doing(lines[3]) == "writing, 3 characters"
-    assert lines[4] == "fake has been working for 0 s, 3 characters so far"
+    assert lines[4] == "fake has been working for 0 s, 99 s left, 3 characters so far"
 
 
 async def test_a_flood_of_events_is_few_lines() -> None:
     call = Call(LLMRequest(prompt="hi", provider="fake"), "mcp")
+    call.deadline = time.monotonic() + 99.4
     lines: list[str] = []
 
     async def tell(number: float, _: None, line: str) -> None:

@@ -1,11 +1,12 @@
 """A call that is made twice runs once."""
 
 from pathlib import Path
+from typing import cast
 
 import anyio
 import pytest
 from mcp.client import Client
-from mcp_types import Implementation
+from mcp_types import Implementation, RequestParamsMeta
 
 from dragoman.testing import FakeCli, Liveness
 from tests.server.conftest import WHEN_IT_MATTERS, Connect, listening, make
@@ -36,7 +37,7 @@ async def test_the_clients_own_name_for_a_call_is_a_key_but_not_for_another_ques
 ) -> None:
     cli.script({"read": "all"}, {"line": {"text": "Paris"}}, DONE)
     async with connect() as client:
-        meta = {name: "call_1"}
+        meta = cast("RequestParamsMeta", {name: "call_1"})
         first = structured(await client.call_tool("ask_fake", {"prompt": "hi"}, meta=meta))
         again = structured(await client.call_tool("ask_fake", {"prompt": "hi"}, meta=meta))
         assert (again["call_id"], cli.starts) == (first["call_id"], 1)

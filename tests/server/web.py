@@ -56,7 +56,8 @@ class Web:
         self._number += 1
         headers = dict(self._headers)
         if self._modern:
-            headers |= {"mcp-protocol-version": MODERN, "mcp-method": method, "mcp-name": params.get("name", "")}
+            name = params.get("taskId", params.get("name", ""))
+            headers |= {"mcp-protocol-version": MODERN, "mcp-method": method, "mcp-name": name}
             meta = {
                 "io.modelcontextprotocol/protocolVersion": MODERN,
                 "io.modelcontextprotocol/clientCapabilities": {},
@@ -69,7 +70,8 @@ class Web:
                 assert response.status_code == 202
                 yield read(self._stream, self._number)
                 return
-            assert response.status_code == 200, await response.aread()
+            # Some errors of the protocol have a status of their own, and are told in the body all the same.
+            assert response.status_code in (200, 400, 404), await response.aread()
             if session := response.headers.get("mcp-session-id"):
                 self._headers |= {"mcp-session-id": session, "mcp-protocol-version": LEGACY}
             if response.headers["content-type"].startswith("application/json"):

@@ -130,6 +130,8 @@ class Call:
         """Whether it is written down so that it can be fetched by its id."""
         self.created = time.monotonic()
         self.created_at = time.time()
+        self.deadline: float | None = None
+        """When the clock `call` ends it, on the scale of `created`. Known once it is known who answers."""
         self.log = EventLog()
         self.scope = anyio.CancelScope()
         self._reply: LLMResponse | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 
 import anyio
@@ -77,6 +78,7 @@ class Providers:
             route.timeouts = request.timeouts.over(route.timeouts, route.adapter.profile.timeouts)
             # Whoever stands in for another does not get more time.
             context.deadline = min(context.deadline, context.queued_at + route.timeouts.call)
+            context.call.deadline = time.monotonic() + context.deadline - anyio.current_time()
             return await following(context)
 
         return routed

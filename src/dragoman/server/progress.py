@@ -34,9 +34,7 @@ async def narrate(job: Job, tell: Tell, *, gap_s: float = GAP_S, silence_s: floa
     began = time.monotonic() - age
     while True:
         elapsed = time.monotonic() - began
-        await tell(
-            round(elapsed, 3), None, f"{_name(job.info.provider)} has been working elsewhere for {elapsed:.0f} s"
-        )
+        await tell(round(elapsed, 3), None, f"{_name(job.info.provider)} has been working for {elapsed:.0f} s")
         await anyio.sleep(silence_s)
 
 
@@ -52,10 +50,10 @@ async def narrate_call(call: Call, tell: Tell, *, gap_s: float = GAP_S, silence_
                 return
         elapsed = time.monotonic() - call.created
         if silence.cancelled_caught:
-            line = story.still_working(elapsed)
+            line = story.still_working(_time(elapsed, call))
         else:
             seen += len(events or ())
-            line = story.hear(events or (), elapsed)
+            line = story.hear(events or (), _time(elapsed, call))
         if line:
             await tell(round(elapsed, 3), None, line)
             await anyio.sleep(gap_s)
@@ -69,7 +67,7 @@ class _Story:
         self._started = False
         self._characters = 0
 
-    def hear(self, events: Sequence[Event], elapsed: float) -> str | None:
+    def hear(self, events: Sequence[Event], elapsed: str) -> str | None:
         """A line for these events; None: nothing worth one."""
         doing: list[str] = []
         writing = False
@@ -97,14 +95,14 @@ class _Story:
                     pass
         if writing:
             doing.append(f"writing, {self._characters} characters")
-        return _short(f"{self._provider}: {elapsed:.1f} s, {'; '.join(doing[-3:])}") if doing else None
+        return _short(f"{self._provider}: {elapsed}, {'; '.join(doing[-3:])}") if doing else None
 
-    def still_working(self, elapsed: float) -> str:
+    def still_working(self, elapsed: str) -> str:
         """A line for a silence."""
         if not self._started:
-            return f"waiting for {self._provider} for {elapsed:.0f} s"
+            return f"waiting for {self._provider} for {elapsed}"
         so_far = f", {self._characters} characters so far" if self._characters else ""
-        return f"{self._provider} has been working for {elapsed:.0f} s{so_far}"
+        return f"{self._provider} has been working for {elapsed}{so_far}"
 
 
 async def _next_events(log: EventLog, start: int) -> Sequence[Event] | None:
@@ -118,6 +116,12 @@ async def _next_events(log: EventLog, start: int) -> Sequence[Event] | None:
 def _short(line: str) -> str:
     line = " ".join(line.split())
     return line if len(line) <= LINE_CHARS else f"{line[: LINE_CHARS - 1]}…"
+
+
+def _time(elapsed: float, call: Call) -> str:
+    """How long it has taken, and how much of its time is left."""
+    left = "" if call.deadline is None else f", {max(0.0, call.deadline - time.monotonic()):.0f} s left"
+    return f"{elapsed:.0f} s{left}"
 
 
 def _name(provider: str | None) -> str:
