@@ -15,6 +15,7 @@ from dragoman.adapters.base import (
     Completed,
     Dialogue,
     Exit,
+    Failed,
     Installed,
     Launch,
     Plan,
@@ -29,6 +30,7 @@ from dragoman.engine.call import Call
 from dragoman.processes import PrivateFolder
 from dragoman.schemas import (
     ErrorCode,
+    ErrorInfo,
     Event,
     LLMRequest,
     LLMResponse,
@@ -406,3 +408,29 @@ async def test_a_timeout_around_the_engine_ends_it_and_whoever_waits_gets_a_repl
                 await calls[0].outcome()
         assert limit.cancelled_caught
         assert (await calls[0].outcome()).status == "cancelled"
+
+
+async def test_who_ends_before_it_takes_the_question_is_told_by_what_it_said(
+    make_engine: MakeEngine, cli: FakeCli
+) -> None:
+    class Hesitant(LineDialogue):
+        def start(self) -> Iterable[Act]:
+            return ()  # the handshake that makes it ready never comes
+
+        def closed(self, end: Exit) -> Iterable[Act]:
+            error = ErrorInfo.of(ErrorCode.BAD_REQUEST, f"it does not know an option (exit {end.code})")
+            return self._end(Failed(error))
+
+    class Adapter(FakeAdapter):
+        def dialogue(self, plan: Plan) -> Dialogue:
+            return Hesitant()
+
+    cli.script({"err": "unknown option\n"}, {"exit": 2})
+    async with make_engine(Adapter()) as engine:
+        reply = await ask(engine)
+    assert reply.error is not None
+    assert (reply.error.code, reply.error.message) == (
+        ErrorCode.BAD_REQUEST,
+        "it does not know an option (exit 2)",
+    )
+    assert reply.error.stderr_tail == "unknown option"

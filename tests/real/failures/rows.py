@@ -6,6 +6,7 @@ The causes are those that each CLI tells apart; what a cause looks like there is
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 from dragoman.local.weights import SMOLLM2
 from tests.fakes import scenario as api
 from tests.fakes.scenario import Scenario
+
+IN_TWO_HOURS = int(time.time()) + 7200
 
 
 @dataclass(frozen=True)
@@ -229,7 +232,7 @@ def codex(cli: str, **differs: Any) -> Iterator[Row]:  # noqa: ANN401 - of `comm
     ):
         failed = (api.fail_after((), name, words),)
         yield Row(cli, name.replace("_", "-"), f"an event `response.failed` with `{name}`", code, failed)
-    limit = {"type": "usage_limit_reached", "message": "x", "plan_type": "plus", "resets_in_seconds": 7200}
+    limit = {"type": "usage_limit_reached", "message": "x", "plan_type": "plus", "resets_at": IN_TWO_HOURS}
     yield status(cli, 429, "quota", "HTTP 429, the plan's usage limit", "usage-limit", body={"error": limit})
     too_large = "a prompt of 1.1 million characters"
     yield Row(cli, "too-large", too_large, "prompt_too_large", prompt="x", repeated=1_100_000)

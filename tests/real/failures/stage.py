@@ -172,9 +172,10 @@ def _seen(reply: LLMResponse, seconds: float, asked: int, did: str, home: Path, 
 
 
 def _told(error: ErrorInfo) -> str:
-    if error.retry_after_s is not None:
-        return f"in {error.retry_after_s:g} s"
-    return "until a stated time" if error.reset_at else ""
+    if error.retry_after_s is None:
+        return ""
+    hours = error.retry_after_s / 3600
+    return f"in {hours:.0f} h" if hours > 1 else f"in {error.retry_after_s:g} s"
 
 
 async def _did(cli: Cli, child: RecordedChild | None) -> str:
@@ -238,7 +239,7 @@ def faults(row: Row, seen: Seen) -> Iterable[str]:
         yield f"it was called {seen.verdict}, not {expected}"
     if seen.code != "completed" and not seen.next_step:
         yield "it says no next step"
-    if seen.seconds > KNOWN_WITHIN_S:
+    if seen.code != "completed" and seen.seconds > KNOWN_WITHIN_S:
         yield f"it took {seen.seconds:.1f} s"
     if "[object Object]" in seen.message or not seen.message.strip():
         yield f"its words say nothing: {seen.message!r}"

@@ -10,11 +10,11 @@ import pytest
 from tests.real.failures.clis import CLIS
 from tests.real.failures.page import PAGE, cells, read
 from tests.real.failures.rows import ROWS, Row
-from tests.real.failures.stage import Seen, faults, play_all
+from tests.real.failures.stage import KNOWN_WITHIN_S, Seen, faults, play_all
 from tests.real.required import required
 
-MEASURED = ("known after", "attempts", "asked", "what the CLI does", "its words")
-"""What may be otherwise on another machine; attempts are judged with the rest."""
+FIXED = ("row", "what is played", "called", "retryable", "effects")
+"""What the page must say as it is; the rest is as it was when the page was made."""
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +35,7 @@ def test_it_is_called_what_the_page_says(row: Row, seen: Mapping[str, Seen]) -> 
     assert not list(faults(row, seen[row.id])), seen[row.id]
     told = cells(row, seen[row.id])
     page = read(PAGE.read_text("utf-8"))[row.id]
-    assert {key: told[key] for key in told if key not in MEASURED} == {
-        key: page[key] for key in page if key not in MEASURED
-    }
+    assert [told[key] for key in FIXED] == [page[key] for key in FIXED]
 
 
 def test_the_page_has_exactly_these_rows() -> None:
@@ -47,4 +45,5 @@ def test_the_page_has_exactly_these_rows() -> None:
 
 
 def test_every_cause_was_known_within_twenty_seconds() -> None:
-    assert all(float(row["known after"].split()[0]) <= 20 for row in read(PAGE.read_text("utf-8")).values())
+    failed = [row for row in read(PAGE.read_text("utf-8")).values() if "completed" not in row["called"]]
+    assert max(float(row["known after"].split()[0]) for row in failed) <= KNOWN_WITHIN_S
