@@ -72,11 +72,10 @@ async def test_a_provider_without_sessions_is_told_again_and_the_new_prompt_is_t
     configuration = {"conversations": {"transcript": form}}
     async with engine(tmp_path, oracle, FakeAdapter(), configuration=configuration) as running:
         await ask(running, "What is ONE?")
-        reply = await ask(running, "And TWO?")
+        await ask(running, "And TWO?")
     told = oracle.asked[1]["prompt"]
     assert (told.count("What is ONE?"), told.count("And TWO?"), told.count("PLAIN")) == (1, 1, 1)
     assert told.endswith("And TWO?")
-    assert "told the conversation again" in " ".join(reply.notices)
 
 
 async def test_a_provider_that_takes_messages_gets_messages(tmp_path: Path) -> None:
@@ -94,11 +93,13 @@ async def test_a_provider_that_takes_messages_gets_messages(tmp_path: Path) -> N
 async def test_another_provider_goes_on_and_the_first_one_catches_up(tmp_path: Path) -> None:
     oracle = Oracle(keeps_sessions)
     async with engine(tmp_path, oracle, KEEPS, FORGETS) as running:
-        await ask(running, "one")
+        await ask(running, "one", provider="other")
+        new_here = await ask(running, "two")
+        assert "told the conversation again" in " ".join(new_here.notices)
         await ask(running, "two", provider="other")
         await ask(running, "three")
         await ask(running, "four")
-    _, two, three, four = (question["prompt"] for question in oracle.asked)
+    _, two, _, three, four = (question["prompt"] for question in oracle.asked)
     assert "one" in two
     assert ("one" in three, "two" in three, three.endswith("three")) == (False, True, True)
     assert four == "four"
@@ -131,6 +132,7 @@ async def test_the_system_prompt_stays_and_a_new_one_replaces_it(tmp_path: Path)
         await ask(running, "three", system_prompt="Be long.")
         await ask(running, "four")
     assert [question["system"] for question in oracle.asked] == ["Be brief.", "Be brief.", "Be long.", "Be long."]
+    assert [session(question)[0] for question in oracle.asked] == [True, False, True, False]
 
 
 FAIL = line(bound="s", turn="bad") + line(error={"code": "auth", "message": "no"})

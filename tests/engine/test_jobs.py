@@ -11,6 +11,7 @@ from dragoman.schemas import ErrorCode, LLMError, LLMRequest, Text
 from dragoman.testing import FakeAdapter
 from tests.engine.oracle import Oracle, keeps_sessions
 from tests.engine.test_conversations import engine
+from tests.engine.virtual import line
 
 pytestmark = pytest.mark.anyio
 
@@ -126,3 +127,11 @@ async def test_a_job_whose_process_left_is_interrupted(tmp_path: Path) -> None:
         assert reply.status == "cancelled"
         with pytest.raises(LLMError, match="no job"):
             await other.jobs.find("nobody")
+
+
+async def test_the_key_of_a_job_that_came_to_nothing_can_be_used_again(tmp_path: Path) -> None:
+    answers = [line(error={"code": "auth", "message": "no"}), line(text="fine") + line(done={})]
+    async with engine(tmp_path, Oracle(lambda _: answers.pop(0)), ADAPTER) as running:
+        first = await (await running.jobs.start(question(key="k"), face="test")).wait()
+        second = await (await running.jobs.start(question(key="k"), face="test")).wait()
+    assert (first.status, second.status) == ("failed", "completed")

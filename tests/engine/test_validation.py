@@ -144,6 +144,15 @@ async def test_a_cli_that_takes_schemas_gets_an_object_and_its_answer_is_unwrapp
     assert (reply.data, reply.mechanism) == (value, "native")
 
 
+async def test_a_model_whose_answer_was_wrapped_is_told_the_place_it_sees(tmp_path: Path) -> None:
+    answers = [{"answer": ["x"]}, {"answer": [1]}]
+    oracle = Oracle(lambda _: line(done={"text": "x", "data": answers.pop(0)}))
+    async with engine(tmp_path, oracle, NATIVE) as running:
+        schema = {"type": "array", "items": {"type": "integer"}}
+        assert (await ask(running, output_schema=schema, max_attempts=2)).data == [1]
+    assert "$.answer[0]" in oracle.asked[1]["prompt"]
+
+
 async def test_what_the_cli_lets_through_is_checked_all_the_same(tmp_path: Path) -> None:
     oracle = Oracle(lambda _: line(done={"text": "x", "data": {"name": 1}}))
     async with engine(tmp_path, oracle, NATIVE) as running:

@@ -26,7 +26,8 @@ from dragoman.engine.environment import Lineage
 from dragoman.engine.fallback import Fallback
 from dragoman.engine.finding import Versions
 from dragoman.engine.host import DialogueHost
-from dragoman.engine.jobs import Jobs, running_reply
+from dragoman.engine.job import running_reply
+from dragoman.engine.jobs import Jobs
 from dragoman.engine.layout import forget_unused
 from dragoman.engine.limit import Limiter, StartGate
 from dragoman.engine.locks import Held, Locks
@@ -231,6 +232,9 @@ class Engine:
         try:
             await self._recorder.tidy()
             await self.jobs.tidy()
+            if self._recorder.store is not None:
+                kept = self.configuration.conversations
+                await self.conversations.expire(kept.keep_days, kept.keep_mb)
             await anyio.to_thread.run_sync(forget_unused, time.time())
         except Exception as error:  # noqa: BLE001 - what others left must not end our own calls
             logger.opt(exception=error).error("what an earlier server left could not be looked for")

@@ -19,10 +19,11 @@ from pydantic import TypeAdapter, ValidationError
 from dragoman.engine.call import Call
 from dragoman.engine.detached import forget_old, take_up
 from dragoman.engine.host import DialogueHost
+from dragoman.engine.job import Job, info_of, info_of_call, interrupted, unreadable
 from dragoman.engine.record import Recorder
 from dragoman.engine.turns import new_conversation_id
 from dragoman.log import logger
-from dragoman.schemas import ErrorCode, ErrorInfo, Event, JobInfo, LLMError, LLMRequest, LLMResponse, error_from
+from dragoman.schemas import ErrorCode, ErrorInfo, Event, JobInfo, LLMRequest, LLMResponse, error_from
 from dragoman.store import (
     CallLog,
     Conflict,
@@ -43,78 +44,11 @@ LOOK_S = (0.05, 0.5)
 """How soon, and at last how seldom, it is looked whether another process ended a job."""
 STOCK_S = 2.0
 """How often whoever waits for a job of another process looks whether that process lives."""
-CANCEL_S = 5.0
-"""How long cancelling waits for another process to end its job."""
-PROMPT_SHOWN = 80
 EVENTS = 200
 """How many events of a job of this process are one page."""
+CAME_TO_NOTHING = ("failed", "cancelled", "interrupted")
+"""Whoever asks again with the key of such a job wants it done."""
 _EVENTS = TypeAdapter(list[Event])
-
-
-class Job:
-    """A call by its id. `call` is None when it does not run in this process."""
-
-    def __init__(self, jobs: Jobs, info: JobInfo, call: Call | None, reply: LLMResponse | None) -> None:
-        self.info = info
-        self.call = call
-        self._jobs = jobs
-        self._reply = reply
-
-    @property
-    def id(self) -> str:
-        """The id by which it is found."""
-        return self.info.job_id
-
-    def reply(self) -> LLMResponse:
-        """The reply so far: ``running`` until it ended."""
-        reply = self.call.reply if self.call is not None else self._reply
-        return self._running() if reply is None else reply.model_copy(update={"job_id": self.id})
-
-    async def wait(self, max_wait_s: float | None = None) -> LLMResponse:
-        """Wait for the end, at most so long. Giving up the wait leaves the job alone."""
-        with anyio.move_on_after(max_wait_s):
-            if self.call is not None:
-                await self.call.outcome()
-            elif self._reply is None:
-                self._reply = await self._jobs.elsewhere(self.id)
-        return self.reply()
-
-    async def cancel(self) -> LLMResponse:
-        """End it, in whichever process it runs."""
-        if self.call is not None:
-            self.call.cancel()
-        elif self._reply is None:
-            await self._jobs.ask_to_cancel(self.id)
-            return await self.wait(CANCEL_S)
-        return await self.wait()
-
-    async def events(self, page: int = 1) -> tuple[Sequence[Event], int | None]:
-        """What happened in it, and the number of the next page."""
-        return await self._jobs.events(self, page)
-
-    def _running(self) -> LLMResponse:
-        if self.call is not None:
-            return running_reply(self.call)
-        return LLMResponse(
-            status="running",
-            provider=self.info.provider,
-            conversation_id=self.info.conversation_id,
-            duration_s=round(max(0.0, time.time() - self.info.created_at), 3),
-            job_id=self.id,
-            call_id=self.id,
-        )
-
-
-def running_reply(call: Call) -> LLMResponse:
-    """What there is to say of a job that runs in this process."""
-    return LLMResponse(
-        status="running",
-        provider=call.request.provider,
-        conversation_id=call.conversation_id,
-        duration_s=round(max(0.0, time.time() - call.created_at), 3),
-        job_id=call.id,
-        call_id=call.id,
-    )
 
 
 class Jobs:
@@ -126,8 +60,8 @@ class Jobs:
         self._calls: OrderedDict[str, Call] = OrderedDict()
         self._any = anyio.Event()
         """Set when there is a job to be watched."""
-        self._keys: dict[tuple[str, str], tuple[str, str]] = {}
-        """By scope and key of a job that runs here: its id and the digest of what was asked."""
+        self._keys: dict[tuple[str, str], str] = {}
+        """The ids of jobs that run here, by scope and key."""
 
     async def start(self, request: LLMRequest, *, face: str, scope: str = "", streams: bool = False) -> Job:
         """Start a call that can be fetched by its id, or find the one that was started with the same key.
@@ -141,58 +75,59 @@ class Jobs:
         Raises:
             LLMError: the key was used for another question (code ``bad_request``).
         """
-        store = await self._recorder.opened()
+        await self._recorder.opened()
+        job = await self._attached(request, scope)
+        if job is not None and job.info.status not in CAME_TO_NOTHING:
+            return job
         call = Call(request, face, streams=streams)
-        key = request.idempotency_key
-        digest = _digest(request) if key else ""
-        if key and (known := self._keys.get((scope, key))) is not None:
-            return await self._attached(*known, digest, key)
+        call.job = True
         if request.remember:
             call.conversation_id = request.conversation_id or new_conversation_id()
+        self._calls[call.id] = call
+        if request.idempotency_key is not None:
+            self._keys[scope, request.idempotency_key] = call.id
+        try:
+            await self._write_down(call, scope, instead_of=job.id if job else None)
+        except KeyTaken as taken:
+            # Another process was quicker.
+            self._forget(call)
+            return await self._same(taken.job_id, taken.digest, request)
+        self._any.set()
+        self._submit(call)
+        return self._live(call)
+
+    async def _write_down(self, call: Call, scope: str, instead_of: str | None) -> None:
+        request, store = call.request, self._recorder.store
         record = JobStarted(
             id=call.id,
-            face=face,
+            face=call.face,
             request=request.model_dump_json(exclude_unset=True),
             prompt=request.prompt,
             provider=request.provider,
             conversation_id=call.conversation_id,
-            key=key,
+            key=request.idempotency_key,
             scope=scope,
-            digest=digest or None,
+            digest=_digest(request) if request.idempotency_key else None,
+            instead_of=instead_of,
             detached=request.background,
         )
-        self._calls[call.id] = call
-        if key:
-            self._keys[scope, key] = (call.id, digest)
-        if store is not None:
-            try:
-                if key or request.background:
-                    await store.write(record)
-                else:
-                    # In order with all that follows, so it is there before the end can be, and before its id is told.
-                    store.post(record)
-            except KeyTaken as taken:
-                self._forget(call, scope, key)
-                return await self._attached(taken.job_id, taken.digest or "", digest, key or "")
-            except StoreError as error:
-                logger.warning("a job is kept in memory only: {}", error)
-        call.job = True
-        self._any.set()
-        self._submit(call)
-        return self._live(call)
+        if store is None:
+            return
+        try:
+            if request.idempotency_key or request.background:
+                await store.write(record)
+            else:
+                # In order with all that follows, so it is there before the end can be, and before its id is told.
+                store.post(record)
+        except KeyTaken:
+            raise
+        except StoreError as error:
+            logger.warning("a job is kept in memory only: {}", error)
 
     def add(self, call: Call) -> str:
         """Hand out a call that was not started as a job; the id by which it is found, in this process."""
         self._calls[call.id] = call
         return call.id
-
-    def running_here(self, job_id: str) -> Call | None:
-        """The call of a job of this process."""
-        return self._calls.get(job_id)
-
-    def here(self) -> tuple[Call, ...]:
-        """The calls of this process that can be fetched, the oldest first."""
-        return tuple(self._calls.values())
 
     async def find(self, job_id: str) -> Job:
         """The job of this id, in whichever process it runs or ran.
@@ -216,7 +151,7 @@ class Jobs:
                     next_step="list the jobs to see those there are; old ones are forgotten. Or ask again",
                 )
             )
-        return Job(self, _info(row), None, await self._reply(row))
+        return Job(self, info_of(row), None, await self._reply(row))
 
     async def listed(self, limit: int = 50) -> list[JobInfo]:
         """The newest jobs of this machine, the newest first."""
@@ -226,7 +161,7 @@ class Jobs:
         if (store := await self._recorder.opened()) is not None:
             try:
                 for row in await store.jobs(limit):
-                    found.setdefault(row.id, _info(row))
+                    found.setdefault(row.id, info_of(row))
             except StoreError as error:
                 logger.warning("only the jobs of this process are listed: {}", error)
         return sorted(found.values(), key=lambda info: info.created_at, reverse=True)[:limit]
@@ -279,9 +214,8 @@ class Jobs:
 
     def ended(self, call: Call, reply: LLMResponse) -> None:
         """A job has its reply. For the engine."""
-        for scoped, (job_id, _) in list(self._keys.items()):
-            if job_id == call.id:
-                del self._keys[scoped]
+        for scoped in [scoped for scoped, job_id in self._keys.items() if job_id == call.id]:
+            del self._keys[scoped]
         self._recorder.post(
             JobEnded(
                 id=call.id,
@@ -351,46 +285,50 @@ class Jobs:
         try:
             log = await store.call_log(job.id, page) if store else None
         except StoreError as error:
-            raise _unreadable(error) from error
+            raise unreadable(error) from error
         if log is None:
             return [], None
         return _EVENTS.validate_python(log.events), page + 1 if page < log.pages else None
 
     def _live(self, call: Call) -> Job:
-        reply = call.reply
-        info = JobInfo(
-            job_id=call.id,
-            status=reply.status if reply else "running",
-            provider=(reply.provider if reply else None) or call.request.provider,
-            conversation_id=call.conversation_id,
-            created_at=call.created_at,
-            prompt=_excerpt(call.request.prompt),
-            background=call.request.background,
-        )
-        return Job(self, info, call, reply)
+        return Job(self, info_of_call(call), call, call.reply)
 
-    async def _attached(self, job_id: str, known: str, digest: str, key: str) -> Job:
-        if known != digest:
+    async def _attached(self, request: LLMRequest, scope: str) -> Job | None:
+        """The job that was started with the same key, if there is one."""
+        key = request.idempotency_key
+        if key is None:
+            return None
+        if (job_id := self._keys.get((scope, key))) is not None:
+            return await self._same(job_id, _digest(self._calls[job_id].request), request)
+        store = self._recorder.store
+        try:
+            row = store.job_by_key(scope, key) if store else None
+        except StoreError as error:
+            raise unreadable(error) from error
+        return None if row is None else await self._same(row.id, row.digest, request)
+
+    async def _same(self, job_id: str, digest: str | None, request: LLMRequest) -> Job:
+        if digest != _digest(request):
             raise error_from(
                 ErrorInfo.of(
                     ErrorCode.BAD_REQUEST,
-                    f"the idempotency key {key!r} was used for another question",
+                    f"the idempotency key {request.idempotency_key!r} was used for another question",
                     next_step="use a new key for a new question, or none",
                 )
             )
         return await self.find(job_id)
 
-    def _forget(self, call: Call, scope: str, key: str | None) -> None:
+    def _forget(self, call: Call) -> None:
         self._calls.pop(call.id, None)
-        if key:
-            self._keys.pop((scope, key), None)
+        for scoped in [scoped for scoped, job_id in self._keys.items() if job_id == call.id]:
+            del self._keys[scoped]
 
     async def _row(self, job_id: str) -> JobRow | None:
         store = await self._recorder.opened()
         try:
             return store.job(job_id) if store else None
         except StoreError as error:
-            raise _unreadable(error) from error
+            raise unreadable(error) from error
 
     async def _reply(self, row: JobRow) -> LLMResponse | None:
         if row.status == "running":
@@ -399,51 +337,9 @@ class Jobs:
         try:
             text = await store.job_reply(row.id) if store else None
         except StoreError as error:
-            raise _unreadable(error) from error
-        return _interrupted(row) if text is None else LLMResponse.model_validate_json(text)
+            raise unreadable(error) from error
+        return interrupted(row) if text is None else LLMResponse.model_validate_json(text)
 
 
 def _digest(request: LLMRequest) -> str:
     return sha256(request.model_dump_json(exclude={"idempotency_key"}).encode()).hexdigest()
-
-
-def _excerpt(prompt: str) -> str:
-    words = " ".join(prompt[: 4 * PROMPT_SHOWN].split())
-    return words if len(words) <= PROMPT_SHOWN else f"{words[:PROMPT_SHOWN]}…"
-
-
-def _info(row: JobRow) -> JobInfo:
-    return JobInfo(
-        job_id=row.id,
-        status=row.status,
-        provider=row.provider,
-        conversation_id=row.conversation_id,
-        created_at=row.created_at,
-        ended_at=row.ended_at,
-        prompt=row.prompt,
-        background=row.detached,
-    )
-
-
-def _interrupted(row: JobRow) -> LLMResponse:
-    error = ErrorInfo.of(
-        ErrorCode.INTERNAL,
-        "the server that worked on it ended before it was done",
-        next_step="ask again, in the same conversation",
-        effects="possible",
-    )
-    return LLMResponse(
-        status="interrupted",
-        provider=row.provider,
-        conversation_id=row.conversation_id,
-        finish_reason="error",
-        error=error,
-        job_id=row.id,
-        call_id=row.id,
-    )
-
-
-def _unreadable(error: StoreError) -> LLMError:
-    return error_from(
-        ErrorInfo.of(ErrorCode.INTERNAL, f"the job could not be read: {error}", next_step=error.next_step)
-    )

@@ -104,13 +104,17 @@ class Sessions:
         if not thread.turns:
             return Saying(prompt, session)
         kept = self._within_budget(context, thread.turns)
-        if thread.count:
-            left_out = thread.count - len(kept)
-            rest = f"; {left_out} earlier turn(s) were left out" if left_out > 0 else ""
-            _tell(context, f"{route.name} was told the conversation again, its last {2 * len(kept)} message(s){rest}")
+        self._tell_of(context, thread, route, len(kept))
         if route.adapter.profile.takes_history:
             return Saying(prompt, session, tuple(message for said in kept for message in said.messages()))
         return Saying(told_again(kept, prompt, self._settings.transcript), session)
+
+    def _tell_of(self, context: Context, thread: Thread, route: Route, kept: int) -> None:
+        """Say that the conversation was told again, where that is not what happens each time."""
+        left_out = thread.count - kept
+        rest = f"; {left_out} earlier turn(s) were left out" if left_out > 0 else ""
+        if thread.count and (rest or self._keeps(context, thread, route)):
+            _tell(context, f"{route.name} was told the conversation again, its last {2 * kept} message(s){rest}")
 
     def _within_budget(self, context: Context, turns: list[Said]) -> list[Said]:
         asked = context.request.max_history

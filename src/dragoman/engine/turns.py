@@ -124,14 +124,17 @@ class Turns:
         if most and thread.count >= most:
             lock.release()
             return Failed(_full(name, most))
-        if request.system_prompt is not None:
+        sessions = frozenset(thread.sessions)
+        if request.system_prompt not in (None, thread.system_prompt):
             thread.system_prompt = request.system_prompt
+            # Some CLIs go on with that of a session's first turn, whatever they are told.
+            thread.sessions.clear()
         context.thread = thread
         context.call.conversation_id = name
         if request.remember:
             begun = context.call.is_taken_over
             number = (row.turns if row else 0) + (0 if begun else 1)
-            context.turn = OpenTurn(name, number, lock, frozenset(thread.sessions))
+            context.turn = OpenTurn(name, number, lock, sessions)
             if begun:
                 return None
             store.post(
@@ -163,7 +166,7 @@ def _thread(name: str, row: ConversationRow | None, store: Store) -> Thread:
             )
             for each in row.sessions
         },
-        row.turns,
+        row.completed,
     )
 
 

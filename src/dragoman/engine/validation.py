@@ -198,11 +198,15 @@ async def _faults(wanted: Wanted, outcome: Completed, text: str) -> Sequence[str
 
 
 def _of_value(wanted: Wanted, schema: OutputSchema, value: object) -> Sequence[str]:
-    value = wanted.native.unwrap(value) if wanted.native is not None else value
+    from dragoman.structured.native import ANSWER
+
+    sent, value = value, wanted.native.unwrap(value) if wanted.native is not None else value
     problems = schema.validate(value)
     if not problems:
         wanted.data, wanted.has_data, wanted.step = value, True, "whole"
-    return [str(problem) for problem in problems]
+    # The model sees the value where its CLI wanted it.
+    place = f"$.{ANSWER}" if isinstance(sent, dict) and value is not sent and ANSWER in sent else "$"
+    return [str(replace(problem, path=place + problem.path.removeprefix("$"))) for problem in problems]
 
 
 def _of_text(wanted: Wanted, schema: OutputSchema, text: str) -> Sequence[str]:

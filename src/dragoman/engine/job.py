@@ -1,0 +1,146 @@
+"""A job as its callers have it, and the words for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import anyio
+
+from dragoman.engine.call import Call
+from dragoman.schemas import ErrorCode, ErrorInfo, Event, JobInfo, LLMError, LLMResponse, error_from
+from dragoman.store import JobRow, StoreError
+
+if TYPE_CHECKING:
+    from dragoman.engine.jobs import Jobs
+
+CANCEL_S = 5.0
+"""How long cancelling waits for another process to end its job."""
+PROMPT_SHOWN = 80
+
+
+class Job:
+    """A call by its id. `call` is None when it does not run in this process."""
+
+    def __init__(self, jobs: Jobs, info: JobInfo, call: Call | None, reply: LLMResponse | None) -> None:
+        self.info = info
+        self.call = call
+        self._jobs = jobs
+        self._reply = reply
+
+    @property
+    def id(self) -> str:
+        """The id by which it is found."""
+        return self.info.job_id
+
+    def reply(self) -> LLMResponse:
+        """The reply so far: ``running`` until it ended."""
+        reply = self.call.reply if self.call is not None else self._reply
+        return self._running() if reply is None else reply.model_copy(update={"job_id": self.id})
+
+    async def wait(self, max_wait_s: float | None = None) -> LLMResponse:
+        """Wait for the end, at most so long. Giving up the wait leaves the job alone."""
+        with anyio.move_on_after(max_wait_s):
+            if self.call is not None:
+                await self.call.outcome()
+            elif self._reply is None:
+                self._reply = await self._jobs.elsewhere(self.id)
+        return self.reply()
+
+    async def cancel(self) -> LLMResponse:
+        """End it, in whichever process it runs."""
+        if self.call is not None:
+            self.call.cancel()
+        elif self._reply is None:
+            await self._jobs.ask_to_cancel(self.id)
+            return await self.wait(CANCEL_S)
+        return await self.wait()
+
+    async def events(self, page: int = 1) -> tuple[Sequence[Event], int | None]:
+        """What happened in it, and the number of the next page."""
+        return await self._jobs.events(self, page)
+
+    def _running(self) -> LLMResponse:
+        if self.call is not None:
+            return running_reply(self.call)
+        return LLMResponse(
+            status="running",
+            provider=self.info.provider,
+            conversation_id=self.info.conversation_id,
+            duration_s=round(max(0.0, time.time() - self.info.created_at), 3),
+            job_id=self.id,
+            call_id=self.id,
+        )
+
+
+def running_reply(call: Call) -> LLMResponse:
+    """What there is to say of a job that runs in this process."""
+    return LLMResponse(
+        status="running",
+        provider=call.request.provider,
+        conversation_id=call.conversation_id,
+        duration_s=round(max(0.0, time.time() - call.created_at), 3),
+        job_id=call.id,
+        call_id=call.id,
+    )
+
+
+def info_of(row: JobRow) -> JobInfo:
+    """What a list shows of a job, wherever it runs or ran."""
+    return JobInfo(
+        job_id=row.id,
+        status=row.status,
+        provider=row.provider,
+        conversation_id=row.conversation_id,
+        created_at=row.created_at,
+        ended_at=row.ended_at,
+        prompt=row.prompt,
+        background=row.detached,
+    )
+
+
+def info_of_call(call: Call) -> JobInfo:
+    """What a list shows of a job that runs, or ran, in this process."""
+    reply = call.reply
+    return JobInfo(
+        job_id=call.id,
+        status=reply.status if reply else "running",
+        provider=(reply.provider if reply else None) or call.request.provider,
+        conversation_id=call.conversation_id,
+        created_at=call.created_at,
+        prompt=excerpt(call.request.prompt),
+        background=call.request.background,
+    )
+
+
+def excerpt(prompt: str) -> str:
+    """How a question begins, on one line."""
+    words = " ".join(prompt[: 4 * PROMPT_SHOWN].split())
+    return words if len(words) <= PROMPT_SHOWN else f"{words[:PROMPT_SHOWN]}…"
+
+
+def interrupted(row: JobRow) -> LLMResponse:
+    """The reply of a job whose server died."""
+    error = ErrorInfo.of(
+        ErrorCode.INTERNAL,
+        "the server that worked on it ended before it was done",
+        next_step="ask again, in the same conversation",
+        effects="possible",
+    )
+    return LLMResponse(
+        status="interrupted",
+        provider=row.provider,
+        conversation_id=row.conversation_id,
+        finish_reason="error",
+        error=error,
+        job_id=row.id,
+        call_id=row.id,
+    )
+
+
+def unreadable(error: StoreError) -> LLMError:
+    """The failure to read what is kept of a job."""
+    return error_from(
+        ErrorInfo.of(ErrorCode.INTERNAL, f"the job could not be read: {error}", next_step=error.next_step)
+    )
