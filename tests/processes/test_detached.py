@@ -101,9 +101,13 @@ async def serving(folder: Path, live: Liveness, *steps: Step, until_s: float = 1
         async with server_of(program, until_s, [folder / "job"]) as process:
             assert process.stdout is not None
             spawner = int(await process.stdout.receive())
-            await live.connected(TREE)
-            yield Server(process, spawner, folder / "job")
-        assert await stop_detached(folder / "job", mark_of(folder / "job"))
+            try:
+                await live.connected(TREE)
+                yield Server(process, spawner, folder / "job")
+            finally:
+                with anyio.CancelScope(shield=True):
+                    stopped = await stop_detached(folder / "job", mark_of(folder / "job"))
+        assert stopped
 
 
 @asynccontextmanager
