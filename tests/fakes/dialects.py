@@ -132,7 +132,9 @@ class Messages:
     def _tool_uses(scenario: Scenario) -> list[Body]:
         if scenario.tool is None:
             return []
-        return [{"type": "tool_use", "id": f"toolu_{next(_NUMBERS)}", "name": scenario.tool[0], "input": scenario.tool[1]}]
+        return [
+            {"type": "tool_use", "id": f"toolu_{next(_NUMBERS)}", "name": scenario.tool[0], "input": scenario.tool[1]}
+        ]
 
     def _tool_events(self, scenario: Scenario) -> list[Body]:
         events: list[Body] = []
