@@ -267,7 +267,7 @@ async def test_a_conversation_can_be_exported_taken_in_forked_reset_and_deleted(
         with pytest.raises(LLMError, match="there is no conversation"):
             await talks.show("talk")
         assert {info.conversation_id for info in await talks.list()} == {"copy", fork}
-        assert [found.conversation_id for found in await talks.search("two")] == ["copy"]
+        assert [found.conversation_id for found in (await talks.search("two"))[0]] == ["copy"]
 
 
 async def test_a_store_that_cannot_be_written_costs_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,21 +73,22 @@ class Conversations:
             rows = await store.conversations(limit, provider=provider, skip=limit * (page - 1))
             return [_info(row) for row in rows]
 
-    async def search(self, words: str, limit: int = PAGE) -> Sequence[FoundTurn]:
-        """The conversations that have a turn with all these words, the newest first."""
+    async def search(self, words: str, limit: int = PAGE) -> tuple[Sequence[FoundTurn], str | None]:
+        """The conversations that have a turn with all these words, the newest first; why there may be more, if so."""
         async with self._store() as store:
             search = await store.search_conversations(words, limit)
-        return [
+        found = [
             FoundTurn(
-                conversation_id=found.conversation_id,
-                title=found.title,
-                updated_at=found.updated_at,
-                number=found.number,
-                provider=found.provider,
-                excerpt=found.excerpt,
+                conversation_id=each.conversation_id,
+                title=each.title,
+                updated_at=each.updated_at,
+                number=each.number,
+                provider=each.provider,
+                excerpt=each.excerpt,
             )
-            for found in search.found
+            for each in search.found
         ]
+        return found, search.note
 
     async def show(
         self, conversation_id: str, page: int | None = 1

@@ -51,6 +51,8 @@ FINISH_S = 2.0
 """How long children that gave their answer may take to end, when the engine is left in the ordinary way."""
 TIDY_AFTER_S = 1.0
 """When after the start leftovers of earlier servers are looked for: whoever waits for the start comes first."""
+TIDY_EVERY_S = 600.0
+"""How often a server that lives for long looks again."""
 STOP_S = 0.15
 """How long leaving waits for children that were told to stop; their shepherds do the rest. Claude Code kills a server
 0.3 s after it told it to stop."""
@@ -228,16 +230,19 @@ class Engine:
             self._calls.discard(call)
 
     async def _tidy(self) -> None:
+        """Look after what other servers left, and let go of what is old, now and again."""
         await anyio.sleep(TIDY_AFTER_S)
-        try:
-            await self._recorder.tidy()
-            await self.jobs.tidy()
-            if self._recorder.store is not None:
-                kept = self.configuration.conversations
-                await self.conversations.expire(kept.keep_days, kept.keep_mb)
-            await anyio.to_thread.run_sync(forget_unused, time.time())
-        except Exception as error:  # noqa: BLE001 - what others left must not end our own calls
-            logger.opt(exception=error).error("what an earlier server left could not be looked for")
+        while True:
+            try:
+                await self._recorder.tidy()
+                await self.jobs.tidy()
+                if self._recorder.store is not None:
+                    kept = self.configuration.conversations
+                    await self.conversations.expire(kept.keep_days, kept.keep_mb)
+                await anyio.to_thread.run_sync(forget_unused, time.time())
+            except Exception as error:  # noqa: BLE001 - what others left must not end our own calls
+                logger.opt(exception=error).error("what earlier servers left could not be looked after")
+            await anyio.sleep(TIDY_EVERY_S)
 
     def _serve(self, host: DialogueHost, folder: PrivateFolder, context: Context) -> None:
         # Entered here and not in the task: between the spawn and the task's first step nobody may lose the child.

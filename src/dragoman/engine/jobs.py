@@ -7,7 +7,7 @@ process of this machine is told when that process writes its end.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +17,7 @@ import anyio.to_thread
 from pydantic import TypeAdapter, ValidationError
 
 from dragoman.engine.call import Call
-from dragoman.engine.detached import forget_old, take_up
+from dragoman.engine.detached import forget_old, jobs_folder, take_up
 from dragoman.engine.host import DialogueHost
 from dragoman.engine.job import Job, info_of, info_of_call, interrupted, unreadable
 from dragoman.engine.record import Recorder
@@ -57,7 +57,8 @@ class Jobs:
     def __init__(self, recorder: Recorder, submit: Callable[[Call], None]) -> None:
         self._recorder = recorder
         self._submit = submit
-        self._calls: OrderedDict[str, Call] = OrderedDict()
+        self._calls: dict[str, Call] = {}
+        self._ended: deque[str] = deque()
         self._any = anyio.Event()
         """Set when there is a job to be watched."""
         self._keys: dict[tuple[str, str], str] = {}
@@ -207,7 +208,8 @@ class Jobs:
         call.conversation_id = row.conversation_id
         call.created -= max(0.0, time.time() - row.created_at)
         call.created_at = row.created_at
-        call.adopted = await take_up(Path(row.folder)) if row.folder else None
+        # Not written down, it is where the first child of a job always is; one that never started begins now.
+        call.adopted = await take_up(Path(row.folder) if row.folder else jobs_folder() / row.id)
         self._calls[call.id] = call
         self._any.set()
         self._submit(call)
@@ -225,9 +227,9 @@ class Jobs:
             )
         )
         self._recorder.post(CallLog(call.id, tuple(call.log.events)))
-        over = [job_id for job_id, kept in self._calls.items() if kept.reply is not None]
-        for job_id in over[: max(0, len(over) - MAX_ENDED)]:
-            del self._calls[job_id]
+        self._ended.append(call.id)
+        if len(self._ended) > MAX_ENDED:
+            self._calls.pop(self._ended.popleft(), None)
 
     async def watch(self) -> None:
         """Cancel jobs of this process that another one asked to be cancelled. Never returns."""

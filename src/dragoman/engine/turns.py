@@ -28,8 +28,8 @@ from dragoman.store import (
     TurnStarted,
 )
 
-LOADED = 200
-"""How many of its last turns are read: more are never told again."""
+LOADED = 50
+"""How many of its last turns are read, unless more of them are to be told again: some microseconds each."""
 
 
 def new_conversation_id() -> str:
@@ -114,7 +114,8 @@ class Turns:
         if request.conversation_id is not None or context.call.is_taken_over:
             try:
                 row = store.conversation(name)
-                thread = _thread(name, row, store)
+                history = self._settings.max_history if request.max_history is None else request.max_history
+                thread = _thread(name, row, store, max(LOADED, history // 2))
             except StoreError as error:
                 lock.release()
                 return Failed(_unreadable(name, error))
@@ -153,13 +154,13 @@ class Turns:
         return None
 
 
-def _thread(name: str, row: ConversationRow | None, store: Store) -> Thread:
+def _thread(name: str, row: ConversationRow | None, store: Store, last: int) -> Thread:
     if row is None:
         return Thread(name)
     return Thread(
         name,
         row.system_prompt,
-        [Said(turn.number, turn.prompt, turn.text) for turn in store.good_turns(name, LOADED)],
+        [Said(turn.number, turn.prompt, turn.text) for turn in store.good_turns(name, last)],
         {
             (each.provider, each.account): Known(
                 each.native_id, each.knows, each.native_turn, each.cwd, dirty=each.dirty
