@@ -17,18 +17,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dragoman.client import AskOptions, Dragoman, Stream
+    from dragoman.client import AskOptions, Dragoman, JobOptions, Jobs, Stream, TurnOptions
     from dragoman.config import Configuration, ConfigurationError, RetryConfig, load_configuration
+    from dragoman.conversation_manager import ConversationManager
     from dragoman.engine.breaker import CircuitBreaker
     from dragoman.engine.categorize import categorize_error
+    from dragoman.engine.conversations import Conversations
+    from dragoman.engine.job import Job
     from dragoman.log import setup_logging
     from dragoman.schemas import (
         CircuitState,
         CircuitStatus,
+        ConversationInfo,
         ConversationTurn,
         ErrorCategory,
         ErrorCode,
         ErrorInfo,
+        FoundTurn,
+        JobInfo,
         LLMAPIError,
         LLMConnectionError,
         LLMError,
@@ -39,21 +45,26 @@ if TYPE_CHECKING:
         RateLimitError,
         TimeoutConfig,
         TimeoutOverrides,
+        TurnInfo,
         Usage,
     )
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "dragoman.client": ("AskOptions", "Dragoman", "Stream"),
+    "dragoman.client": ("AskOptions", "Dragoman", "JobOptions", "Jobs", "Stream", "TurnOptions"),
     "dragoman.config": ("Configuration", "ConfigurationError", "RetryConfig", "load_configuration"),
+    "dragoman.conversation_manager": ("ConversationManager",),
     "dragoman.engine.breaker": ("CircuitBreaker",),
     "dragoman.engine.categorize": ("categorize_error",),
+    "dragoman.engine.conversations": ("Conversations",),
+    "dragoman.engine.job": ("Job",),
     "dragoman.log": ("setup_logging",),
     "dragoman.schemas": (
-        *("CircuitState", "CircuitStatus", "ConversationTurn", "ErrorCategory", "ErrorCode", "ErrorInfo"),
-        *("LLMAPIError", "LLMConnectionError", "LLMError", "LLMRequest", "LLMResponse", "Message", "ProviderStatus"),
-        *("RateLimitError", "TimeoutConfig", "TimeoutOverrides", "Usage"),
+        *("CircuitState", "CircuitStatus", "ConversationInfo", "ConversationTurn", "ErrorCategory", "ErrorCode"),
+        *("ErrorInfo", "FoundTurn", "JobInfo", "LLMAPIError", "LLMConnectionError", "LLMError", "LLMRequest"),
+        *("LLMResponse", "Message", "ProviderStatus", "RateLimitError", "TimeoutConfig", "TimeoutOverrides"),
+        *("TurnInfo", "Usage"),
     ),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -65,11 +76,19 @@ __all__ = [
     "CircuitStatus",
     "Configuration",
     "ConfigurationError",
+    "ConversationInfo",
+    "ConversationManager",
     "ConversationTurn",
+    "Conversations",
     "Dragoman",
     "ErrorCategory",
     "ErrorCode",
     "ErrorInfo",
+    "FoundTurn",
+    "Job",
+    "JobInfo",
+    "JobOptions",
+    "Jobs",
     "LLMAPIError",
     "LLMConnectionError",
     "LLMError",
@@ -82,6 +101,8 @@ __all__ = [
     "Stream",
     "TimeoutConfig",
     "TimeoutOverrides",
+    "TurnInfo",
+    "TurnOptions",
     "Usage",
     "__version__",
     "categorize_error",

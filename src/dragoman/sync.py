@@ -10,17 +10,196 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import wait
 from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from dragoman.client import AskOptions
+from dragoman.client import AskOptions, JobOptions, TurnOptions
 from dragoman.client import Dragoman as AsyncDragoman
 from dragoman.config import Configuration
-from dragoman.schemas import Event, LLMResponse, ProviderStatus
+from dragoman.conversation_manager import ConversationManager as AsyncConversationManager
+from dragoman.engine.conversations import Format
+from dragoman.engine.job import Job as AsyncJob
+from dragoman.schemas import (
+    ConversationInfo,
+    Event,
+    FoundTurn,
+    JobInfo,
+    LLMResponse,
+    Message,
+    ProviderStatus,
+    TurnInfo,
+)
+
+T = TypeVar("T")
+
+
+class _Loop:
+    """The event loop in its own thread, and how to have something done there."""
+
+    def __init__(self, portal: BlockingPortal) -> None:
+        self._portal = portal
+
+    def __call__(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Wait for it. Whatever ends the wait, such as Ctrl-C, cancels it, and it is over when this returns."""
+        future = self._portal.start_task_soon(work)
+        try:
+            return future.result()
+        except BaseException:
+            # KeyboardInterrupt lands here, in the caller's thread: nothing must go on without anyone waiting.
+            future.cancel()
+            wait([future])
+            raise
+
+
+class Job:
+    """The twin of `dragoman.Job`: a call by its id."""
+
+    def __init__(self, loop: _Loop, inner: AsyncJob) -> None:
+        self._loop = loop
+        self._inner = inner
+
+    @property
+    def id(self) -> str:
+        """The id by which it is found."""
+        return self._inner.id
+
+    @property
+    def info(self) -> JobInfo:
+        """It, as it was when it was found."""
+        return self._inner.info
+
+    def reply(self) -> LLMResponse:
+        """The reply so far: ``running`` until it ended."""
+        return self._inner.reply()
+
+    def wait(self, max_wait_s: float | None = None) -> LLMResponse:
+        """Wait for the end, at most so long. A failure is a reply too. Giving up the wait leaves the job alone."""
+        return self._loop(lambda: self._inner.wait(max_wait_s))
+
+    def cancel(self) -> LLMResponse:
+        """End it, in whichever process it runs."""
+        return self._loop(self._inner.cancel)
+
+    def events(self, page: int = 1) -> tuple[Sequence[Event], int | None]:
+        """What happened in it, and the number of the next page."""
+        return self._loop(lambda: self._inner.events(page))
+
+
+class Jobs:
+    """The twin of `dragoman.Jobs`."""
+
+    def __init__(self, loop: _Loop, inner: AsyncDragoman) -> None:
+        self._loop = loop
+        self._inner = inner.jobs
+
+    def start(self, provider: str | None, prompt: str, **options: Unpack[JobOptions]) -> Job:
+        """See `dragoman.Jobs.start`."""
+        return Job(self._loop, self._loop(lambda: self._inner.start(provider, prompt, **options)))
+
+    def find(self, job_id: str) -> Job:
+        """See `dragoman.Jobs.find`."""
+        return Job(self._loop, self._loop(lambda: self._inner.find(job_id)))
+
+    def list(self, limit: int = 50) -> Sequence[JobInfo]:
+        """See `dragoman.Jobs.list`."""
+        return self._loop(lambda: self._inner.list(limit))
+
+
+class Conversations:
+    """The twin of `dragoman.Conversations`, with its methods and errors."""
+
+    def __init__(self, loop: _Loop, inner: AsyncDragoman) -> None:
+        self._loop = loop
+        self._inner = inner.conversations
+
+    def list(self, limit: int = 50, *, page: int = 1, provider: str | None = None) -> Sequence[ConversationInfo]:
+        """A page of conversations, the one that was gone on with last first."""
+        return self._loop(lambda: self._inner.list(limit, page=page, provider=provider))
+
+    def search(self, words: str, limit: int = 50) -> Sequence[FoundTurn]:
+        """The conversations that have a turn with all these words, the newest first."""
+        return self._loop(lambda: self._inner.search(words, limit))
+
+    def show(
+        self, conversation_id: str, page: int | None = 1
+    ) -> tuple[ConversationInfo, Sequence[TurnInfo], int | None]:
+        """A conversation, a page of its turns in order, and the number of the next page. `page` None: all turns."""
+        return self._loop(lambda: self._inner.show(conversation_id, page))
+
+    def export(self, conversation_id: str, form: Format = "json") -> str:
+        """The whole of a conversation as one document. The JSON can be taken in again by `take_in`."""
+        return self._loop(lambda: self._inner.export(conversation_id, form))
+
+    def take_in(self, document: str, conversation_id: str | None = None) -> str:
+        """Make a conversation of an exported document, under its own id or this one; the id."""
+        return self._loop(lambda: self._inner.take_in(document, conversation_id))
+
+    def reset(self, conversation_id: str) -> None:
+        """Forget every turn; the id and the system prompt stay."""
+        self._loop(lambda: self._inner.reset(conversation_id))
+
+    def delete(self, conversation_id: str) -> None:
+        """Forget the conversation."""
+        self._loop(lambda: self._inner.delete(conversation_id))
+
+    def fork(self, conversation_id: str, *, upto: int | None = None, new_id: str | None = None) -> str:
+        """A new conversation that has the same turns, up to number `upto`; its id."""
+        return self._loop(lambda: self._inner.fork(conversation_id, upto=upto, new_id=new_id))
+
+
+class ConversationManager:
+    """The twin of `dragoman.ConversationManager`; `Dragoman.conversation` makes one."""
+
+    def __init__(self, loop: _Loop, inner: AsyncConversationManager) -> None:
+        self._loop = loop
+        self._inner = inner
+
+    @property
+    def conversation_id(self) -> str:
+        """Its name, by which it can be gone on with."""
+        return self._inner.conversation_id
+
+    @property
+    def messages(self) -> list[Message]:
+        """What was said, oldest first; of an earlier conversation after `load` or the first message."""
+        return self._inner.messages
+
+    @property
+    def message_count(self) -> int:
+        """Questions and answers."""
+        return self._inner.message_count
+
+    @property
+    def turn_count(self) -> int:
+        """Questions that were answered."""
+        return self._inner.turn_count
+
+    @property
+    def last_reply(self) -> LLMResponse | None:
+        """That of the last message, with its tokens and times."""
+        return self._inner.last_reply
+
+    def load(self) -> None:
+        """See `dragoman.ConversationManager.load`."""
+        self._loop(self._inner.load)
+
+    def send_message(self, user_input: str, *, provider: str | None = None, **options: Unpack[TurnOptions]) -> str:
+        """See `dragoman.ConversationManager.send_message`."""
+        return self._loop(lambda: self._inner.send_message(user_input, provider=provider, **options))
+
+    def reset(self) -> None:
+        """See `dragoman.ConversationManager.reset`."""
+        self._loop(self._inner.reset)
+
+    def export_history(self, filepath: str | Path) -> None:
+        """See `dragoman.ConversationManager.export_history`."""
+        self._loop(lambda: self._inner.export_history(filepath))
 
 
 class Dragoman:
@@ -29,15 +208,16 @@ class Dragoman:
     def __init__(self, configuration: Configuration | None = None) -> None:
         self._configuration = configuration
         self._stack = ExitStack()
-        self._portal: BlockingPortal | None = None
+        self._loop: _Loop | None = None
         self._inner: AsyncDragoman | None = None
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._portal = stack.enter_context(start_blocking_portal())
-            self._inner = self._portal.call(self._open)
-            opened: AbstractContextManager[Any] = self._portal.wrap_async_context_manager(self._inner)
+            portal = stack.enter_context(start_blocking_portal())
+            self._inner = portal.call(self._open)
+            opened: AbstractContextManager[Any] = portal.wrap_async_context_manager(self._inner)
             stack.enter_context(opened)
+            self._loop = _Loop(portal)
             self._stack = stack.pop_all()
         return self
 
@@ -48,22 +228,12 @@ class Dragoman:
 
     def ask(self, provider: str | None, prompt: str, **options: Unpack[AskOptions]) -> LLMResponse:
         """See `dragoman.Dragoman.ask`. Ctrl-C cancels the call."""
-        portal, inner = self._running()
-
-        async def ask() -> LLMResponse:
-            return await inner.ask(provider, prompt, **options)
-
-        future = portal.start_task_soon(ask)
-        try:
-            return future.result()
-        except BaseException:
-            # KeyboardInterrupt lands here, in the caller's thread: the call must not go on without anyone waiting.
-            future.cancel()
-            raise
+        loop, inner = self._running()
+        return loop(lambda: inner.ask(provider, prompt, **options))
 
     def stream(self, provider: str | None, prompt: str, **options: Unpack[AskOptions]) -> Iterator[Event]:
         """See `dragoman.Dragoman.stream`. Leaving the iteration early cancels the call."""
-        portal, inner = self._running()
+        loop, inner = self._running()
         events = inner.stream(provider, prompt, **options)
         iterator = aiter(events)
 
@@ -71,24 +241,46 @@ class Dragoman:
             return await anext(iterator, None)
 
         try:
-            while (event := portal.call(following)) is not None:
+            while (event := loop(following)) is not None:
                 yield event
         finally:
-            portal.call(events.aclose)
+            loop(events.aclose)
+
+    def conversation(
+        self,
+        provider: str | None = None,
+        conversation_id: str | None = None,
+        *,
+        system_prompt: str | None = None,
+        max_turns: int = 10,
+        **options: Unpack[TurnOptions],
+    ) -> ConversationManager:
+        """See `dragoman.Dragoman.conversation`."""
+        loop, inner = self._running()
+        talk = inner.conversation(
+            provider, conversation_id, system_prompt=system_prompt, max_turns=max_turns, **options
+        )
+        return ConversationManager(loop, talk)
+
+    @property
+    def conversations(self) -> Conversations:
+        """See `dragoman.Dragoman.conversations`."""
+        return Conversations(*self._running())
+
+    @property
+    def jobs(self) -> Jobs:
+        """See `dragoman.Dragoman.jobs`."""
+        return Jobs(*self._running())
 
     def providers(self, *, deep: bool = False) -> list[ProviderStatus]:
         """See `dragoman.Dragoman.providers`."""
-        portal, inner = self._running()
-
-        async def ask() -> list[ProviderStatus]:
-            return await inner.providers(deep=deep)
-
-        return portal.call(ask)
+        loop, inner = self._running()
+        return loop(lambda: inner.providers(deep=deep))
 
     async def _open(self) -> AsyncDragoman:
         return AsyncDragoman(self._configuration)
 
-    def _running(self) -> tuple[BlockingPortal, AsyncDragoman]:
-        if self._portal is None or self._inner is None:
+    def _running(self) -> tuple[_Loop, AsyncDragoman]:
+        if self._loop is None or self._inner is None:
             raise RuntimeError("not open: use `with Dragoman() as d:`")
-        return self._portal, self._inner
+        return self._loop, self._inner

@@ -65,7 +65,7 @@ class Thread:
     sessions: dict[tuple[str, str], Known] = field(default_factory=dict[tuple[str, str], Known])
     """By provider and account."""
     count: int = 0
-    """How many turns there are, with those that are not in `turns`."""
+    """How many turns went well, with those that are not in `turns`."""
 
     @property
     def last(self) -> int:
