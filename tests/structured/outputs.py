@@ -292,7 +292,7 @@ _BROKEN = [
     Case("the other half", '{"name": "\\ude00!"}', error="half a character"),
     Case("a raw line end in a string", '{"name": "An\nn"}', error="no JSON value", mended={"name": "An\nn"}),
     Case("a raw tab in a string", '{"name": "A\tn"}', error="no JSON value", mended={"name": "A\tn"}),
-    Case("a bad escape", '{"name": "\\x41nn"}', error="no JSON value", mended=ANN),
+    Case("a bad escape", '{"name": "\\x41nn"}', error="no JSON value"),
     Case(
         "quotes within quotes",
         '{"name": "Ann "the Man" Bee"}',

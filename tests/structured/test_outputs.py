@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import time
+
 import pytest
 
+from dragoman.schemas import ErrorCode, LLMError
 from dragoman.structured import JSONExtractor, OutputSchema, extract
 from tests.structured.outputs import CASES, SMALL, Case
 
@@ -54,3 +58,33 @@ def test_the_short_form_says_the_same(case: Case) -> None:
     value, error = JSONExtractor.extract_json(case.text, case.wanted)
     found = extract(case.text, case.wanted)
     assert (value, error) == (found.value, found.error)
+
+
+def test_asking_for_mending_without_its_library_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "json_repair", None)
+    assert extract('{"name": "Ann"}', "name", repair=True).found
+    with pytest.raises(LLMError) as caught:
+        extract("{'name': 'Ann'}", "name", repair=True)
+    assert caught.value.code is ErrorCode.NOT_FOUND
+    assert caught.value.info.next_step is not None
+    assert "dragoman[repair]" in caught.value.info.next_step
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{'a': '" + "x" * 40_000 + "'}", "too long to be mended"),
+        ("{" + "a: 1, " * 501 + "}", "too many properties or parentheses"),
+        ("[" + "(" * 16_000 + "]", "too many properties or parentheses"),
+        ("[" + "a " * 16_000 + "]", "none of"),
+        ("{'a': [1, 'b'}", "not complete"),
+        ("{'a': 1, 'b'}", "leaving something out"),
+    ],
+)
+def test_mending_has_bounds_and_says_which(text: str, reason: str) -> None:
+    # Without the bounds some of these keep the library busy for minutes.
+    began = time.process_time()
+    found = extract(text, "name", repair=True)
+    assert time.process_time() - began < 10
+    assert found.error is not None
+    assert reason in found.error or reason == "none of"

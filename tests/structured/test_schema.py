@@ -328,6 +328,11 @@ def test_a_short_form_that_cannot_be_read_is_refused_with_an_example(text: str, 
     assert "'name, age int" in message
 
 
+def test_a_class_that_cannot_be_described_is_refused() -> None:
+    assert "Pydantic makes no JSON Schema of" in refusal(list["Nobody"])  # noqa: F821 # pyright: ignore[reportUndefinedVariable]
+    assert "neither a JSON Schema nor a type" in refusal(type(refusal))
+
+
 def test_importing_the_room_loads_no_schema_library() -> None:
     code = (
         "import sys, dragoman.structured as s\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from typing import cast
 
 from dragoman.schemas import ErrorCode, ErrorInfo, error_from
 from dragoman.structured.problems import shortened
@@ -12,14 +11,15 @@ from dragoman.structured.strict_json import NotJSONError, parse_json
 
 MAX_CHARACTERS = 32 * 1024
 MAX_NAMES = 500
-"""Properties of what is mended: the library's time grows with their square."""
+"""Properties, or parentheses, of what is mended: the library's time grows with their square."""
 
 _MARKS = re.compile(
-    r"""\"(?:[^"\\\n]++|\\.)*+"|'(?:[^'\\\n]++|\\.)*+'|//[^\n]*+|/\*.*?\*/|\#[^\n]*+|(?P<colon>:)"""
-    r"""|\b(?P<word>NaN|Infinity|undefined)\b""",
+    r"""\"(?:[^"\\\n]++|\\.)*+"|'(?:[^'\\\n]++|\\.)*+'|(?P<comment>//[^\n]*+|/\*.*?\*/|\#[^\n]*+)"""
+    r"""|(?P<colon>:)|\b(?P<word>NaN|Infinity|undefined)\b""",
     re.DOTALL,
 )
-"""What matters outside of strings and comments."""
+"""Strings, and what matters outside of them."""
+_ESCAPE = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|.)", re.DOTALL)
 
 
 def mended(text: str) -> object:
@@ -43,16 +43,17 @@ def mended(text: str) -> object:
     marks = [match for match in _MARKS.finditer(body) if match.lastgroup]
     if word := next((match[0] for match in marks if match.lastgroup == "word"), None):
         raise NotJSONError(f"{word} is no JSON value; use null or a number")
-    names = len(marks)
-    if names > MAX_NAMES:
-        raise NotJSONError(f"it has too many properties to be mended (at most {MAX_NAMES})")
-    value = _repaired(body)
-    if _count_names(value) != names:
-        raise NotJSONError("it could be mended only by leaving something out")
-    return value
+    names = sum(match.lastgroup == "colon" for match in marks)
+    if max(names, body.count("(")) > MAX_NAMES:
+        raise NotJSONError(f"it has too many properties or parentheses to be mended (at most {MAX_NAMES})")
+    text = _repaired(body)
+    without_comments = _MARKS.sub(lambda match: "" if match["comment"] else match[0], body)
+    if _substance(text) != _substance(without_comments):
+        raise NotJSONError("it could be mended only by leaving something out, or adding it")
+    return parse_json(text)
 
 
-def _repaired(body: str) -> object:
+def _repaired(body: str) -> str:
     try:
         from json_repair import repair_json
     except ImportError:
@@ -68,15 +69,14 @@ def _repaired(body: str) -> object:
         json.loads(text)
     except (ValueError, RecursionError, IndexError, TypeError) as error:
         raise NotJSONError(f"it could not be mended: {shortened(str(error), 100)}") from None
-    return parse_json(text)
+    return text
 
 
 def _quotes(body: str) -> int:
     return len(re.findall(r'(?<!\\)"', body))
 
 
-def _count_names(value: object) -> int:
-    if isinstance(value, dict):
-        parts = cast("dict[str, object]", value)
-        return len(parts) + sum(map(_count_names, parts.values()))
-    return sum(map(_count_names, cast("list[object]", value))) if isinstance(value, list) else 0
+def _substance(text: str) -> str:
+    """The letters and digits, which no mending may change; noughts come and go with how a number is written."""
+    plain = re.sub(r"\bNone\b", "null", _ESCAPE.sub("", text))
+    return "".join(re.findall("[A-Za-z1-9]", plain)).lower()

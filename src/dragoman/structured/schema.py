@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import (
+    PydanticSchemaGenerationError,
+    PydanticUndefinedAnnotation,
+    PydanticUserError,
+    TypeAdapter,
+    ValidationError,
+)
 
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, error_from
 from dragoman.structured.problems import Problem, kind_of, path_of, shown
@@ -134,7 +140,7 @@ def _made_of_type(kind: object) -> OutputSchema:
         text = _as_text(adapter.json_schema())
     except PydanticSchemaGenerationError:
         raise unusable(f"{shown(kind)} is neither a JSON Schema nor a type that Pydantic knows") from None
-    except PydanticUserError as error:
+    except (PydanticUserError, PydanticUndefinedAnnotation) as error:
         raise unusable(f"Pydantic makes no JSON Schema of {kind!r}: {error.message}") from None
     return OutputSchema(json.loads(text), text, adapter, kind)
 
