@@ -94,7 +94,8 @@ class Tasks(Extension):
 
     async def _find(self, ctx: ServerRequestContext[Any, Any], params: TaskParams) -> Job:
         require_client_extension(ctx, self.identifier)
-        if ctx.request is not None and ctx.request.headers.get(NAME_HEADER) != params.task_id:
+        # Some clients send none for these methods.
+        if ctx.request is not None and ctx.request.headers.get(NAME_HEADER, params.task_id) != params.task_id:
             raise MCPError(code=HEADER_MISMATCH, message=f"the header {NAME_HEADER} does not name the task")
         try:
             return await self._engine.jobs.find(params.task_id)
