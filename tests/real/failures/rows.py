@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,18 @@ from tests.fakes import scenario as api
 from tests.fakes.scenario import Scenario
 
 IN_TWO_HOURS = int(time.time()) + 7200
+
+# Each row takes up to two seconds of a processor. Where two would tell the same, one of them is played each time.
+_SELDOM: Mapping[str, Collection[str]] = {
+    "claude": ("503", "stall", "killed", "429-later", "failed"),
+    "gemini": ("403", "400", "500", "stall", "terminated", "interrupted", "once"),
+    "llm": ("403", "400", "503", "stall", "terminated", "interrupted", "once", "429-later"),
+}
+_OFTEN: Mapping[str, Collection[str]] = {
+    "gemini-old": ("401", "refusal", "terminated", "bad-flag", "quota", "far-too-long"),
+    "acp": ("401", "404", "bad-key", "refused", "bad-flag"),
+    "codex-exec": ("401", "429", "500", "refused", "refusal", "max-tokens", "interrupted", "bad-flag", "404"),
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,6 @@ class Row:
     max_attempts: int = 1
     attempts: int = 1
     """How many there must be; 0: it is not even started."""
-    is_long: bool = False
 
     @property
     def id(self) -> str:
@@ -58,15 +69,17 @@ class Row:
         return f"{self.cli}-{self.cause}"
 
     @property
+    def is_long(self) -> bool:
+        """Whether it is played only in the long runs."""
+        often = _OFTEN.get(self.cli)
+        return self.cause in _SELDOM.get(self.cli, ()) if often is None else self.cause not in often
+
+    @property
     def shares(self) -> bool:
         """Whether it is played in the same engine as the others of its CLI."""
         return not (self.refused or self.settings or self.environment or self.prepare) and (
             self.logged_in and self.max_attempts == 1
         )
-
-
-def _others_are_long(rows: Iterator[Row], *each_time: str) -> tuple[Row, ...]:
-    return tuple(row if row.cause in each_time else replace(row, is_long=True) for row in rows)
 
 
 def _write(file: Path, text: str) -> None:
@@ -207,15 +220,8 @@ GEMINI = (
     ),
 )
 
-# The same program twice more: what differs is played each time, the rest in the long runs.
-OLD_GEMINI = _others_are_long(
-    gemini("gemini-old", refusal="refused"),
-    *("401", "503", "cut", "refusal", "empty", "terminated", "bad-flag", "quota", "far-too-long"),
-)
-ACP = _others_are_long(
-    gemini("acp", cut="completed", far_too_long="output_limit", again=1),
-    *("401", "404", "bad-key", "cut", "refused", "killed", "logged-out", "bad-flag"),
-)
+OLD_GEMINI = tuple(gemini("gemini-old", refusal="refused"))
+ACP = tuple(gemini("acp", cut="completed", far_too_long="output_limit", again=1))
 
 
 def codex(cli: str, **differs: Any) -> Iterator[Row]:  # noqa: ANN401 - of `common`
