@@ -106,8 +106,7 @@ async def serving(folder: Path, live: Liveness, *steps: Step, until_s: float = 1
                 yield Server(process, spawner, folder / "job")
             finally:
                 with anyio.CancelScope(shield=True):
-                    stopped = await stop_detached(folder / "job", mark_of(folder / "job"))
-        assert stopped
+                    assert await stop_detached(folder / "job", mark_of(folder / "job"))
 
 
 @asynccontextmanager
