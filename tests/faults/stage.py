@@ -132,6 +132,11 @@ async def _happen(row: Row, wire: Wire, live: Liveness) -> tuple[str, dict[str, 
         await live.connected(row.processes)
         await live.release("cli")
     reply: dict[str, Any] = (await wire.answer(number))["structuredContent"]
+    page = reply
+    while "next_page" in page:
+        result = await wire.call("job", action="result", job_id=page["job_id"], page=page["next_page"])
+        page = result["structuredContent"]
+        reply["text"] += page["text"]
     return reply["error"]["code"] if "error" in reply else reply["status"], reply
 
 
