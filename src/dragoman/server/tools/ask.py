@@ -44,7 +44,7 @@ class Ask(ServedTool):
             f"{ASK}{profile.name}",
             f"Ask {profile.title}",
             f"{profile.description}{' It changes nothing.' if reads_only else ''} "
-            f'Not done within max_wait_s: status "running" and a job_id for `{JOB_TOOL}`.',
+            f'Slow: status "running" and a job_id for `{JOB_TOOL}`.',
             {"prompt": {"type": "string"}, **_arguments(profile), "max_wait_s": self._wait},
             # Nobody can vouch for what a CLI leaves alone that is not held to reading.
             ToolAnnotations(
