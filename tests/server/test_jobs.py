@@ -58,6 +58,20 @@ async def test_cancel_ends_the_job_and_keeps_what_it_had(connect: Connect, cli: 
         await live.all_gone()
 
 
+async def test_result_tells_what_there_is_of_an_answer_that_is_not_whole_yet(connect: Connect, cli: FakeCli) -> None:
+    async with Liveness() as live, connect() as client:
+        cli.script({"line": {"text": "Par"}}, live.connect(), {"wait": "gate"}, {"line": {"text": "is"}}, DONE)
+        running = structured(await client.call_tool("ask_fake", {"prompt": "hi", "max_wait_s": 0}))
+        await live.connected()
+        collect = {"action": "result", "job_id": running["job_id"]}
+        while not (so_far := structured(await client.call_tool("job", collect)))["text"]:
+            await anyio.lowlevel.checkpoint()
+        assert (so_far["status"], so_far["text"]) == ("running", "Par")
+        assert texts(await client.call_tool("job", collect))[-1] == "So far:\nPar"
+        await live.release()
+        assert answer(await client.call_tool("job", {**collect, "action": "wait"})) == ["Paris"]
+
+
 async def test_a_client_that_gives_up_waiting_for_a_job_does_not_end_it(connect: Connect, cli: FakeCli) -> None:
     async with Liveness() as live, connect() as client:
         cli.script(live.connect(), {"wait": "gate"}, {"line": {"text": "Paris"}}, DONE)

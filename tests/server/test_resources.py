@@ -9,7 +9,7 @@ from mcp_types import INVALID_PARAMS
 
 from dragoman.testing import FakeAdapter, FakeCli
 from tests.server.conftest import Connect
-from tests.server.results import structured, texts
+from tests.server.results import DONE, structured, texts
 
 pytestmark = pytest.mark.anyio
 
@@ -55,3 +55,26 @@ async def test_the_server_has_an_icon_that_is_no_address_elsewhere(connect: Conn
         assert client.server_info is not None
         assert client.server_info.icons is not None
         assert client.server_info.icons[0].src.startswith("data:image/svg+xml;base64,")
+
+
+async def test_the_pages_of_conversations_jobs_and_what_happened_in_them(connect: Connect, cli: FakeCli) -> None:
+    cli.script({"read": "all"}, {"line": {"tool": "Read", "detail": "a.py"}}, {"line": {"text": "Paris"}}, DONE)
+    async with connect() as client:
+        asked = {"prompt": "the capital", "conversation_id": "mine"}
+        job_id = structured(await client.call_tool("ask_fake", asked))["call_id"]
+        [listed] = await page(client, "dragoman://conversations")
+        assert (listed["conversation_id"], listed["turn_count"]) == ("mine", 1)
+        for uri in ("dragoman://conversations/mine", "dragoman://conversations/mine/pages/1"):
+            [turn] = (await page(client, uri))["turns"]
+            assert (turn["prompt"], turn["text"]) == ("the capital", "Paris")
+        [job] = await page(client, "dragoman://jobs")
+        assert (job["job_id"], job["status"], job["prompt"]) == (job_id, "completed", "the capital")
+        assert (await page(client, f"dragoman://jobs/{job_id}"))["text"] == "Paris"
+        log = await page(client, f"dragoman://jobs/{job_id}/events/1")
+        kinds = [event["type"] for event in log["events"]]
+        assert kinds[0] == "started"
+        assert {"type": "tool", "name": "Read", "detail": "a.py", "reads_only": False} in log["events"]
+        for gone in ("conversations/nope", "jobs/nope", "jobs/nope/events/1", f"jobs/{job_id}/pages/2"):
+            with pytest.raises(MCPError, match="there is no") as refused:
+                await client.read_resource(f"dragoman://{gone}")
+            assert refused.value.error.code == INVALID_PARAMS

@@ -117,9 +117,8 @@ def result_of(reply: LLMResponse, caller: Caller, page: int = 1) -> CallToolResu
     Raises:
         LLMError: there is no such page (code ``bad_request``).
     """
-    if reply.status == "running":
-        return reply_result(_told(reply))
-    return reply_result(paged(reply, page, caller.answer_bytes))
+    reply = paged(reply, page, caller.answer_bytes)
+    return reply_result(_told(reply) if reply.status == "running" else reply)
 
 
 def _told(reply: LLMResponse) -> LLMResponse:

@@ -20,7 +20,7 @@ def reply_result(reply: LLMResponse) -> CallToolResult:
         case "completed":
             texts = [reply.text, *_remarks(reply)]
         case "running":
-            texts = list(reply.notices)
+            texts = [*reply.notices, *([f"So far:\n{reply.text}"] if reply.text else [])]
         case _:
             texts = [_failure(reply)]
             if reply.text:
