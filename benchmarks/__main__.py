@@ -134,17 +134,17 @@ def call_row(environment: dict[str, str], folder: Path) -> Row:
 
 
 def layer_rows(folder: Path) -> Iterator[Row]:
-    """A call through all layers, beside its one attempt alone; with a process that is none, so nothing else counts."""
+    """A call through all layers, beside one without limits, breakers and retries; with a process that is none."""
     argv = [sys.executable, "-m", "benchmarks.layers", str(folder), str(CALLS)]
     times: dict[str, list[float]] = json.loads(subprocess.check_output(argv, cwd=HERE.parent))
-    alone = statistics.median(times["runner"])
+    alone = statistics.median(times["bare"])
     for name, what, target in (
-        ("layers", "the layers around an attempt, a good call, p50", "≤ + 0.3 ms"),
+        ("layers", "limits, circuit breaker and retry, a good call, p50", "≤ + 0.3 ms"),
         ("kept", "the same, its turn kept before the reply", ""),
     ):
         extra = statistics.median(times[name]) - alone
         yield Row(
-            what, ms(times[name]), f"{alone * 1000:.2f} ms (the runner alone)", f"+ {extra * 1000:.2f} ms", target
+            what, ms(times[name]), f"{alone * 1000:.2f} ms (without them)", f"+ {extra * 1000:.2f} ms", target
         )
 
 

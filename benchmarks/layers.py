@@ -1,6 +1,7 @@
 """What the layers around an attempt cost, with a process that is none: ``python -m benchmarks.layers FOLDER CALLS``.
 
-Prints JSON: seconds of each call of the runner alone, through all layers, and through all with its turn kept.
+Prints JSON: seconds of each call through an engine without limits, breakers and retries; through all layers; and
+through all of them with its turn kept.
 """
 
 from __future__ import annotations
@@ -9,25 +10,30 @@ import json
 import os
 import sys
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import anyio
 
-from dragoman.adapters.base import Completed
 from dragoman.config import Configuration
 from dragoman.engine import Engine
-from dragoman.engine.accounts import account_of
-from dragoman.engine.call import Call
-from dragoman.engine.context import Context, Route
-from dragoman.engine.finding import Program, Versions
-from dragoman.engine.host import DialogueHost
-from dragoman.engine.run import Runner
-from dragoman.processes import Child, Command, PrivateFolder, Spawner
-from dragoman.schemas import LLMRequest, TimeoutConfig
+from dragoman.engine.breakers import Breakers
+from dragoman.engine.context import Handler
+from dragoman.engine.places import Machine
+from dragoman.processes import Child, Command, Spawner
+from dragoman.schemas import LLMRequest
 from dragoman.testing import FakeAdapter, FakeProcess
 
 NAME = "fake"
 WARM_UP = 30
+
+
+class Bare(Engine):
+    """An engine that knows who answers, and tries once."""
+
+    def resilient(self, way: Handler, machine: Machine, breakers: Breakers) -> Handler:  # noqa: ARG002
+        """See `Engine.resilient`."""
+        return self.providers.route_layer(way)
 
 
 class AnsweringProcess(FakeProcess):
@@ -54,45 +60,31 @@ async def measure(folder: Path, calls: int) -> dict[str, list[float]]:
     configuration = Configuration.model_validate({"providers": {NAME: {"command": [str(folder / "dragoman-fake")]}}})
     environ = {"PATH": str(folder), "HOME": str(folder)}
     spawner, adapter = AnsweringSpawner(), FakeAdapter(NAME)
-    settings = configuration.provider(NAME)
-    program = Program((str(folder / "dragoman-fake"),), folder / "dragoman-fake")
-    route = Route(NAME, adapter, settings, program, TimeoutConfig(), account_of(adapter.profile, settings, environ))
-    times: dict[str, list[float]] = {"runner": [], "layers": [], "kept": []}
+    times: dict[str, list[float]] = {"bare": [], "layers": [], "kept": []}
 
-    async with anyio.create_task_group() as tasks:
+    async with AsyncExitStack() as stack:
 
-        def serve(host: DialogueHost, _folder: PrivateFolder, _context: Context) -> None:
-            tasks.start_soon(host.serve)
+        async def opened(kind: type[Engine]) -> Engine:
+            return await stack.enter_async_context(
+                kind(
+                    configuration,
+                    adapters={NAME: adapter},
+                    environ=environ,
+                    folder=folder,
+                    spawner=spawner,
+                    store_file=folder / f"{kind.__name__}.db",
+                )
+            )
 
-        runner = Runner(configuration, environ, (folder,), spawner, Versions(spawner), serve)
-
-        async def alone() -> None:
-            context = Context(Call(LLMRequest(prompt="hi", provider=NAME), "bench"), configuration.limits.capture_bytes)
-            context.route = route
-            outcome = await runner.run(context)
-            assert isinstance(outcome, Completed)
-            assert context.reply(outcome).text == "Paris"
-
-        async with Engine(
-            configuration,
-            adapters={NAME: adapter},
-            environ=environ,
-            folder=folder,
-            spawner=spawner,
-            store_file=folder / "layers.db",
-        ) as engine:
-
-            async def whole(*, remember: bool) -> None:
-                request = LLMRequest(prompt="hi", provider=NAME, remember=remember)
-                reply = await engine.submit(request).outcome()
+        bare, engine = await opened(Bare), await opened(Engine)
+        for number in range(calls + WARM_UP):
+            for name in times:
+                request = LLMRequest(prompt="hi", provider=NAME, remember=name == "kept")
+                before = time.perf_counter()
+                reply = await (bare if name == "bare" else engine).submit(request).outcome()
+                if number >= WARM_UP:
+                    times[name].append(time.perf_counter() - before)
                 assert reply.text == "Paris", reply.error
-
-            for number in range(calls + WARM_UP):
-                for name in times:
-                    before = time.perf_counter()
-                    await (alone() if name == "runner" else whole(remember=name == "kept"))
-                    if number >= WARM_UP:
-                        times[name].append(time.perf_counter() - before)
     return times
 
 

@@ -19,7 +19,7 @@ from dragoman.adapters.registry import load_adapters
 from dragoman.config import Configuration, state_folder
 from dragoman.engine.breakers import Breakers
 from dragoman.engine.call import Call
-from dragoman.engine.context import Context
+from dragoman.engine.context import Context, Handler
 from dragoman.engine.conversations import Conversations
 from dragoman.engine.detached import forget
 from dragoman.engine.environment import Lineage
@@ -93,15 +93,20 @@ class Engine:
         runner = Runner(configuration, environ, self.workspaces, self._spawner, versions, self._serve)
         # Read from below: each layer goes around what stands above it.
         way = Shaping().around(Sessions(configuration, self._locks).around(runner.run))
-        way = Retrier(configuration.retry).around(StartGate(machine).around(way))
-        way = Limiter(configuration, machine).around(breakers.around(way, self.providers))
-        way = self.providers.route_layer(breakers.ahead(way, self.providers))
-        way = Fallback(configuration).around(Validation(configuration.retry).around(way))
+        way = self.resilient(way, machine, breakers)
+        way = Validation(configuration.retry).around(way)
+        way = Fallback(configuration).around(way)
         self._way = self._recorder.around(self._turns.around(way))
         self._calls: set[Call] = set()
         self._hosts: dict[DialogueHost, anyio.Event] = {}
         """Those whose children may still be there; the event is set when nothing of them is left."""
         self._tasks: TaskGroup | None = None
+
+    def resilient(self, way: Handler, machine: Machine, breakers: Breakers) -> Handler:
+        """The route, and the layers between it and an attempt. Read from below."""
+        way = Retrier(self.configuration.retry).around(StartGate(machine).around(way))
+        way = Limiter(self.configuration, machine).around(breakers.around(way, self.providers))
+        return self.providers.route_layer(breakers.ahead(way, self.providers))
 
     async def __aenter__(self) -> Self:
         self._tasks = await anyio.create_task_group().__aenter__()

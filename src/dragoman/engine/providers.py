@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Mapping
 
@@ -28,6 +29,8 @@ from dragoman.schemas import (
 )
 
 LOGIN_TIMEOUT_S = 10.0
+FOUND_S = 1.0
+"""How long a program that was found is taken for the one to start, as long as it is there."""
 LOGIN_KNOWN_S = 300.0
 """How long an answer about a login is believed; a failed call corrects it sooner."""
 
@@ -53,6 +56,7 @@ class Providers:
         self._breakers = breakers
         self._accounts: dict[str, str] = {}
         self._timeouts: dict[str, TimeoutConfig] = {}
+        self._lately: dict[str, tuple[float, Program]] = {}
         self._logins: dict[str, tuple[float, bool | None]] = {}
         first = [name for name in configuration.order if name in adapters]
         self.adapters = {name: adapters[name] for name in (*first, *(name for name in adapters if name not in first))}
@@ -194,7 +198,7 @@ class Providers:
             )
         if not self._enabled(name):
             raise _not_found(f"{name} is disabled in the configuration", f"set enabled = true under [providers.{name}]")
-        program = self._find(name)
+        program = self._found_lately(name)
         if isinstance(program, Missing):
             raise _not_found(f"{name}: {program.reason}", program.next_step)
         settings = self._configuration.provider(name)
@@ -213,6 +217,16 @@ class Providers:
 
     def _enabled(self, name: str) -> bool:
         return self._configuration.provider(name).enabled
+
+    def _found_lately(self, name: str) -> Program | Missing:
+        """The program, looked for anew when it is gone or was last found a while ago."""
+        until, program = self._lately.get(name, (0.0, None))
+        if program is None or time.monotonic() > until or not os.access(program.argv[0], os.X_OK):
+            program = self._find(name)
+            if isinstance(program, Missing):
+                return program
+            self._lately[name] = (time.monotonic() + FOUND_S, program)
+        return program
 
     def _find(self, name: str) -> Program | Missing:
         return find_program(self.adapters[name].profile, self._configuration.provider(name), self._environ)
