@@ -54,7 +54,7 @@ class Desk:
         caller = call.caller
         key = request.idempotency_key or call.key
         request = request.model_copy(update={"idempotency_key": key})
-        job = await self._engine.jobs.start(request, face="mcp", scope=caller.scope)
+        job = await self._start(request, caller.scope)
         claimed = claim.get()
         if claimed is not None:
             claimed.job = job
@@ -81,6 +81,14 @@ class Desk:
             await job.wait(wait_s)
             telling.cancel_scope.cancel()
         return job.reply()
+
+    async def _start(self, request: LLMRequest, scope: str) -> Job:
+        job = None
+        # A request that is cancelled just now must not leave a job behind that is written down and never runs.
+        with anyio.CancelScope(shield=True):
+            job = await self._engine.jobs.start(request, face="mcp", scope=scope)
+        assert job is not None  # noqa: S101 - nothing cancels the scope
+        return job
 
     async def _owned_wait(self, job: Job, wait_s: float | None, caller: Caller) -> LLMResponse:
         self._waiting[job.id] = self._waiting.get(job.id, 0) + 1

@@ -53,7 +53,7 @@ class Conversations(ServedTool):
         if "path" in given and action != "export":
             raise wrong(f"action {action!r} takes no 'path'", "leave 'path' out, or use action 'export'")
         if action == "list":
-            return _list(await kept.list(limit=LISTED))
+            return _list(await kept.list(LISTED, page=page or 1), page or 1)
         conversation_id: str = needed(given, "conversation_id", "use action 'list' to see them")
         match action:
             case "show":
@@ -98,9 +98,15 @@ class Conversations(ServedTool):
         return _done(f"Conversation {conversation_id} is written to {file}.", conversation_id, path=str(file))
 
 
-def _list(conversations: Sequence[ConversationInfo]) -> CallToolResult:
-    listed = [each.model_dump(mode="json", exclude_none=True) for each in conversations]
-    return lines_result(list(map(_line, conversations)) or ["There are no conversations."], {"conversations": listed})
+def _list(conversations: Sequence[ConversationInfo], page: int) -> CallToolResult:
+    facts: dict[str, Any] = {
+        "conversations": [each.model_dump(mode="json", exclude_none=True) for each in conversations]
+    }
+    lines = list(map(_line, conversations)) or [f"There are no {'more ' if page > 1 else ''}conversations."]
+    if len(conversations) == LISTED:
+        facts["next_page"] = page + 1
+        lines.append(f"More: page {page + 1}.")
+    return lines_result(lines, facts)
 
 
 def _line(info: ConversationInfo) -> str:
