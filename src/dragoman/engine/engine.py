@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
@@ -225,14 +226,16 @@ class Engine:
         if self.configuration.log.content:
             logger.bind(call=call.id, prompt=call.request.prompt, answer=reply.text).info("content of the call")
         try:
-            self._recorder.ended(context, reply)
-            if call.job:
-                self.jobs.ended(call, reply)
+            self.jobs.ending(call, reply)
             # Nobody hears of a turn before it is on disk.
             reply = await self._turns.keep(context, reply)
         finally:
             call.finish(reply)
-            self._calls.discard(call)
+        # What is left can wait until the reply is on its way.
+        await anyio.lowlevel.checkpoint()
+        self._recorder.ended(context, reply)
+        self.jobs.ended(call, reply)
+        self._calls.discard(call)
 
     async def _tidy(self) -> None:
         """Look after what other servers left, and let go of what is old, now and again."""

@@ -214,22 +214,28 @@ class Jobs:
         self._any.set()
         self._submit(call)
 
+    def ending(self, call: Call, reply: LLMResponse) -> None:
+        """A job is about to tell its reply. For the engine."""
+        if call.job and _is_looked_for(call):
+            # Even if this process dies now: whoever comes with its id or its key is to find it done.
+            self._post_end(call, reply)
+
     def ended(self, call: Call, reply: LLMResponse) -> None:
-        """A job has its reply. For the engine."""
+        """A job has told its reply. For the engine."""
+        if not call.job:
+            return
+        if not _is_looked_for(call):
+            self._post_end(call, reply)
         for scoped in [scoped for scoped, job_id in self._keys.items() if job_id == call.id]:
             del self._keys[scoped]
-        self._recorder.post(
-            JobEnded(
-                id=call.id,
-                status=reply.status,
-                reply=reply.model_dump_json(exclude_defaults=True),
-                provider=reply.provider,
-            )
-        )
         self._recorder.post(CallLog(call.id, tuple(call.log.events)))
         self._ended.append(call.id)
         if len(self._ended) > MAX_ENDED:
             self._calls.pop(self._ended.popleft(), None)
+
+    def _post_end(self, call: Call, reply: LLMResponse) -> None:
+        text = reply.model_dump_json(exclude_defaults=True)
+        self._recorder.post(JobEnded(id=call.id, status=reply.status, reply=text, provider=reply.provider))
 
     async def watch(self) -> None:
         """Cancel jobs of this process that another one asked to be cancelled. Never returns."""
@@ -341,6 +347,10 @@ class Jobs:
         except StoreError as error:
             raise unreadable(error) from error
         return interrupted(row) if text is None else LLMResponse.model_validate_json(text)
+
+
+def _is_looked_for(call: Call) -> bool:
+    return call.request.background or call.request.idempotency_key is not None
 
 
 def _digest(request: LLMRequest) -> str:

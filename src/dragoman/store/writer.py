@@ -130,26 +130,15 @@ class Writer(threading.Thread):
         open_ended = True
         untidied = 0
         while open_ended:
-            job = self._queue.get()
-            batch: list[Job] = []
-            while job is not None:
-                batch.append(job)
-                if len(batch) == BATCH:
-                    break
-                try:
-                    job = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-            open_ended = job is not None
-            if batch:
-                self._commit(db, batch)
-                self._answer(batch)
-                untidied += len(batch)
-                if open_ended:
-                    if not self._urgent.wait(GATHER_S) or untidied >= BATCH:
-                        self._tidy(db, all_of_it=True)
-                        untidied = 0
-                    self._urgent.clear()
+            batch, open_ended = self._next_batch()
+            if not batch:
+                continue
+            self._commit(db, batch)
+            self._answer(batch)
+            untidied += len(batch)
+            if open_ended and (not self._urgent.wait(GATHER_S) or untidied >= BATCH):
+                self._tidy(db, all_of_it=True)
+                untidied = 0
         if self._server_id is not None:
             self._tidy(db, all_of_it=False)
             with contextlib.suppress(Exception):  # what is left running is put right by the next one who opens the file
@@ -158,6 +147,25 @@ class Writer(threading.Thread):
                 # The process may live on, but what it left is free to be taken over: no process began at 0.
                 db.execute("UPDATE servers SET start_time = 0 WHERE id = ?", (self._server_id,))
                 db.execute("COMMIT")
+
+    def _next_batch(self) -> tuple[list[Job], bool]:
+        """What is to be written together, and whether more may come."""
+        job = self._queue.get()
+        if job is not None and not job.waited:
+            # The call that it is of goes on meanwhile, and often what it ends with comes in time to be written along.
+            self._urgent.wait(GATHER_S)
+        self._urgent.clear()
+        batch: list[Job] = []
+        while job is not None and len(batch) < BATCH:
+            batch.append(job)
+            try:
+                job = self._queue.get_nowait()
+            except queue.Empty:
+                return batch, True
+        if job is not None:
+            # One too many: it is written at once, with what comes after it.
+            batch.append(job)
+        return batch, job is not None
 
     def _tidy(self, db: sqlite3.Connection, *, all_of_it: bool) -> None:
         try:
