@@ -17,17 +17,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dragoman.client import AskOptions, Dragoman, JobOptions, Jobs, Stream, TurnOptions
+    from dragoman.client import AskOptions, Dragoman, JobOptions, Jobs, ManyOptions, Stream, TurnOptions
     from dragoman.config import Configuration, ConfigurationError, RetryConfig, load_configuration
     from dragoman.conversation_manager import ConversationManager
     from dragoman.engine.breaker import CircuitBreaker
     from dragoman.engine.categorize import categorize_error
     from dragoman.engine.conversations import Conversations
     from dragoman.engine.job import Job
+    from dragoman.engine.many import Many
     from dragoman.log import setup_logging
     from dragoman.schemas import (
         CircuitState,
         CircuitStatus,
+        Combined,
         ConversationInfo,
         ConversationTurn,
         ErrorCategory,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
         LLMError,
         LLMRequest,
         LLMResponse,
+        ManyAnswer,
         Message,
         ProviderStatus,
         RateLimitError,
@@ -52,19 +55,20 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "dragoman.client": ("AskOptions", "Dragoman", "JobOptions", "Jobs", "Stream", "TurnOptions"),
+    "dragoman.client": ("AskOptions", "Dragoman", "JobOptions", "Jobs", "ManyOptions", "Stream", "TurnOptions"),
     "dragoman.config": ("Configuration", "ConfigurationError", "RetryConfig", "load_configuration"),
     "dragoman.conversation_manager": ("ConversationManager",),
     "dragoman.engine.breaker": ("CircuitBreaker",),
     "dragoman.engine.categorize": ("categorize_error",),
     "dragoman.engine.conversations": ("Conversations",),
     "dragoman.engine.job": ("Job",),
+    "dragoman.engine.many": ("Many",),
     "dragoman.log": ("setup_logging",),
     "dragoman.schemas": (
         *("CircuitState", "CircuitStatus", "ConversationInfo", "ConversationTurn", "ErrorCategory", "ErrorCode"),
         *("ErrorInfo", "FoundTurn", "JobInfo", "LLMAPIError", "LLMConnectionError", "LLMError", "LLMRequest"),
         *("LLMResponse", "Message", "ProviderStatus", "RateLimitError", "TimeoutConfig", "TimeoutOverrides"),
-        *("TurnInfo", "Usage"),
+        *("Combined", "ManyAnswer", "TurnInfo", "Usage"),
     ),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -74,6 +78,7 @@ __all__ = [
     "CircuitBreaker",
     "CircuitState",
     "CircuitStatus",
+    "Combined",
     "Configuration",
     "ConfigurationError",
     "ConversationInfo",
@@ -94,6 +99,9 @@ __all__ = [
     "LLMError",
     "LLMRequest",
     "LLMResponse",
+    "Many",
+    "ManyAnswer",
+    "ManyOptions",
     "Message",
     "ProviderStatus",
     "RateLimitError",

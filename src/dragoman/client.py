@@ -12,6 +12,7 @@ from dragoman.config import Configuration, load_configuration
 from dragoman.engine import Engine, Job
 from dragoman.schemas import (
     Access,
+    Combine,
     Event,
     JobInfo,
     LLMRequest,
@@ -27,6 +28,8 @@ from dragoman.schemas import (
 if TYPE_CHECKING:
     from dragoman.conversation_manager import ConversationManager
     from dragoman.engine.conversations import Conversations
+    from dragoman.engine.many import Many
+    from dragoman.structured import SchemaSource
 
 FACE = "library"
 
@@ -77,6 +80,26 @@ class JobOptions(AskOptions, total=False):
 
     background: bool
     """Go on when this process ends, where the provider can; any later process finds the job by its id."""
+
+
+class ManyOptions(TypedDict, total=False):
+    """What may be said beside the prompts of many questions; it holds for each of them."""
+
+    model: str | None
+    """As its CLI names it: for questions to one provider."""
+    system_prompt: str | None
+    """Instructions above each prompt."""
+    cwd: str | Path | None
+    """A folder inside the workspaces that the providers may look at; None: they see no files."""
+    timeouts: TimeoutOverrides | TimeoutConfig | TimeoutPreset | Mapping[str, float | TimeoutPreset]
+    """The clocks of each question; ``queue`` only ends it when it is given here."""
+    fallback: Sequence[str] | None
+    """Providers to ask instead when one cannot answer; None: as configured."""
+    remember: bool
+    """True: each becomes a conversation that can be gone on with. Otherwise none is kept."""
+    effort: str | None
+    temperature: float | None
+    max_tokens: int | None
 
 
 class Stream:
@@ -234,6 +257,70 @@ class Dragoman:
     def conversations(self) -> Conversations:
         """All that are kept on this machine: to list, search, show, export, take in, fork, reset and delete them."""
         return self._engine.conversations
+
+    def ask_many(
+        self,
+        prompts: Sequence[str] | None = None,
+        *,
+        providers: Sequence[str] | None = None,
+        pairs: Sequence[tuple[str | None, str]] | None = None,
+        schema: SchemaSource | None = None,
+        combine: Combine = "none",
+        judge: str | None = None,
+        concurrency: int | None = None,
+        timeout_s: float | None = None,
+        in_order: bool = False,
+        **options: Unpack[ManyOptions],
+    ) -> Many:
+        """Ask many questions at once. Each answer comes as soon as it is there; a failure is an answer, too.
+
+        ::
+
+            many = d.ask_many(["Is 2027 a prime?"], providers=["claude", "codex", "gemini"], combine="vote")
+            async for answer in many:
+                print(answer.number, answer.reply.provider, answer.reply.text)
+            print(many.combined[0].text)
+
+        ``await many.answers()`` gives all of them in the order of the questions.
+
+        Args:
+            prompts: each is put to each of `providers`, or to the first that is ready.
+            providers: who is asked.
+            pairs: provider and prompt of each question, instead of both.
+            schema: what each answer must match: a JSON Schema, a Pydantic class or another type.
+            combine: what is made of the answers to the same prompt, in ``combined`` at the end: ``"vote"``, what most
+                of them say; ``"judge"``, what the provider `judge` makes of them.
+            judge: the provider that judges.
+            concurrency: how many at once; None: as many as the configuration allows. Never more than that.
+            timeout_s: for all of them together; what is not answered then has failed by time.
+            in_order: whether answers come in the order of the questions, so that a slow one holds back those behind it.
+            **options: see `ManyOptions`.
+
+        Raises:
+            LLMError: that is no question, or no usable schema (code ``bad_request``).
+            pydantic.ValidationError: an argument is wrong.
+        """
+        from dragoman.engine.many import Many, questions
+
+        fields: dict[str, object] = {"remember": False, **options}
+        if schema is not None:
+            from dragoman.structured import OutputSchema
+
+            fields["output_schema"] = OutputSchema.of(schema).schema
+        requests = [
+            LLMRequest.model_validate({"provider": provider, "prompt": prompt, **fields})
+            for provider, prompt in questions(prompts, providers, pairs)
+        ]
+        return Many(
+            self._engine,
+            requests,
+            face=FACE,
+            concurrency=concurrency,
+            timeout_s=timeout_s,
+            in_order=in_order,
+            combine=combine,
+            judge=judge,
+        )
 
     async def providers(self, *, deep: bool = False) -> list[ProviderStatus]:
         """What is known of every provider, in the order of choice. `deep` asks each for its version and login anew."""

@@ -15,26 +15,33 @@ from concurrent.futures import wait
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from dragoman.client import AskOptions, JobOptions, TurnOptions
+from dragoman.client import AskOptions, JobOptions, ManyOptions, TurnOptions
 from dragoman.client import Dragoman as AsyncDragoman
 from dragoman.config import Configuration
 from dragoman.conversation_manager import ConversationManager as AsyncConversationManager
 from dragoman.engine.conversations import Format
 from dragoman.engine.job import Job as AsyncJob
+from dragoman.engine.many import Many as AsyncMany
 from dragoman.schemas import (
+    Combine,
+    Combined,
     ConversationInfo,
     Event,
     FoundTurn,
     JobInfo,
     LLMResponse,
+    ManyAnswer,
     Message,
     ProviderStatus,
     TurnInfo,
 )
+
+if TYPE_CHECKING:
+    from dragoman.structured import SchemaSource
 
 T = TypeVar("T")
 
@@ -202,6 +209,40 @@ class ConversationManager:
         self._loop(lambda: self._inner.export_history(filepath))
 
 
+class Many:
+    """The twin of what `dragoman.Dragoman.ask_many` gives. Leaving the iteration early cancels what still runs."""
+
+    def __init__(self, loop: _Loop, inner: AsyncMany) -> None:
+        self._loop = loop
+        self._inner = inner
+
+    def __iter__(self) -> Iterator[ManyAnswer]:
+        iterator = aiter(self._inner)
+
+        async def following() -> ManyAnswer | None:
+            return await anext(iterator, None)
+
+        try:
+            while (answer := self._loop(following)) is not None:
+                yield answer
+        finally:
+            self._loop(self._inner.aclose)
+
+    def answers(self) -> Sequence[ManyAnswer]:
+        """All answers, in the order of the questions."""
+        return self._loop(self._inner.answers)
+
+    @property
+    def combined(self) -> Sequence[Combined]:
+        """What was made of the answers, once they are there."""
+        return self._inner.combined
+
+    @property
+    def progress(self) -> str:
+        """Such as ``3 of 7``."""
+        return self._inner.progress
+
+
 class Dragoman:
     """The twin of `dragoman.Dragoman`. Its engine runs in a thread of its own; any thread may call."""
 
@@ -271,6 +312,36 @@ class Dragoman:
     def jobs(self) -> Jobs:
         """See `dragoman.Dragoman.jobs`."""
         return Jobs(*self._running())
+
+    def ask_many(
+        self,
+        prompts: Sequence[str] | None = None,
+        *,
+        providers: Sequence[str] | None = None,
+        pairs: Sequence[tuple[str | None, str]] | None = None,
+        schema: SchemaSource | None = None,
+        combine: Combine = "none",
+        judge: str | None = None,
+        concurrency: int | None = None,
+        timeout_s: float | None = None,
+        in_order: bool = False,
+        **options: Unpack[ManyOptions],
+    ) -> Many:
+        """See `dragoman.Dragoman.ask_many`."""
+        loop, inner = self._running()
+        many = inner.ask_many(
+            prompts,
+            providers=providers,
+            pairs=pairs,
+            schema=schema,
+            combine=combine,
+            judge=judge,
+            concurrency=concurrency,
+            timeout_s=timeout_s,
+            in_order=in_order,
+            **options,
+        )
+        return Many(loop, many)
 
     def providers(self, *, deep: bool = False) -> list[ProviderStatus]:
         """See `dragoman.Dragoman.providers`."""

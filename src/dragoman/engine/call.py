@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -136,6 +136,7 @@ class Call:
         self.scope = anyio.CancelScope()
         self._reply: LLMResponse | None = None
         self._done = anyio.Event()
+        self._told: list[Callable[[Call], None]] = []
 
     @property
     def reply(self) -> LLMResponse | None:
@@ -157,6 +158,12 @@ class Call:
         self._reply = reply
         self.log.close()
         self._done.set()
+        for act in self._told:
+            act(self)
+
+    def on_end(self, act: Callable[[Call], None]) -> None:
+        """Have `act` called once the reply is there. It must neither wait nor raise."""
+        self._told.append(act)
 
     @asynccontextmanager
     async def owned(self) -> AsyncGenerator[Call]:

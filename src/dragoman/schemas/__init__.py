@@ -15,6 +15,7 @@ from dragoman.schemas.errors import (
 )
 from dragoman.schemas.events import Bound, Event, Notice, Retrying, Started, Text, Thought, Tool, Usage
 from dragoman.schemas.jobs import ConversationInfo, FoundTurn, JobInfo, TurnInfo
+from dragoman.schemas.many import Combine, Combined, ManyAnswer
 from dragoman.schemas.providers import Capability, CircuitState, CircuitStatus, ProviderState, ProviderStatus
 from dragoman.schemas.replies import Attempt, Billing, ConversationTurn, FinishReason, LLMResponse, Status
 from dragoman.schemas.requests import (
@@ -42,6 +43,8 @@ __all__ = [
     "CircuitState",
     "CircuitStatus",
     "CodeRule",
+    "Combine",
+    "Combined",
     "ConversationInfo",
     "ConversationTurn",
     "Effects",
@@ -57,6 +60,7 @@ __all__ = [
     "LLMError",
     "LLMRequest",
     "LLMResponse",
+    "ManyAnswer",
     "Message",
     "Notice",
     "ProviderState",
