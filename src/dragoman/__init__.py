@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dragoman.client import AskOptions, Dragoman, JobOptions, Jobs, ManyOptions, Stream, TurnOptions
+    from dragoman.client import Dragoman, Jobs
     from dragoman.config import Configuration, ConfigurationError, RetryConfig, load_configuration
     from dragoman.conversation_manager import ConversationManager
     from dragoman.engine.breaker import CircuitBreaker
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dragoman.engine.job import Job
     from dragoman.engine.many import Many
     from dragoman.log import setup_logging
+    from dragoman.options import AskOptions, JobOptions, ManyOptions, QueryOptions, TurnOptions
     from dragoman.schemas import (
         CircuitState,
         CircuitStatus,
@@ -51,11 +52,22 @@ if TYPE_CHECKING:
         TurnInfo,
         Usage,
     )
+    from dragoman.streams import ObjectStream, Partial, QueryStream, Stream
+    from dragoman.structured import (
+        AsyncValidationStrategy,
+        JSONExtractor,
+        JsonStringValidator,
+        OutputSchema,
+        ResponseNotEmptyValidator,
+        Verdict,
+        retry_with_validation,
+        validator,
+    )
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "dragoman.client": ("AskOptions", "Dragoman", "JobOptions", "Jobs", "ManyOptions", "Stream", "TurnOptions"),
+    "dragoman.client": ("Dragoman", "Jobs"),
     "dragoman.config": ("Configuration", "ConfigurationError", "RetryConfig", "load_configuration"),
     "dragoman.conversation_manager": ("ConversationManager",),
     "dragoman.engine.breaker": ("CircuitBreaker",),
@@ -64,17 +76,24 @@ _HOMES = {
     "dragoman.engine.job": ("Job",),
     "dragoman.engine.many": ("Many",),
     "dragoman.log": ("setup_logging",),
+    "dragoman.options": ("AskOptions", "JobOptions", "ManyOptions", "QueryOptions", "TurnOptions"),
     "dragoman.schemas": (
         *("CircuitState", "CircuitStatus", "ConversationInfo", "ConversationTurn", "ErrorCategory", "ErrorCode"),
         *("ErrorInfo", "FoundTurn", "JobInfo", "LLMAPIError", "LLMConnectionError", "LLMError", "LLMRequest"),
         *("LLMResponse", "Message", "ProviderStatus", "RateLimitError", "TimeoutConfig", "TimeoutOverrides"),
         *("Combined", "ManyAnswer", "TurnInfo", "Usage"),
     ),
+    "dragoman.streams": ("ObjectStream", "Partial", "QueryStream", "Stream"),
+    "dragoman.structured": (
+        *("AsyncValidationStrategy", "JSONExtractor", "JsonStringValidator", "OutputSchema"),
+        *("ResponseNotEmptyValidator", "Verdict", "retry_with_validation", "validator"),
+    ),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AskOptions",
+    "AsyncValidationStrategy",
     "CircuitBreaker",
     "CircuitState",
     "CircuitStatus",
@@ -90,10 +109,12 @@ __all__ = [
     "ErrorCode",
     "ErrorInfo",
     "FoundTurn",
+    "JSONExtractor",
     "Job",
     "JobInfo",
     "JobOptions",
     "Jobs",
+    "JsonStringValidator",
     "LLMAPIError",
     "LLMConnectionError",
     "LLMError",
@@ -103,8 +124,14 @@ __all__ = [
     "ManyAnswer",
     "ManyOptions",
     "Message",
+    "ObjectStream",
+    "OutputSchema",
+    "Partial",
     "ProviderStatus",
+    "QueryOptions",
+    "QueryStream",
     "RateLimitError",
+    "ResponseNotEmptyValidator",
     "RetryConfig",
     "Stream",
     "TimeoutConfig",
@@ -112,10 +139,13 @@ __all__ = [
     "TurnInfo",
     "TurnOptions",
     "Usage",
+    "Verdict",
     "__version__",
     "categorize_error",
     "load_configuration",
+    "retry_with_validation",
     "setup_logging",
+    "validator",
 ]
 
 

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
-from pathlib import Path
+from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from dragoman.config import Configuration, load_configuration
 from dragoman.engine import Engine, Job
-from dragoman.schemas import (
-    Access,
-    Combine,
-    Event,
-    JobInfo,
-    LLMRequest,
-    LLMResponse,
-    ProviderStatus,
-    Text,
-    TimeoutConfig,
-    TimeoutOverrides,
-    TimeoutPreset,
-    error_from,
-)
+from dragoman.options import AskOptions, JobOptions, ManyOptions, QueryOptions, Question, TurnOptions, question
+from dragoman.schemas import Combine, JobInfo, LLMRequest, LLMResponse, ProviderStatus, error_from
+from dragoman.streams import FACE, ObjectStream, QueryStream, Stream
 
 if TYPE_CHECKING:
     from dragoman.conversation_manager import ConversationManager
@@ -31,121 +18,7 @@ if TYPE_CHECKING:
     from dragoman.engine.many import Many
     from dragoman.structured import SchemaSource
 
-FACE = "library"
-
-
-class TurnOptions(TypedDict, total=False):
-    """What may be said beside the prompt of a turn."""
-
-    model: str | None
-    """Free text, as the CLI understands it; None: the CLI chooses."""
-    cwd: str | Path | None
-    """A folder inside the workspaces that the provider may look at; None: it sees no files."""
-    access: Access
-    """What the provider may do; more than the configuration allows is refused."""
-    timeouts: TimeoutOverrides | TimeoutConfig | TimeoutPreset | Mapping[str, float | TimeoutPreset]
-    """Some of the clocks of `TimeoutConfig`, in seconds, or a preset: ``"interactive"``, ``{"idle": 30}``."""
-    fallback: Sequence[str] | None
-    """Providers to ask instead when this one cannot answer; None: as configured. The reply names who answered."""
-    max_history: int | None
-    """Send so many earlier messages as text instead of going on in the provider's own session; all are kept."""
-    if_busy: Literal["wait", "fail"]
-    """What to do while another call has the conversation."""
-    effort: str | None
-    """How hard to think, where the provider has such levels."""
-    temperature: float | None
-    """Where the provider takes one."""
-    max_tokens: int | None
-    """The longest answer, where the provider takes that."""
-
-
-class AskOptions(TurnOptions, total=False):
-    """What may be said beside the prompt."""
-
-    system_prompt: str | None
-    """Instructions that stand above the prompt, and in a conversation above all that follow."""
-    conversation_id: str | None
-    """The conversation to go on with, or to begin under this name; None: a new one, whose id the reply has."""
-    max_turns: int | None
-    """How many turns the conversation may have; 0: any number; None: as configured."""
-    remember: bool
-    """False: the turn is kept nowhere, not even by the CLI."""
-    idempotency_key: str | None
-    """A call with the same key joins the one that runs, or gets its reply, instead of asking again. Such a call is a
-    job: giving up the wait for it leaves it alone."""
-
-
-class JobOptions(AskOptions, total=False):
-    """What may be said beside the prompt of a job."""
-
-    background: bool
-    """Go on when this process ends, where the provider can; any later process finds the job by its id."""
-
-
-class ManyOptions(TypedDict, total=False):
-    """What may be said beside the prompts of many questions; it holds for each of them."""
-
-    model: str | None
-    """As its CLI names it: for questions to one provider."""
-    system_prompt: str | None
-    """Instructions above each prompt."""
-    cwd: str | Path | None
-    """A folder inside the workspaces that the providers may look at; None: they see no files."""
-    timeouts: TimeoutOverrides | TimeoutConfig | TimeoutPreset | Mapping[str, float | TimeoutPreset]
-    """The clocks of each question; ``queue`` only ends it when it is given here."""
-    fallback: Sequence[str] | None
-    """Providers to ask instead when one cannot answer; None: as configured."""
-    remember: bool
-    """True: each becomes a conversation that can be gone on with. Otherwise none is kept."""
-    effort: str | None
-    temperature: float | None
-    max_tokens: int | None
-
-
-class Stream:
-    """The events of one call as they come: ``async for event in stream``. Afterwards `reply` has the whole.
-
-    Raises:
-        LLMError: while iterating, after the last event, when the call failed.
-    """
-
-    def __init__(self, engine: Engine, request: LLMRequest) -> None:
-        self.reply: LLMResponse | None = None
-        self._events = self._follow(engine, request)
-
-    def __aiter__(self) -> AsyncGenerator[Event]:
-        return self._events
-
-    async def aclose(self) -> None:
-        """Give up: the call is cancelled if it still runs, unless it has an idempotency key."""
-        await self._events.aclose()
-
-    async def _follow(self, engine: Engine, request: LLMRequest) -> AsyncGenerator[Event]:
-        events = _job_events(self, engine, request) if request.idempotency_key else _call_events(self, engine, request)
-        async with aclosing(events):
-            async for event in events:
-                yield event
-        if self.reply is not None and self.reply.error is not None:
-            raise error_from(self.reply.error, self.reply)
-
-
-async def _call_events(stream: Stream, engine: Engine, request: LLMRequest) -> AsyncGenerator[Event]:
-    async with engine.asking(request, face=FACE, streams=True) as call, aclosing(call.log.follow()) as events:
-        async for event in events:
-            yield event
-        stream.reply = await call.outcome()
-
-
-async def _job_events(stream: Stream, engine: Engine, request: LLMRequest) -> AsyncGenerator[Event]:
-    job = await engine.jobs.start(request, face=FACE, streams=True)
-    if job.call is not None:
-        async with aclosing(job.call.log.follow()) as events:
-            async for event in events:
-                yield event
-    stream.reply = await job.wait()
-    if job.call is None and stream.reply.text:
-        # Another process has its events; the answer comes in one piece.
-        yield Text(text=stream.reply.text)
+T = TypeVar("T")
 
 
 class Jobs:
@@ -160,10 +33,19 @@ class Jobs:
         A job ends with this `Dragoman`, unless it was started with ``background=True``.
 
         Raises:
-            LLMError: its idempotency key was used for another question (code ``bad_request``).
+            LLMError: its idempotency key was used for another question, or its schema or a validator cannot be used
+                (code ``bad_request``).
             pydantic.ValidationError: an argument is wrong.
         """
-        return await self._engine.jobs.start(_request(provider, prompt, options), face=FACE)
+        fields = dict(options)
+        source = fields.pop("schema", None)
+        schema = None
+        if source is not None:
+            from dragoman.structured import OutputSchema
+
+            schema = OutputSchema.of(source)
+        asked = question(provider, prompt, fields, schema)
+        return await self._engine.jobs.start(asked.request, face=FACE, schema=asked.schema, validators=asked.validators)
 
     async def find(self, job_id: str) -> Job:
         """The job of this id, in whichever process it runs or ran.
@@ -220,19 +102,102 @@ class Dragoman:
             LLMError: the call failed; ``.info`` says how, ``.reply`` keeps what was received.
             pydantic.ValidationError: an argument is wrong.
         """
-        request = _request(provider, prompt, options)
-        if request.idempotency_key is None:
-            async with self._engine.asking(request, face=FACE) as call:
-                reply = await call.outcome()
-        else:
-            reply = await (await self._engine.jobs.start(request, face=FACE)).wait()
-        if reply.error is not None:
-            raise error_from(reply.error, reply)
-        return reply
+        return await self._reply(question(provider, prompt, options))
 
     def stream(self, provider: str | None, prompt: str, **options: Unpack[AskOptions]) -> Stream:
-        """Ask one question and follow its events; arguments and errors as for `ask`."""
-        return Stream(self._engine, _request(provider, prompt, options))
+        """Ask one question and follow its events; arguments and errors as for `ask`.
+
+        Text that was handed on cannot be taken back: after it an answer that does not pass is a failure at once.
+        """
+        return Stream(self._engine, question(provider, prompt, options))
+
+    @overload
+    async def query(self, provider: str | None, prompt: str, schema: type[T], **options: Unpack[QueryOptions]) -> T: ...
+
+    @overload
+    async def query(
+        self, provider: str | None, prompt: str, schema: SchemaSource, **options: Unpack[QueryOptions]
+    ) -> Any: ...  # noqa: ANN401 - the schema's own type
+
+    async def query(
+        self, provider: str | None, prompt: str, schema: SchemaSource, **options: Unpack[QueryOptions]
+    ) -> Any:
+        """Ask for an answer that matches a schema, and have it as a value that does.
+
+        The model is told what is wrong with an answer that does not match, and asked again.
+
+        Args:
+            provider: such as ``"claude"``; None: the first that is ready.
+            prompt: text; what JSON is wanted need not be said in it.
+            schema: a Pydantic class or any type that Pydantic knows, a JSON Schema, or ``"name, age int"``.
+            **options: see `QueryOptions`.
+
+        Returns:
+            An instance of the class or type, or for a JSON Schema the plain value.
+
+        Raises:
+            LLMError: the call failed; ``schema_mismatch``: no answer matched; ``bad_request``: nothing was asked,
+                because the schema or a validator cannot be used.
+            pydantic.ValidationError: an argument is wrong.
+        """
+        from dragoman.structured import OutputSchema
+
+        wanted = OutputSchema.of(schema)
+        return wanted.parse((await self.query_reply(provider, prompt, wanted, **options)).data)
+
+    async def query_reply(
+        self, provider: str | None, prompt: str, schema: SchemaSource, **options: Unpack[QueryOptions]
+    ) -> LLMResponse:
+        """Like `query`, but the whole reply: ``data`` is the plain value, ``mechanism`` and ``extraction`` tell how
+        it was come by, ``attempts`` what every one was found wrong with. Arguments and errors as for `query`."""
+        from dragoman.structured import OutputSchema
+
+        return await self._reply(question(provider, prompt, options, OutputSchema.of(schema)))
+
+    @overload
+    def stream_query(
+        self, provider: str | None, prompt: str, schema: type[T], **options: Unpack[QueryOptions]
+    ) -> QueryStream[T]: ...
+
+    @overload
+    def stream_query(
+        self, provider: str | None, prompt: str, schema: SchemaSource, **options: Unpack[QueryOptions]
+    ) -> QueryStream[Any]: ...
+
+    def stream_query(
+        self, provider: str | None, prompt: str, schema: SchemaSource, **options: Unpack[QueryOptions]
+    ) -> QueryStream[Any]:
+        """Like `query`, with a look at the answer while it grows: see `QueryStream`.
+
+        Raises:
+            LLMError: ``bad_request``: the schema or a validator cannot be used; other failures while iterating.
+            pydantic.ValidationError: an argument is wrong.
+        """
+        from dragoman.structured import OutputSchema
+
+        wanted = OutputSchema.of(schema)
+        return QueryStream(self._engine, question(provider, prompt, options, wanted), wanted)
+
+    @overload
+    def stream_objects(
+        self, provider: str | None, prompt: str, schema: type[T], **options: Unpack[AskOptions]
+    ) -> ObjectStream[T]: ...
+
+    @overload
+    def stream_objects(
+        self, provider: str | None, prompt: str, schema: SchemaSource, **options: Unpack[AskOptions]
+    ) -> ObjectStream[Any]: ...
+
+    def stream_objects(
+        self, provider: str | None, prompt: str, schema: SchemaSource, **options: Unpack[AskOptions]
+    ) -> ObjectStream[Any]:
+        """Ask for many values of one schema, and have each as soon as its line is there: see `ObjectStream`.
+
+        Arguments and errors as for `stream_query`.
+        """
+        from dragoman.structured import OutputSchema
+
+        return ObjectStream[Any].ask(self._engine, provider, prompt, OutputSchema.of(schema), options)
 
     def conversation(
         self,
@@ -306,7 +271,7 @@ class Dragoman:
         if schema is not None:
             from dragoman.structured import OutputSchema
 
-            fields["output_schema"] = OutputSchema.of(schema).schema
+            fields["output_schema"] = OutputSchema.of(schema).as_object()
         requests = [
             LLMRequest.model_validate({"provider": provider, "prompt": prompt, **fields})
             for provider, prompt in questions(prompts, providers, pairs)
@@ -326,6 +291,18 @@ class Dragoman:
         """What is known of every provider, in the order of choice. `deep` asks each for its version and login anew."""
         return await self._engine.providers.statuses(deep=deep)
 
-
-def _request(provider: str | None, prompt: str, options: AskOptions) -> LLMRequest:
-    return LLMRequest.model_validate({"provider": provider, "prompt": prompt, **options})
+    async def _reply(self, asked: Question) -> LLMResponse:
+        """The reply, when it is no failure."""
+        if asked.request.idempotency_key is None:
+            async with self._engine.asking(
+                asked.request, face=FACE, schema=asked.schema, validators=asked.validators
+            ) as call:
+                reply = await call.outcome()
+        else:
+            job = await self._engine.jobs.start(
+                asked.request, face=FACE, schema=asked.schema, validators=asked.validators
+            )
+            reply = await job.wait()
+        if reply.error is not None:
+            raise error_from(reply.error, reply)
+        return reply

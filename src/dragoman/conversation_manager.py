@@ -11,8 +11,9 @@ from typing import Self, Unpack
 
 import anyio
 
-from dragoman.client import Dragoman, TurnOptions
+from dragoman.client import Dragoman
 from dragoman.engine.turns import new_conversation_id
+from dragoman.options import TurnOptions
 from dragoman.schemas import ErrorCode, LLMError, LLMResponse, Message, TurnInfo
 
 

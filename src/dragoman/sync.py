@@ -10,22 +10,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import wait
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, Unpack, cast, overload
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from dragoman.client import AskOptions, JobOptions, ManyOptions, TurnOptions
 from dragoman.client import Dragoman as AsyncDragoman
 from dragoman.config import Configuration
 from dragoman.conversation_manager import ConversationManager as AsyncConversationManager
 from dragoman.engine.conversations import Format
 from dragoman.engine.job import Job as AsyncJob
 from dragoman.engine.many import Many as AsyncMany
+from dragoman.options import AskOptions, JobOptions, ManyOptions, QueryOptions, TurnOptions
 from dragoman.schemas import (
     Combine,
     Combined,
@@ -39,11 +39,23 @@ from dragoman.schemas import (
     ProviderStatus,
     TurnInfo,
 )
+from dragoman.streams import ObjectStream as AsyncObjectStream
+from dragoman.streams import Partial
+from dragoman.streams import QueryStream as AsyncQueryStream
 
 if TYPE_CHECKING:
     from dragoman.structured import SchemaSource
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class _Followed(Protocol[T_co]):
+    """What is iterated over in the event loop."""
+
+    def __aiter__(self) -> AsyncIterator[T_co]: ...
+
+    async def aclose(self) -> None: ...
 
 
 class _Loop:
@@ -62,6 +74,61 @@ class _Loop:
             future.cancel()
             wait([future])
             raise
+
+    def follow(self, stream: _Followed[T]) -> Iterator[T]:
+        """What the stream gives. Leaving the iteration early gives it up."""
+        items, over = aiter(stream), object()
+
+        async def following() -> T | object:
+            return await anext(items, over)
+
+        try:
+            while (item := self(following)) is not over:
+                yield cast("T", item)
+        finally:
+            self(stream.aclose)
+
+
+class QueryStream(Generic[T]):
+    """The twin of `dragoman.QueryStream`: ``for partial in stream``, and then `data`."""
+
+    def __init__(self, loop: _Loop, inner: AsyncQueryStream[T]) -> None:
+        self._loop = loop
+        self._inner = inner
+
+    def __iter__(self) -> Iterator[Partial]:
+        return self._loop.follow(self._inner)
+
+    @property
+    def data(self) -> T:
+        """The value: an instance, where the schema was made from a class. `RuntimeError` until the end."""
+        return self._inner.data
+
+    @property
+    def reply(self) -> LLMResponse | None:
+        """The whole, once the iteration is over."""
+        return self._inner.reply
+
+
+class ObjectStream(Generic[T]):
+    """The twin of `dragoman.ObjectStream`: ``for value in stream``."""
+
+    def __init__(self, loop: _Loop, inner: AsyncObjectStream[T]) -> None:
+        self._loop = loop
+        self._inner = inner
+
+    def __iter__(self) -> Iterator[T]:
+        return self._loop.follow(self._inner)
+
+    @property
+    def notices(self) -> list[str]:
+        """The lines that were not valid, each with its number and what is wrong with it."""
+        return self._inner.notices
+
+    @property
+    def reply(self) -> LLMResponse | None:
+        """The whole, once the iteration is over."""
+        return self._inner.reply
 
 
 class Job:
@@ -275,17 +342,61 @@ class Dragoman:
     def stream(self, provider: str | None, prompt: str, **options: Unpack[AskOptions]) -> Iterator[Event]:
         """See `dragoman.Dragoman.stream`. Leaving the iteration early cancels the call."""
         loop, inner = self._running()
-        events = inner.stream(provider, prompt, **options)
-        iterator = aiter(events)
+        yield from loop.follow(inner.stream(provider, prompt, **options))
 
-        async def following() -> Event | None:
-            return await anext(iterator, None)
+    @overload
+    def query(self, provider: str | None, prompt: str, schema: type[T], **options: Unpack[QueryOptions]) -> T: ...
 
-        try:
-            while (event := loop(following)) is not None:
-                yield event
-        finally:
-            loop(events.aclose)
+    @overload
+    def query(
+        self, provider: str | None, prompt: str, schema: SchemaSource, **options: Unpack[QueryOptions]
+    ) -> Any: ...  # noqa: ANN401 - the schema's own type
+
+    def query(self, provider: str | None, prompt: str, schema: SchemaSource, **options: Unpack[QueryOptions]) -> Any:
+        """See `dragoman.Dragoman.query`."""
+        loop, inner = self._running()
+        return loop(lambda: inner.query(provider, prompt, schema, **options))
+
+    def query_reply(
+        self, provider: str | None, prompt: str, schema: SchemaSource, **options: Unpack[QueryOptions]
+    ) -> LLMResponse:
+        """See `dragoman.Dragoman.query_reply`."""
+        loop, inner = self._running()
+        return loop(lambda: inner.query_reply(provider, prompt, schema, **options))
+
+    @overload
+    def stream_query(
+        self, provider: str | None, prompt: str, schema: type[T], **options: Unpack[QueryOptions]
+    ) -> QueryStream[T]: ...
+
+    @overload
+    def stream_query(
+        self, provider: str | None, prompt: str, schema: SchemaSource, **options: Unpack[QueryOptions]
+    ) -> QueryStream[Any]: ...
+
+    def stream_query(
+        self, provider: str | None, prompt: str, schema: SchemaSource, **options: Unpack[QueryOptions]
+    ) -> QueryStream[Any]:
+        """See `dragoman.Dragoman.stream_query`. Leaving the iteration early cancels the call."""
+        loop, inner = self._running()
+        return QueryStream(loop, inner.stream_query(provider, prompt, schema, **options))
+
+    @overload
+    def stream_objects(
+        self, provider: str | None, prompt: str, schema: type[T], **options: Unpack[AskOptions]
+    ) -> ObjectStream[T]: ...
+
+    @overload
+    def stream_objects(
+        self, provider: str | None, prompt: str, schema: SchemaSource, **options: Unpack[AskOptions]
+    ) -> ObjectStream[Any]: ...
+
+    def stream_objects(
+        self, provider: str | None, prompt: str, schema: SchemaSource, **options: Unpack[AskOptions]
+    ) -> ObjectStream[Any]:
+        """See `dragoman.Dragoman.stream_objects`. Leaving the iteration early cancels the call."""
+        loop, inner = self._running()
+        return ObjectStream(loop, inner.stream_objects(provider, prompt, schema, **options))
 
     def conversation(
         self,

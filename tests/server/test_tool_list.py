@@ -41,6 +41,7 @@ async def test_the_list_with_the_five_providers_that_need_no_configuration_takes
         "ask_gemini",
         "ask_llm",
         "ask_local",
+        "structured_query",
         "job",
         "conversation",
         "providers",
@@ -52,7 +53,7 @@ async def test_a_tool_has_a_flat_schema_hints_and_no_output_schema(connect: Conn
     cli.script({"line": {"text": "x"}})
     async with connect() as client:
         tools = (await client.list_tools()).tools
-    assert [tool.name for tool in tools] == ["ask_fake", "job", "conversation", "providers"]
+    assert [tool.name for tool in tools] == ["ask_fake", "structured_query", "job", "conversation", "providers"]
     for tool in tools:
         assert tool.title
         assert tool.description
@@ -60,7 +61,9 @@ async def test_a_tool_has_a_flat_schema_hints_and_no_output_schema(connect: Conn
         assert tool.output_schema is None
         assert tool.input_schema["additionalProperties"] is False
         for argument in tool.input_schema["properties"].values():
-            assert argument["type"] in ("string", "number", "integer", "boolean")
+            kinds = argument["type"] if isinstance(argument["type"], list) else [argument["type"]]
+            assert set(kinds) <= {"string", "number", "integer", "boolean", "object", "array"}
+            assert not {"anyOf", "oneOf", "properties"} & set(argument)
             assert "title" not in argument
     hints = {tool.name: tool.annotations for tool in tools}
     ask, job = hints["ask_fake"], hints["job"]
@@ -116,6 +119,7 @@ async def test_a_disabled_provider_has_no_tool_and_an_installed_one_appears_with
     async with connect(FakeAdapter(), off, late, providers={"off": {"enabled": False}}) as client:
         assert [tool.name for tool in (await client.list_tools()).tools] == [
             "ask_fake",
+            "structured_query",
             "job",
             "conversation",
             "providers",

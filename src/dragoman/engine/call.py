@@ -95,7 +95,8 @@ class Call:
     """One question on its way. It runs in the engine's task: a caller that goes away does not end it, `cancel` does.
 
     `streams`: its face hands text on as it comes and cannot take it back, so after the first piece of an answer nobody
-    else may begin another one. `insists`: the provider is asked even if its circuit breaker is open.
+    else may begin another one; a face that begins to do so later sets it then. `insists`: the provider is asked even if
+    its circuit breaker is open.
     """
 
     def __init__(

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -38,6 +39,9 @@ from dragoman.store import (
     StoreError,
 )
 
+if TYPE_CHECKING:
+    from dragoman.structured import AsyncValidationStrategy, OutputSchema
+
 MAX_ENDED = 100
 """How many ended jobs are remembered in memory, for the case that the store cannot be read."""
 LOOK_S = (0.05, 0.5)
@@ -64,7 +68,16 @@ class Jobs:
         self._keys: dict[tuple[str, str], str] = {}
         """The ids of jobs that run here, by scope and key."""
 
-    async def start(self, request: LLMRequest, *, face: str, scope: str = "", streams: bool = False) -> Job:
+    async def start(
+        self,
+        request: LLMRequest,
+        *,
+        face: str,
+        scope: str = "",
+        streams: bool = False,
+        schema: OutputSchema | None = None,
+        validators: tuple[AsyncValidationStrategy, ...] | None = None,
+    ) -> Job:
         """Start a call that can be fetched by its id, or find the one that was started with the same key.
 
         Args:
@@ -72,6 +85,8 @@ class Jobs:
             face: who asks, for the statistics.
             scope: whose keys they are, such as a client and its session.
             streams: see `Call`.
+            schema: see `Call`.
+            validators: see `Call`.
 
         Raises:
             LLMError: the key was used for another question (code ``bad_request``).
@@ -82,6 +97,7 @@ class Jobs:
             return job
         call = Call(request, face, streams=streams)
         call.job = True
+        call.schema, call.validators = schema, validators
         if request.remember:
             call.conversation_id = request.conversation_id or new_conversation_id()
         self._calls[call.id] = call

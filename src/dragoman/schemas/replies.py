@@ -60,7 +60,8 @@ class LLMResponse(BaseModel):
     mechanism: Literal["native", "prompted"] | None = None
     """Who held the answer to the schema: the CLI itself, or words in the prompt. Dragoman checked it either way."""
     extraction: str | None = None
-    """Where the value was found: the ``whole`` text, a ``fenced`` block, a ``balanced`` part, or ``repaired``."""
+    """Where the value was found: the ``whole`` text, a ``fenced`` block, a ``balanced`` part, or ``repaired``.
+    None: there is no value."""
 
     def public(self) -> dict[str, Any]:
         """The reply for tools and ``--json``, ready for JSON: ``attempts`` is a count, empty fields are left out."""
@@ -68,7 +69,7 @@ class LLMResponse(BaseModel):
         if self.usage is not None:
             data["usage"] = self.usage.model_dump(mode="json", exclude_none=True, exclude={"type"})
         data["attempts"] = len(self.attempts)
-        if self.mechanism is not None and self.status == "completed":
+        if self.extraction is not None:
             # It may be null, or have nulls in it, which were left out above.
             data["data"] = self.data
         if not self.truncated:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from dragoman.schemas import LLMResponse
 from dragoman.server.arguments import wrong
@@ -11,6 +12,8 @@ from dragoman.server.arguments import wrong
 FRAME_BYTES = 2_000
 """What is left of a client's size for all of a reply but its text."""
 LEAST_BYTES = 500
+ONLY_TEXT = "there is no `data`, since it would not fit beside the text, which is the same JSON"
+IN_PAGES = "there is no `data`, since it is too long: the texts of all pages together are the JSON"
 _LOOK_BACK = 4
 """A page ends at a line's end within its last quarter, or else at a word's."""
 
@@ -23,11 +26,17 @@ def page_uri(job_id: str, page: int | str) -> str:
 def paged(reply: LLMResponse, page: int, answer_bytes: int) -> LLMResponse:
     """The reply with this page of its text, and the number of the next one. A text that fits is one page.
 
+    A value for which there is no room beside its text is left out: the text has it all.
+
     Raises:
         LLMError: there is no such page (code ``bad_request``).
     """
     text, next_page = page_of(reply.text, page, answer_bytes)
-    return reply.model_copy(update={"text": text, "next_page": next_page})
+    update: dict[str, Any] = {"text": text, "next_page": next_page}
+    whole = page == 1 and next_page is None
+    if reply.extraction is not None and not (whole and 2 * _bytes(text) <= _room(answer_bytes)):
+        update |= {"data": None, "extraction": None, "notices": (*reply.notices, ONLY_TEXT if whole else IN_PAGES)}
+    return reply.model_copy(update=update)
 
 
 def page_of(text: str, page: int, answer_bytes: int) -> tuple[str, int | None]:
@@ -36,13 +45,17 @@ def page_of(text: str, page: int, answer_bytes: int) -> tuple[str, int | None]:
     Raises:
         LLMError: there is no such page (code ``bad_request``).
     """
-    size = max(answer_bytes - FRAME_BYTES, LEAST_BYTES)
+    size = _room(answer_bytes)
     number, end = 0, 0
     for number, (start, end) in enumerate(cuts(text, size), 1):
         if number == page:
             return text[start:end], None if end == len(text) else page + 1
     last = "is only one page" if number == 1 else f"are only {number} pages"
     raise wrong(f"there is no page {page}; there {last}", f"give a page from 1 to {number}")
+
+
+def _room(answer_bytes: int) -> int:
+    return max(answer_bytes - FRAME_BYTES, LEAST_BYTES)
 
 
 def cuts(text: str, size: int) -> Iterator[tuple[int, int]]:

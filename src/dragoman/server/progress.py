@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 import anyio
 
 from dragoman.engine import Call, EventLog, Job
-from dragoman.schemas import Event, Notice, Retrying, Started, Text, Thought, Tool
+from dragoman.schemas import Event, LLMError, Notice, Retrying, Started, Text, Thought, Tool
+
+if TYPE_CHECKING:
+    from dragoman.structured import OutputSchema
 
 GAP_S = 0.2
 """The least time between two lines; what happens meanwhile is told in one."""
@@ -17,6 +22,9 @@ SILENCE_S = 12.0
 """After so long without an event the client is told that the call lives. Some give a request up that says nothing."""
 LINE_CHARS = 200
 """Claude Code shows so many."""
+
+PARTIAL_CHARS = 80
+"""How much of a structured answer is shown while it grows."""
 
 Tell = Callable[[float, None, str], Awaitable[None]]
 """Takes a number that rises with every line, no total, and the line."""
@@ -40,7 +48,7 @@ async def narrate(job: Job, tell: Tell, *, gap_s: float = GAP_S, silence_s: floa
 
 async def narrate_call(call: Call, tell: Tell, *, gap_s: float = GAP_S, silence_s: float = SILENCE_S) -> None:
     """The same for a call of this process."""
-    story = _Story(_name(call.request.provider))
+    story = _Story(_name(call.request.provider), _growing(call))
     seen = 0
     while True:
         events: Sequence[Event] | None = None
@@ -59,11 +67,49 @@ async def narrate_call(call: Call, tell: Tell, *, gap_s: float = GAP_S, silence_
             await anyio.sleep(gap_s)
 
 
+class _Growing:
+    """A structured answer as far as it has come."""
+
+    def __init__(self, schema: OutputSchema) -> None:
+        from dragoman.structured import PartialValue
+
+        self._schema = schema
+        self._partial = PartialValue(schema)
+
+    def feed(self, text: str) -> None:
+        """Takes a piece of the answer."""
+        self._partial.feed(text)
+
+    def shown(self) -> str:
+        """The end of it, since its beginning was told before; empty when there is nothing to show."""
+        if self._partial.value is None:
+            return ""
+        text = json.dumps(self._partial.value, ensure_ascii=False)
+        return f", so far: {text}" if len(text) <= PARTIAL_CHARS else f", so far: …{text[-PARTIAL_CHARS:]}"
+
+    def anew(self) -> _Growing:
+        """For an answer that begins again."""
+        return _Growing(self._schema)
+
+
+def _growing(call: Call) -> _Growing | None:
+    schema = call.schema
+    if schema is None and call.request.output_schema is not None:
+        from dragoman.structured import OutputSchema
+
+        try:
+            schema = OutputSchema.of(call.request.output_schema)
+        except LLMError:
+            return None  # the call fails with the reason
+    return None if schema is None else _Growing(schema)
+
+
 class _Story:
     """What is known of the call so far."""
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, growing: _Growing | None) -> None:
         self._provider = provider
+        self._growing = growing
         self._started = False
         self._characters = 0
 
@@ -78,6 +124,8 @@ class _Story:
                     doing.append("started")
                 case Text(text=text):
                     self._characters += len(text)
+                    if self._growing is not None:
+                        self._growing.feed(text)
                     writing = True
                 case Thought():
                     if doing[-1:] != ["thinking"]:
@@ -87,6 +135,7 @@ class _Story:
                 case Retrying():
                     if event.starts_over:
                         self._characters, writing = 0, False
+                        self._growing = self._growing and self._growing.anew()
                     pause = "" if event.delay_s is None else f", next in {event.delay_s:g} s"
                     doing.append(f"retrying: {event.cause} (attempt {event.attempt}{pause})")
                 case Notice():
@@ -94,7 +143,8 @@ class _Story:
                 case _:
                     pass
         if writing:
-            doing.append(f"writing, {self._characters} characters")
+            so_far = self._growing.shown() if self._growing is not None else ""
+            doing.append(f"writing, {self._characters} characters{so_far}")
         return _short(f"{self._provider}: {elapsed}, {'; '.join(doing[-3:])}") if doing else None
 
     def still_working(self, elapsed: str) -> str:

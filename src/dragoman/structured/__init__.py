@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from dragoman.structured.asking import default_validators, not_passed, retry_with_validation, text_of
     from dragoman.structured.extraction import Extraction, JSONExtractor, Step, extract
     from dragoman.structured.native import Native, drop_nulls, wrap
-    from dragoman.structured.partial import JSONLines, Line, PartialValue
+    from dragoman.structured.partial import JSONLines, JsonLinesValidator, Line, PartialValue
     from dragoman.structured.placeholders import is_placeholder, placeholder_problems
     from dragoman.structured.problems import Problem
-    from dragoman.structured.prompting import correction, feedback, instructions, prompt_for
+    from dragoman.structured.prompting import correction, feedback, instructions, lines_prompt_for, prompt_for
     from dragoman.structured.registry import ValidatorSource, judge, validator, validators_from
     from dragoman.structured.schema import OutputSchema, SchemaSource
     from dragoman.structured.strict_subset import strict_problems, to_strict
@@ -36,10 +36,10 @@ _HOMES = {
     "asking": ("default_validators", "not_passed", "retry_with_validation", "text_of"),
     "extraction": ("Extraction", "JSONExtractor", "Step", "extract"),
     "native": ("Native", "drop_nulls", "wrap"),
-    "partial": ("JSONLines", "Line", "PartialValue"),
+    "partial": ("JSONLines", "JsonLinesValidator", "Line", "PartialValue"),
     "placeholders": ("is_placeholder", "placeholder_problems"),
     "problems": ("Problem",),
-    "prompting": ("correction", "feedback", "instructions", "prompt_for"),
+    "prompting": ("correction", "feedback", "instructions", "lines_prompt_for", "prompt_for"),
     "registry": ("ValidatorSource", "judge", "validator", "validators_from"),
     "schema": ("OutputSchema", "SchemaSource"),
     "strict_subset": ("strict_problems", "to_strict"),
@@ -57,6 +57,7 @@ __all__ = [
     "Extraction",
     "JSONExtractor",
     "JSONLines",
+    "JsonLinesValidator",
     "JsonSchemaValidator",
     "JsonStringValidator",
     "LengthValidator",
@@ -81,6 +82,7 @@ __all__ = [
     "instructions",
     "is_placeholder",
     "judge",
+    "lines_prompt_for",
     "not_passed",
     "placeholder_problems",
     "prompt_for",

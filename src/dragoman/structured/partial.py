@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from pydantic_core import from_json
@@ -13,11 +14,14 @@ from dragoman.structured.balanced import OPENER
 from dragoman.structured.problems import shortened
 from dragoman.structured.schema import OutputSchema, SchemaSource
 from dragoman.structured.strict_json import NotJSONError, parse_json, parse_json_at
+from dragoman.structured.validators import PASSED, AsyncValidationStrategy, Verdict, failed
 
 MAX_CHARACTERS = 5_000_000
 """Of an answer whose growth is followed; past it nothing more is shown."""
 MAX_LINE = 1_000_000
 """Characters of one line of JSON."""
+SHOWN_LINES = 3
+"""How many bad lines the model is told of."""
 
 _SHARE = 16
 _LOOK_BACK = 256
@@ -144,6 +148,26 @@ class JSONLines:
         if problems:
             return Line(self._number, problem="it does not match the schema: " + "; ".join(map(str, problems)))
         return Line(self._number, self._schema.parse(value))
+
+
+class JsonLinesValidator(AsyncValidationStrategy):
+    """At least one line of the answer is a valid value."""
+
+    name = "json-lines"
+
+    def __init__(self, schema: SchemaSource | OutputSchema) -> None:
+        self._schema = OutputSchema.of(schema)
+
+    async def validate(self, text: str) -> Verdict:
+        """See the class."""
+        lines = JSONLines(self._schema)
+        problems: list[str] = []
+        for line in chain(lines.feed(text), lines.close()):
+            if line.problem is None:
+                return PASSED
+            problems.append(f"line {line.number}: {line.problem}")
+        told = "; ".join(problems[:SHOWN_LINES]) or "it is empty"
+        return failed(f"no line of the answer is a valid value: {told}")
 
 
 _FENCE = re.compile(r"`{3,}\w*|~{3,}\w*")

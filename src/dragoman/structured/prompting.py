@@ -21,6 +21,15 @@ Answer with exactly one JSON value that is valid against this JSON Schema, and w
 and is left out where it does not.
 - Use only the fields, types and values that the schema allows, each field once."""
 
+_LINES = """\
+Answer with JSON values, one on each line, each valid against this JSON Schema, and write nothing else:
+
+{schema}
+
+- Each value stands on one line of its own, with no line end in it; no list around them, no commas between them.
+- No words before, between or after them, and no code fence.
+- Give every required field. Use only the fields, types and values that the schema allows."""
+
 _AGAIN_JSON = "Send the whole JSON value again, corrected, and nothing else: no words around it, no code fence."
 _AGAIN = "Answer again, the whole of it, so that this is put right."
 
@@ -33,6 +42,11 @@ def instructions(schema: SchemaSource | OutputSchema) -> str:
 def prompt_for(prompt: str, schema: SchemaSource | OutputSchema) -> str:
     """`prompt` with the `instructions` after it, where models follow them best."""
     return f"{prompt.rstrip()}\n\n{instructions(schema)}"
+
+
+def lines_prompt_for(prompt: str, schema: SchemaSource | OutputSchema) -> str:
+    """`prompt`, and after it that many values are wanted, one on each line."""
+    return f"{prompt.rstrip()}\n\n{_LINES.format(schema=OutputSchema.of(schema).text)}"
 
 
 def feedback(found: Extraction, most: int = MAX_FEEDBACK) -> str:

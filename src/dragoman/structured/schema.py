@@ -68,6 +68,16 @@ class OutputSchema:
                 raise
             return _made_of_type(source)
 
+    def as_object(self) -> dict[str, Any]:
+        """The JSON Schema as an object, also where it is only true or false."""
+        match self.schema:
+            case True:
+                return {}
+            case False:
+                return {"not": {}}
+            case _:
+                return dict(self.schema)
+
     def validate(self, value: object) -> list[Problem]:
         """What is wrong with `value`, the faults first that explain others; empty when it is valid."""
         problems = self._compiled.problems(value, MAX_PROBLEMS)

@@ -11,13 +11,15 @@ from dragoman.server.tools.base import ServedTool
 from dragoman.server.tools.conversation import Conversations
 from dragoman.server.tools.job import Jobs
 from dragoman.server.tools.providers import Providers
+from dragoman.server.tools.structured_query import StructuredQuery
 
 __all__ = ["ServedTool", "served_tools"]
 
 INSTRUCTIONS = (
     "Dragoman asks the LLM command-line tools of this machine. Each ask_… tool puts a question to one of them and "
     "returns its answer with a conversation_id: give that to go on, also with another provider; without it a call "
-    'knows of nothing but its prompt. A slow answer comes back as status "running" with a job_id: collect it with '
+    "knows of nothing but its prompt. structured_query returns JSON that is valid. A slow answer comes back as status "
+    '"running" with a job_id: collect it with '
     "`job`. A long one comes in pages: where next_page is, `job` has the rest. When a call fails, do what its "
     "next_step says. `providers` tells which ones are ready."
 )
@@ -27,6 +29,7 @@ def served_tools(engine: Engine, desk: Desk) -> Sequence[ServedTool]:
     """All of them, in the order in which clients see them."""
     return (
         Ask(engine, desk),
+        StructuredQuery(engine, desk),
         Jobs(engine, desk),
         Conversations(engine),
         Providers(engine),

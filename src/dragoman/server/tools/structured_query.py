@@ -1,0 +1,86 @@
+"""``structured_query``: one question whose answer is JSON of a given shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mcp_types import CallToolResult, Tool, ToolAnnotations
+
+from dragoman.engine import Engine
+from dragoman.schemas import LLMRequest
+from dragoman.server.callers import ToolCall
+from dragoman.server.desk import Desk
+from dragoman.server.tools.base import PROVIDER_ARGUMENTS, WHOLE_ANSWERS, ServedTool, request_of, tool
+
+NAME = "structured_query"
+_NAMES = ("conversation_id", "model", "system_prompt", "temperature", "max_tokens", "timeout_s")
+_FROM_ASK = {
+    name: {key: value for key, value in PROVIDER_ARGUMENTS[name].items() if key != "description"} for name in _NAMES
+}
+"""Their words stand in the tools for the providers, which every client that sees this tool sees too."""
+
+
+class StructuredQuery(ServedTool):
+    """Any provider can be asked so."""
+
+    takes_long = True
+
+    def __init__(self, engine: Engine, desk: Desk) -> None:
+        self._engine = engine
+        self._desk = desk
+
+    def listed(self) -> Sequence[Tool]:
+        return [self._tool()] if self._engine.providers.present() else []
+
+    def find(self, name: str) -> Tool | None:
+        return self._tool() if name == NAME else None
+
+    async def call(self, call: ToolCall) -> CallToolResult:
+        return await self._desk.answer(_request(call.given), call)
+
+    def _tool(self) -> Tool:
+        adapters = self._engine.providers.adapters
+        profiles = [adapters[name].profile for name in self._engine.providers.present()]
+        reads_only = all(profile.strength.get("read-only") == "enforced" for profile in profiles)
+        return tool(
+            NAME,
+            "Structured query",
+            "Ask for JSON. An answer that does not match the schema goes back to the model with its faults; `data` is "
+            "valid, or the call fails. Other arguments as for ask_….",
+            {
+                "prompt": {"type": "string"},
+                "schema": {
+                    "type": ["object", "string"],
+                    "description": "JSON Schema, or short: 'name, age int, tags list[str]'.",
+                },
+                "provider": {"type": "string", "description": "Default: the first ready."},
+                **_FROM_ASK,
+                "max_attempts": {"type": "integer", "minimum": 1, "maximum": 20},
+                "validators": {
+                    "type": "array",
+                    "items": {"type": "string"},
+                    "description": "Such as no-placeholder or regex:^ok.",
+                },
+                "max_wait_s": {"type": "number", "minimum": 0},
+            },
+            ToolAnnotations(
+                read_only_hint=reads_only,
+                destructive_hint=not reads_only,
+                open_world_hint=any(profile.billing != "local" for profile in profiles),
+            ),
+            required=("prompt", "schema"),
+            meta=WHOLE_ANSWERS,
+        )
+
+
+def _request(given: Mapping[str, Any]) -> LLMRequest:
+    """The question. What cannot be used is found before a job is made of it."""
+    # Imported by the first call: whoever starts a server waits for the imports.
+    from dragoman.structured import OutputSchema, validators_from
+
+    more = {name: given[name] for name in ("max_attempts", "validators") if name in given}
+    schema = OutputSchema.of(given["schema"]).as_object()
+    request = request_of(given.get("provider"), given, output_schema=schema, **more)
+    validators_from(request.validators or ())
+    return request
