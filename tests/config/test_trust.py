@@ -199,7 +199,7 @@ CHOICES = {
     "order", "providers.NAME.enabled", "providers.NAME.model", "providers.NAME.warm", "server.port",
     "server.max_wait_s", "server.answer_bytes", "log.level", "log.json", "conversations.max_history",
     "conversations.max_turns",
-    "conversations.transcript", "conversations.native_sessions",
+    "conversations.transcript", "conversations.native_sessions", "conversations.remember",
 }  # fmt: skip
 
 

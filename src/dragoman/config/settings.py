@@ -156,6 +156,8 @@ class LimitSettings(_Section):
 class ConversationSettings(_Section):
     """``[conversations]``: what is kept and replayed."""
 
+    remember: bool = True
+    """Whether calls that name no conversation begin one; otherwise nothing of them is kept but statistics and jobs."""
     max_history: NonNegativeInt = 20
     max_turns: NonNegativeInt = 0
     """0: no limit."""

@@ -90,7 +90,7 @@ class Engine:
         self._locks = Locks(lambda: state_folder() / "conversations.lock")
         self._turns = Turns(configuration, self._recorder, self._locks)
         self.conversations = Conversations(self._recorder, self._locks)
-        self.jobs = Jobs(self._recorder, self._start)
+        self.jobs = Jobs(self._recorder, self._start, configuration.conversations)
         runner = Runner(configuration, environ, self.workspaces, self._spawner, versions, self._serve)
         # Read from below: each layer goes around what stands above it.
         way = Shaping().around(Sessions(configuration, self._locks).around(runner.run))

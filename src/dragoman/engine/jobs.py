@@ -17,12 +17,13 @@ import anyio
 import anyio.to_thread
 from pydantic import TypeAdapter, ValidationError
 
+from dragoman.config import ConversationSettings
 from dragoman.engine.call import Call
 from dragoman.engine.detached import forget_old, jobs_folder, take_up
 from dragoman.engine.host import DialogueHost
 from dragoman.engine.job import Job, info_of, info_of_call, interrupted, unreadable
 from dragoman.engine.record import Recorder
-from dragoman.engine.turns import new_conversation_id
+from dragoman.engine.turns import is_kept, new_conversation_id
 from dragoman.log import logger
 from dragoman.schemas import ErrorCode, ErrorInfo, Event, JobInfo, LLMRequest, LLMResponse, error_from
 from dragoman.store import (
@@ -58,8 +59,11 @@ _EVENTS = TypeAdapter(list[Event])
 class Jobs:
     """See the module."""
 
-    def __init__(self, recorder: Recorder, submit: Callable[[Call], None]) -> None:
+    def __init__(
+        self, recorder: Recorder, submit: Callable[[Call], None], settings: ConversationSettings | None = None
+    ) -> None:
         self._recorder = recorder
+        self._settings = settings or ConversationSettings()
         self._submit = submit
         self._calls: dict[str, Call] = {}
         self._ended: deque[str] = deque()
@@ -98,7 +102,7 @@ class Jobs:
         call = Call(request, face, streams=streams)
         call.job = True
         call.schema, call.validators = schema, validators
-        if request.remember:
+        if is_kept(request, self._settings):
             call.conversation_id = request.conversation_id or new_conversation_id()
         self._calls[call.id] = call
         if request.idempotency_key is not None:

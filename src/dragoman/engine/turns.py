@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 
 from dragoman.adapters.base import Failed, Outcome
-from dragoman.config import Configuration
+from dragoman.config import Configuration, ConversationSettings
 from dragoman.engine.clocks import timed_out
 from dragoman.engine.context import Context, Handler, OpenTurn
 from dragoman.engine.locks import Held, Locks
@@ -16,7 +16,7 @@ from dragoman.engine.record import Recorder
 from dragoman.engine.sessions import busy
 from dragoman.engine.thread import Known, Said, Thread
 from dragoman.log import logger
-from dragoman.schemas import ErrorCode, ErrorInfo, LLMResponse, TimeoutConfig
+from dragoman.schemas import ErrorCode, ErrorInfo, LLMRequest, LLMResponse, TimeoutConfig
 from dragoman.store import (
     ConversationGone,
     ConversationRow,
@@ -37,6 +37,13 @@ def new_conversation_id() -> str:
     return f"c{secrets.token_hex(8)}"
 
 
+def is_kept(request: LLMRequest, settings: ConversationSettings) -> bool:
+    """Whether the call is to be a turn of a conversation."""
+    if request.remember is not None:
+        return request.remember
+    return settings.remember or request.conversation_id is not None
+
+
 class Turns:
     """See the module."""
 
@@ -50,7 +57,7 @@ class Turns:
 
         async def in_conversation(context: Context) -> Outcome:
             request = context.request
-            if not request.remember and request.conversation_id is None:
+            if not is_kept(request, self._settings) and request.conversation_id is None:
                 return await following(context)
             name = request.conversation_id or context.call.conversation_id or new_conversation_id()
             # Whoever has it may take as long as this call may.
@@ -132,7 +139,7 @@ class Turns:
             thread.sessions.clear()
         context.thread = thread
         context.call.conversation_id = name
-        if request.remember:
+        if is_kept(request, self._settings):
             begun = context.call.is_taken_over
             number = (row.turns if row else 0) + (0 if begun else 1)
             context.turn = OpenTurn(name, number, lock, sessions)

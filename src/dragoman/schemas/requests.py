@@ -130,8 +130,10 @@ class LLMRequest(BaseModel):
     """Providers to ask, in this order, when the first cannot answer; None: as configured; empty: none."""
     conversation_id: str | None = Field(default=None, pattern=CONVERSATION_ID)
     """The conversation to go on with, or to begin under this name. None: a new one, with a name of ours."""
-    remember: bool = True
-    """Whether the turn is kept, so that the conversation can go on; False: it is not, not even by the CLI."""
+    remember: bool | None = None
+    """Whether the turn is kept, so that the conversation can go on; False: it is not, not even by the CLI. None: a
+    conversation that is named is, and of others what the configuration says.
+    """
     max_history: NonNegativeInt | None = None
     """Send so many earlier messages as text, and leave the provider's own session; None: go on in that session."""
     max_turns: NonNegativeInt | None = None
