@@ -132,7 +132,8 @@ async def test_conversations_can_be_listed_searched_forked_and_deleted(
         await d.ask("llm", "and the carpenter", conversation_id=reply.conversation_id)
         fork = await d.conversations.fork(reply.conversation_id, upto=1)
         assert {info.conversation_id for info in await d.conversations.list()} == {reply.conversation_id, fork}
-        assert [found.number for found in await d.conversations.search("carpenter")] == [2]
+        found, _ = await d.conversations.search("carpenter")
+        assert [each.number for each in found] == [2]
         await d.conversations.delete(fork)
         with pytest.raises(LLMError) as caught:
             await d.conversations.show(fork)
@@ -210,7 +211,7 @@ def test_the_twin_holds_conversations_and_has_jobs_too(
         copy = d.conversations.take_in((tmp_path / "talk.json").read_text(), "copy")
         assert {info.conversation_id for info in d.conversations.list()} == {copy, talk.conversation_id}
         assert "one" in d.conversations.export(d.conversations.fork(copy, new_id="fork"), "markdown")
-        assert len(d.conversations.search("one")) == 3
+        assert len(d.conversations.search("one")[0]) == 3
         d.conversations.reset("fork")
         assert d.conversations.show("fork")[1] == []
         d.conversations.delete("fork")

@@ -196,8 +196,8 @@ class Conversations:
         """A page of conversations, the one that was gone on with last first."""
         return self._loop(lambda: self._inner.list(limit, page=page, provider=provider))
 
-    def search(self, words: str, limit: int = 50) -> Sequence[FoundTurn]:
-        """The conversations that have a turn with all these words, the newest first."""
+    def search(self, words: str, limit: int = 50) -> tuple[Sequence[FoundTurn], str | None]:
+        """The conversations that have a turn with all these words, the newest first; why there may be more, if so."""
         return self._loop(lambda: self._inner.search(words, limit))
 
     def show(

@@ -62,7 +62,7 @@ def test_at_a_terminal_a_missing_prompt_is_explained_and_not_waited_for(
 
 def test_options_become_fields_of_the_request() -> None:
     folder = Path("/some/folder")
-    question = Question(("llm", "why?"), model="m", system="s", cwd=folder, timeout_s=7)
+    question = Question(("llm", "why?"), {"model": "m", "system_prompt": "s", "cwd": folder, "timeouts": {"call": 7}})
     request = question.request(PROVIDERS)
     assert (request.model, request.system_prompt, request.cwd, request.timeouts.call) == ("m", "s", folder, 7)
     assert question.overrides() == {"workspaces": ["/some/folder"]}

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dragoman import __version__
+from dragoman.cli import conversation_commands, job_commands
 from dragoman.cli.common import Common, Transport
+from dragoman.cli.declaring import (
+    AsJson,
+    ConversationId,
+    Effort,
+    Folder,
+    Last,
+    MaxTokens,
+    Model,
+    System,
+    Temperature,
+    Timeout,
+    ended,
+    examples,
+    provider_names,
+)
 from dragoman.cli.exits import explain
-from dragoman.cli.guard import guarded
 from dragoman.cli.output import say, utf8
 
 PROGRAM = "dragoman"
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 
 
 def run(words: Sequence[str]) -> int:
@@ -30,22 +43,8 @@ def run(words: Sequence[str]) -> int:
     return 0
 
 
-def _examples(*lines: str) -> str:
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
-
-
 def _exit_codes() -> str:
     return "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in explain())
-
-
-def _provider_names(incomplete: str) -> list[str]:
-    from importlib.metadata import entry_points
-
-    return [point.name for point in entry_points(group="dragoman.adapters") if point.name.startswith(incomplete)]
-
-
-def _ended(command: Callable[[], int]) -> None:
-    raise typer.Exit(guarded(command))
 
 
 def _show_version(wanted: bool) -> None:
@@ -62,6 +61,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 config_app = typer.Typer(no_args_is_help=True, help="Show the configuration and where it comes from.")
+app.add_typer(conversation_commands.app, name="conversations")
+app.add_typer(job_commands.app, name="jobs")
 app.add_typer(config_app, name="config")
 
 
@@ -87,10 +88,11 @@ def root(
 # Further words are taken too, to say that quotes are missing.
 @app.command(
     context_settings={"allow_extra_args": True},
-    epilog=_examples(
+    epilog=examples(
         "dragoman ask 'What is a dragoman?'",
         "dragoman ask claude 'What does this project do?' --cwd .",
         "git diff | dragoman ask codex -",
+        "dragoman ask --last 'And in one sentence?'",
     ),
 )
 def ask(
@@ -98,30 +100,37 @@ def ask(
     provider: Annotated[
         str | None,
         typer.Argument(
-            metavar="PROVIDER", autocompletion=_provider_names, help="Who is asked; without it, the first one ready."
+            metavar="PROVIDER", autocompletion=provider_names, help="Who is asked; without it, the first one ready."
         ),
     ] = None,
     prompt: Annotated[
         str | None,
         typer.Argument(metavar="PROMPT", help="The question, in quotes; - reads it from stdin."),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", metavar="MODEL", help="The model, as the provider names it.")
+    model: Model = None,
+    system: System = None,
+    cwd: Folder = None,
+    conversation: ConversationId = None,
+    last: Last = False,
+    no_remember: Annotated[
+        bool, typer.Option("--no-remember", help="Keep nothing of this question, not even in the CLI's own session.")
+    ] = False,
+    max_history: Annotated[
+        int | None,
+        typer.Option(metavar="NUMBER", help="Send so many earlier messages as text, not the provider's own session."),
     ] = None,
-    system: Annotated[
-        str | None, typer.Option("--system", "-s", metavar="TEXT", help="Instructions above the prompt.")
+    effort: Effort = None,
+    temperature: Temperature = None,
+    max_tokens: MaxTokens = None,
+    timeout: Timeout = None,
+    background: Annotated[
+        bool,
+        typer.Option("--background", help="Print a job's id and let it work on; `jobs wait ID` has the answer."),
+    ] = False,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Asked again with the same key, take the answer of the first time."),
     ] = None,
-    cwd: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            exists=True,
-            file_okay=False,
-            resolve_path=True,
-            help="Let the provider look at this folder. Without it, it sees no files.",
-        ),
-    ] = None,
-    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Give the call up after this long.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, also for a failure.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")] = False,
 ) -> None:
@@ -132,12 +141,67 @@ def ask(
     from dragoman.cli.ask import ask
     from dragoman.cli.question import Question
 
-    words = (word for word in (provider, prompt, *context.args) if word is not None)
-    question = Question(tuple(words), model, system, cwd, timeout)
-    _ended(lambda: ask(context.obj, question, as_json=as_json, quiet=quiet))
+    words = tuple(word for word in (provider, prompt, *context.args) if word is not None)
+    options = {
+        "model": model,
+        "system_prompt": system,
+        "cwd": cwd,
+        "conversation_id": conversation,
+        "remember": False if no_remember else None,
+        "max_history": max_history,
+        "effort": effort,
+        "temperature": temperature,
+        "max_tokens": max_tokens,
+        "timeouts": None if timeout is None else {"call": timeout},
+        "background": background or None,
+        "idempotency_key": idempotency_key,
+    }
+    question = Question(words, {name: value for name, value in options.items() if value is not None}, last=last)
+    ended(lambda: ask(context.obj, question, as_json=as_json, quiet=quiet))
 
 
-@app.command(epilog=_examples("dragoman providers", "dragoman providers --deep --json"))
+@app.command(
+    epilog=examples("dragoman chat", "dragoman chat claude --cwd .", "dragoman chat --last"),
+)
+def chat(
+    context: typer.Context,
+    provider: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PROVIDER", autocompletion=provider_names, help="Who answers; without it, the first one ready."
+        ),
+    ] = None,
+    model: Model = None,
+    system: System = None,
+    cwd: Folder = None,
+    conversation: ConversationId = None,
+    last: Last = False,
+    effort: Effort = None,
+    temperature: Temperature = None,
+    max_tokens: MaxTokens = None,
+    timeout: Timeout = None,
+) -> None:
+    """Talk with a provider, or with several in one conversation. /help shows what can be done besides.
+
+    Ctrl-C stops an answer, Ctrl-D leaves. When something is piped in, every line of it is a message.
+    """
+    from dragoman.cli.chat import chat
+
+    options = {
+        "model": model,
+        "system_prompt": system,
+        "cwd": cwd,
+        "conversation_id": conversation,
+        "effort": effort,
+        "temperature": temperature,
+        "max_tokens": max_tokens,
+        "timeouts": None if timeout is None else {"call": timeout},
+    }
+    chosen = {name: value for name, value in options.items() if value is not None}
+    ended(lambda: chat(context.obj, provider, chosen, last=last))
+
+
+@app.command(epilog=examples("dragoman providers", "dragoman providers --deep --json"))
 def providers(
     context: typer.Context,
     as_json: AsJson = False,
@@ -148,10 +212,10 @@ def providers(
     """List every provider: whether it can answer, and what to do when it cannot."""
     from dragoman.cli.providers import providers
 
-    _ended(lambda: providers(context.obj, as_json=as_json, deep=deep))
+    ended(lambda: providers(context.obj, as_json=as_json, deep=deep))
 
 
-@app.command(epilog=_examples("dragoman doctor", "dragoman doctor --deep"))
+@app.command(epilog=examples("dragoman doctor", "dragoman doctor --deep"))
 def doctor(
     context: typer.Context,
     as_json: AsJson = False,
@@ -162,10 +226,10 @@ def doctor(
     """Check every provider, the configuration and this machine. Exit code 0 when a provider can answer, else 1."""
     from dragoman.cli.doctor import doctor
 
-    _ended(lambda: doctor(context.obj, as_json=as_json, deep=deep))
+    ended(lambda: doctor(context.obj, as_json=as_json, deep=deep))
 
 
-@app.command(epilog=_examples("dragoman serve", "dragoman serve --transport streamable-http --port 0"))
+@app.command(epilog=examples("dragoman serve", "dragoman serve --transport streamable-http --port 0"))
 def serve(
     context: typer.Context,
     transport: Annotated[
@@ -179,10 +243,10 @@ def serve(
     """Run the MCP server. MCP clients start this by themselves; register it with them once."""
     from dragoman.cli.serving import serve
 
-    _ended(lambda: serve(context.obj, Transport(transport, host, port)))
+    ended(lambda: serve(context.obj, Transport(transport, host, port)))
 
 
-@app.command(epilog=_examples("dragoman stats", "dragoman stats --since 7d --json"))
+@app.command(epilog=examples("dragoman stats", "dragoman stats --since 7d --json"))
 def stats(
     context: typer.Context,
     as_json: AsJson = False,
@@ -193,7 +257,7 @@ def stats(
     """Show calls, failures, times and tokens by provider."""
     from dragoman.cli.stats import stats
 
-    _ended(lambda: stats(context.obj, as_json=as_json, since=since))
+    ended(lambda: stats(context.obj, as_json=as_json, since=since))
 
 
 def _client_names(incomplete: str) -> list[str]:
@@ -217,7 +281,7 @@ InProject = Annotated[
 Show = Annotated[bool, typer.Option("--print", help="Print what the file would be, and write nothing.")]
 
 
-@app.command(epilog=_examples("dragoman install claude-code", "dragoman install codex --print"))
+@app.command(epilog=examples("dragoman install claude-code", "dragoman install codex --print"))
 def install(
     client: ClientName,
     name: ServerName = PROGRAM,
@@ -228,10 +292,10 @@ def install(
     """Register Dragoman with an MCP client. Comments and everything else in its file stay; the old file is kept."""
     from dragoman.cli.setup import Asked, install
 
-    _ended(lambda: install(Asked(client, name, project, show, as_json)))
+    ended(lambda: install(Asked(client, name, project, show, as_json)))
 
 
-@app.command(epilog=_examples("dragoman uninstall claude-code"))
+@app.command(epilog=examples("dragoman uninstall claude-code"))
 def uninstall(
     client: ClientName,
     name: ServerName = PROGRAM,
@@ -242,26 +306,26 @@ def uninstall(
     """Take Dragoman out of an MCP client's configuration, and nothing else."""
     from dragoman.cli.setup import Asked, uninstall
 
-    _ended(lambda: uninstall(Asked(client, name, project, show, as_json)))
+    ended(lambda: uninstall(Asked(client, name, project, show, as_json)))
 
 
-@config_app.command("show", epilog=_examples("dragoman config show", "dragoman --config my.toml config show --json"))
+@config_app.command("show", epilog=examples("dragoman config show", "dragoman --config my.toml config show --json"))
 def config_show(context: typer.Context, as_json: AsJson = False) -> None:
     """Show every value in force and where it came from. Values that may be secrets are masked."""
     from dragoman.cli.settings import show
 
-    _ended(lambda: show(context.obj, as_json=as_json))
+    ended(lambda: show(context.obj, as_json=as_json))
 
 
-@config_app.command("path", epilog=_examples('$EDITOR "$(dragoman config path)"'))
+@config_app.command("path", epilog=examples('$EDITOR "$(dragoman config path)"'))
 def config_path() -> None:
     """Print the path of your own configuration file, whether it exists or not."""
     from dragoman.cli.settings import path
 
-    _ended(path)
+    ended(path)
 
 
-@app.command(epilog=_examples("dragoman trust dragoman.toml", "dragoman trust --remove dragoman.toml"))
+@app.command(epilog=examples("dragoman trust dragoman.toml", "dragoman trust --remove dragoman.toml"))
 def trust(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A project's configuration file.")],
     remove: Annotated[bool, typer.Option("--remove", help="Take the trust back.")] = False,
@@ -269,4 +333,4 @@ def trust(
     """Let a project's file run programs and widen limits, as long as its content and its place stay the same."""
     from dragoman.cli.settings import trust
 
-    _ended(lambda: trust(file, remove=remove))
+    ended(lambda: trust(file, remove=remove))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 
 import anyio
 from pydantic import ValidationError
@@ -14,11 +15,22 @@ from dragoman.cli.exits import EXIT_CODES, OK, USAGE
 from dragoman.cli.guard import on_stop, report
 from dragoman.cli.question import Question, UsageError
 from dragoman.cli.status import StatusLine
-from dragoman.engine import Call, Engine
-from dragoman.schemas import ErrorCode, LLMRequest, LLMResponse, Text
+from dragoman.engine import Call, Engine, Job
+from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, LLMRequest, LLMResponse, Started, Text, error_from
 
 FACE = "cli"
-OPTIONS = {"model": "--model", "system_prompt": "--system", "timeouts": "--timeout", "cwd": "--cwd"}
+OPTIONS = {
+    "model": "--model",
+    "system_prompt": "--system",
+    "timeouts": "--timeout",
+    "cwd": "--cwd",
+    "conversation_id": "--conversation",
+    "max_history": "--max-history",
+    "effort": "--effort",
+    "temperature": "--temperature",
+    "max_tokens": "--max-tokens",
+    "idempotency_key": "--idempotency-key",
+}
 """Where on the command line the fields of a request come from; the others are the prompt."""
 
 
@@ -34,28 +46,115 @@ def ask(common: Common, question: Question, *, as_json: bool, quiet: bool) -> in
         output.complain(str(error))
         return USAGE
     except ValidationError as error:
-        for detail in error.errors(include_url=False):
-            named = OPTIONS.get(str(detail["loc"][0]), "PROMPT")
-            output.complain(f"{named}: {detail['msg'].removeprefix('Value error, ')}")
+        refuse(error)
         return USAGE
-    reply = anyio.run(_put, engine, request, as_json, quiet)
-    return _code(reply, quiet=quiet)
+    return anyio.run(_put, engine, request, _Manner(question.last, as_json, quiet))
 
 
-async def _put(engine: Engine, request: LLMRequest, as_json: bool, quiet: bool) -> LLMResponse:
-    gone: BrokenPipeError | None = None
+def refuse(error: ValidationError) -> None:
+    """Tell what is wrong with which option."""
+    for detail in error.errors(include_url=False):
+        named = OPTIONS.get(str(detail["loc"][0]), "PROMPT")
+        output.complain(f"{named}: {detail['msg'].removeprefix('Value error, ')}")
+
+
+async def continued(engine: Engine, request: LLMRequest, *, last: bool) -> LLMRequest:
+    """The request in its conversation: the newest one if `last`. Who answered there answers, unless somebody is named.
+
+    Raises:
+        LLMError: there is no conversation yet (code ``not_found``), or it cannot be read.
+    """
+    if last:
+        newest = await engine.conversations.list(1)
+        if not newest:
+            raise error_from(
+                ErrorInfo.of(ErrorCode.NOT_FOUND, "there is no conversation yet", next_step="ask without --last")
+            )
+        request = request.model_copy(update={"conversation_id": newest[0].conversation_id})
+    if request.conversation_id is None or request.provider is not None:
+        return request
+    try:
+        info, _, _ = await engine.conversations.show(request.conversation_id)
+    except LLMError as error:
+        if error.code is not ErrorCode.NOT_FOUND:
+            raise
+        return request
+    return request.model_copy(update={"provider": info.provider})
+
+
+@dataclass(frozen=True, slots=True)
+class _Manner:
+    last: bool
+    as_json: bool
+    quiet: bool
+
+
+async def _put(engine: Engine, request: LLMRequest, manner: _Manner) -> int:
+    failed: LLMError | BrokenPipeError | None = None
+    code = OK
     async with engine:
-        with StatusLine(request.provider, quiet=quiet) as status:
-            async with engine.asking(request, face=FACE, streams=not as_json) as call:
-                with on_stop(call.cancel):
-                    try:
-                        await (_wait(call, status) if as_json else _stream(call, status))
-                    except BrokenPipeError as error:
-                        # Raised only outside: what leaves an engine as an exception comes out of it in a group.
-                        gone = error
-    if gone:
-        raise gone
+        try:
+            request = await continued(engine, request, last=manner.last)
+            if request.background:
+                code = await _hand_out(engine, request, manner)
+            else:
+                code = await _answer(engine, request, manner)
+        except (LLMError, BrokenPipeError) as error:
+            # Raised only outside: what leaves an engine as an exception comes out of it in a group.
+            failed = error
+    if failed:
+        raise failed
+    return code
+
+
+async def _hand_out(engine: Engine, request: LLMRequest, manner: _Manner) -> int:
+    """Start a job and leave it to itself as soon as it can go on without this process."""
+    job = await engine.jobs.start(request, face=FACE)
+    if job.call is not None:
+        with on_stop(job.call.cancel):
+            async for event in job.call.log.follow():
+                if isinstance(event, Started):
+                    break
+    reply = job.reply()
+    if manner.as_json:
+        output.say_json(reply.public())
+    else:
+        output.say(job.id)
+    if reply.status == "running" and not manner.quiet:
+        output.remark(f"it works on; for its answer: dragoman jobs wait {job.id}")
+    return _code(reply, quiet=manner.quiet)
+
+
+async def _answer(engine: Engine, request: LLMRequest, manner: _Manner) -> int:
+    with StatusLine(request.provider, quiet=manner.quiet) as status:
+        if request.idempotency_key is None:
+            async with engine.asking(request, face=FACE, streams=not manner.as_json) as call:
+                reply = await _follow(call, status, manner)
+        else:
+            job = await engine.jobs.start(request, face=FACE, streams=not manner.as_json)
+            reply = await _follow(job.call, status, manner) if job.call else await _collect(job, status, manner)
+    if reply.conversation_id and not manner.quiet and output.is_terminal(sys.stderr) and not manner.as_json:
+        output.remark(f"conversation {reply.conversation_id}; to go on: dragoman ask -c {reply.conversation_id} …")
+    return _code(reply, quiet=manner.quiet)
+
+
+async def _follow(call: Call, status: StatusLine, manner: _Manner) -> LLMResponse:
+    with on_stop(call.cancel):
+        await (_wait(call, status) if manner.as_json else _stream(call, status))
     return await call.outcome()
+
+
+async def _collect(job: Job, status: StatusLine, manner: _Manner) -> LLMResponse:
+    """The answer of a job of another process."""
+    with anyio.CancelScope() as waiting, on_stop(waiting.cancel):
+        await job.wait()
+    status.stop()
+    reply = job.reply()
+    if manner.as_json:
+        output.say_json(reply.public())
+    elif reply.text:
+        output.say(reply.text.rstrip("\n"))
+    return reply
 
 
 async def _wait(call: Call, status: StatusLine) -> None:
@@ -86,6 +185,7 @@ async def _stream(call: Call, status: StatusLine) -> None:
 
 
 def _code(reply: LLMResponse, *, quiet: bool) -> int:
+    """The exit code of a reply; a failure is told."""
     if reply.error is not None:
         return EXIT_CODES[reply.error.code] if reply.error.code is ErrorCode.CANCELLED else report(reply.error)
     if reply.finish_reason == "max_tokens" and not quiet:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Container
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from dragoman.schemas import LLMRequest
@@ -19,36 +18,27 @@ class UsageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What was typed after ``ask``."""
+    """What was typed after ``ask``. `options` are fields of the request; `last`: in the newest conversation."""
 
     words: tuple[str, ...]
-    model: str | None = None
-    system: str | None = None
-    cwd: Path | None = None
-    timeout_s: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    last: bool = False
 
     def request(self, providers: Container[str]) -> LLMRequest:
         """The request; stdin is read when it holds the prompt.
 
         Raises:
-            UsageError: there is no prompt, or more than one, or it is not text.
+            UsageError: there is no prompt, or more than one, or it is not text, or it has two conversations.
             pydantic.ValidationError: a value cannot be used.
         """
+        one_conversation(self.options, last=self.last)
         provider, prompt = self._split(providers)
-        fields: dict[str, Any] = {
-            "provider": provider,
-            "prompt": _read_stdin() if prompt == STDIN else prompt,
-            "model": self.model,
-            "system_prompt": self.system,
-            "cwd": self.cwd,
-        }
-        if self.timeout_s is not None:
-            fields["timeouts"] = {"call": self.timeout_s}
-        return LLMRequest.model_validate(fields)
+        text = _read_stdin() if prompt == STDIN else prompt
+        return LLMRequest.model_validate({"provider": provider, "prompt": text, **self.options})
 
     def overrides(self) -> dict[str, Any]:
-        """What goes on top of the configuration: a folder that a person types is one they want to be looked at."""
-        return {} if self.cwd is None else {"workspaces": [str(self.cwd)]}
+        """What goes on top of the configuration."""
+        return shown_folder(self.options)
 
     def _split(self, providers: Container[str]) -> tuple[str | None, str]:
         """The provider, if one is named, and the prompt, which may be `STDIN`."""
@@ -63,6 +53,21 @@ class Question:
                 return provider, prompt
             case _:
                 raise UsageError(f"{len(self.words)} words after ask are too many; put the prompt in quotes")
+
+
+def one_conversation(options: Mapping[str, Any], *, last: bool) -> None:
+    """Check that there is at most one way to say which conversation it is.
+
+    Raises:
+        UsageError: there are two.
+    """
+    if last and "conversation_id" in options:
+        raise UsageError("--last and --conversation name two conversations; give one of them")
+
+
+def shown_folder(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The layer of the configuration for a folder that a person types: it is one they want to be looked at."""
+    return {"workspaces": [str(options["cwd"])]} if "cwd" in options else {}
 
 
 def _piped(lacking: str) -> str:

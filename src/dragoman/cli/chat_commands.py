@@ -1,0 +1,169 @@
+"""What can be done in a chat besides talking: lines that begin with a slash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dragoman.cli import output
+from dragoman.cli.conversations import FORMATS, say_list, say_turn, write_new
+from dragoman.cli.question import UsageError
+from dragoman.schemas import ConversationInfo, ErrorCode, ErrorInfo, LLMError, error_from
+
+if TYPE_CHECKING:
+    from dragoman.cli.chat import Chat
+
+LISTED = 10
+RECALLED = 2
+"""How many turns are shown of a conversation that is gone on with."""
+DEFAULT = "-"
+"""Takes back what was chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One of them. `do` is given what stands behind the name; False ends the chat."""
+
+    takes: str
+    help: str
+    do: Callable[[str], bool | None]
+
+
+class Commands:
+    """Those of one chat."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+        self._all = {
+            "/help": Command("", "show this", self._help),
+            "/provider": Command(
+                "NAME", "let another one answer from here on; without NAME, list them", self._provider
+            ),
+            "/model": Command("MODEL", f"choose the provider's model; {DEFAULT} for its own choice", self._model),
+            "/system": Command("TEXT", "give instructions that stand above all that follows", self._system),
+            "/new": Command("", "begin a new conversation", self._new),
+            "/list": Command("", "list the latest conversations", self._list),
+            "/resume": Command("ID", "go on with an earlier conversation; without ID, the latest one", self._resume),
+            "/export": Command("FILE", "write the conversation to a new file, .md or .json", self._export),
+            "/quit": Command("", "leave, as Ctrl-D does", lambda _: False),
+        }
+
+    def run(self, line: str) -> bool:
+        """Do what a line says; whether the chat goes on.
+
+        Raises:
+            UsageError: there is no such command, or it is not complete.
+            LLMError: it could not be done.
+            OSError: a file could not be written.
+        """
+        name, _, rest = line.partition(" ")
+        command = self._all.get(name)
+        if command is None:
+            raise UsageError(f"there is no {name}; /help shows what there is, // begins a message with a slash")
+        return command.do(rest.strip()) is not False
+
+    def complete(self, line: str) -> Sequence[str]:
+        """The lines that this one may become."""
+        name, space, rest = line.partition(" ")
+        if not space:
+            return [known for known in self._all if known.startswith(name)] if name.startswith("/") else []
+        match name:
+            case "/provider":
+                words: Sequence[str] = list(self._chat.engine.providers.adapters)
+            case "/resume":
+                try:
+                    words = self._chat.do(lambda: self._chat.engine.conversations.ids(rest))
+                except LLMError:
+                    words = []
+            case _:
+                words = []
+        return [f"{name} {word}" for word in words if word.startswith(rest)]
+
+    def check(self, provider: str) -> None:
+        """Check that there is such a provider.
+
+        Raises:
+            LLMError: there is none (code ``not_found``).
+        """
+        known = self._chat.engine.providers.adapters
+        if provider not in known:
+            step = f"choose one of: {', '.join(known)}"
+            raise error_from(ErrorInfo.of(ErrorCode.NOT_FOUND, f"no provider {provider!r}", next_step=step))
+
+    def recall(self) -> None:
+        """Show the end of the conversation that is gone on with."""
+        conversation_id = self._chat.conversation_id
+        assert conversation_id is not None  # noqa: S101 - who calls looked
+        try:
+            info, turns, _ = self._chat.do(lambda: self._chat.engine.conversations.show(conversation_id, None))
+        except LLMError as error:
+            if error.code is not ErrorCode.NOT_FOUND:
+                raise
+            output.remark(f"a new conversation, {conversation_id}")
+            return
+        if len(turns) > RECALLED:
+            output.remark(f"{len(turns) - RECALLED} earlier turns: dragoman conversations show {info.conversation_id}")
+        for turn in turns[-RECALLED:]:
+            say_turn(turn)
+
+    def _help(self, _: str) -> None:
+        rows = [(f"{name} {command.takes}".rstrip(), command.help) for name, command in self._all.items()]
+        for line in output.columns(rows):
+            output.say(line)
+        output.say(
+            "A message that begins with a slash begins with two; one that ends with \\ goes on in the next line."
+        )
+
+    def _provider(self, name: str) -> None:
+        if not name:
+            for status in self._chat.do(self._chat.engine.providers.statuses):
+                output.say(f"{status.name}: {status.state}{f', {status.next_step}' if status.next_step else ''}")
+            return
+        self.check(name)
+        # A model is one provider's.
+        self._chat.change(provider=name, model=None, effort=None)
+
+    def _model(self, name: str) -> None:
+        if not name:
+            output.say(self._chat.request.model or "the provider chooses")
+            return
+        self._chat.change(model=None if name == DEFAULT else name)
+
+    def _system(self, text: str) -> None:
+        if not text:
+            output.say(self._chat.request.system_prompt or "there are no instructions of this chat")
+            return
+        self._chat.change(system_prompt=text)
+
+    def _new(self, _: str) -> None:
+        self._chat.change(conversation_id=None)
+
+    def _list(self, _: str) -> None:
+        say_list(self._chat.do(lambda: self._chat.engine.conversations.list(LISTED)))
+
+    def _resume(self, conversation_id: str) -> None:
+        kept = self._chat.engine.conversations
+        if not conversation_id:
+            newest = self._chat.do(lambda: kept.list(1))
+            if not newest:
+                raise UsageError("there is no conversation yet")
+            conversation_id = newest[0].conversation_id
+        info: ConversationInfo = self._chat.do(lambda: kept.show(conversation_id))[0]
+        self._chat.change(
+            conversation_id=info.conversation_id,
+            provider=info.provider or self._chat.request.provider,
+            system_prompt=None,
+        )
+        self.recall()
+
+    def _export(self, name: str) -> None:
+        conversation_id = self._chat.conversation_id
+        if not name:
+            raise UsageError("/export wants the name of a new file, such as talk.md")
+        if conversation_id is None:
+            raise UsageError("nothing was said yet")
+        form = FORMATS["json" if name.lower().endswith(".json") else "markdown"]
+        document = self._chat.do(lambda: self._chat.engine.conversations.export(conversation_id, form))
+        write_new(Path(name).expanduser(), document)

@@ -1,0 +1,90 @@
+"""What the declarations of commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dragoman.cli.guard import guarded
+
+SHOWN = 20
+"""How many lines a list has unless it is told otherwise."""
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", metavar="NUMBER", min=1, max=1000, help="At most so many.")]
+Page = Annotated[int, typer.Option("--page", metavar="NUMBER", min=1, help="Which page.")]
+
+
+def examples(*lines: str) -> str:
+    """The epilog of a command's help."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def ended(command: Callable[[], int]) -> None:
+    """Run what a command does, and end with its exit code."""
+    raise typer.Exit(guarded(command))
+
+
+def provider_names(incomplete: str) -> list[str]:
+    """Completes a provider."""
+    from importlib.metadata import entry_points
+
+    return [point.name for point in entry_points(group="dragoman.adapters") if point.name.startswith(incomplete)]
+
+
+def conversation_ids(incomplete: str) -> list[tuple[str, str]]:
+    """Completes a conversation, with how it begins."""
+    from dragoman.cli.completing import conversations
+
+    return [(name, title) for name, title in conversations() if name.startswith(incomplete)]
+
+
+def job_ids(incomplete: str) -> list[tuple[str, str]]:
+    """Completes a job, with how its question begins."""
+    from dragoman.cli.completing import jobs
+
+    return [(name, prompt) for name, prompt in jobs() if name.startswith(incomplete)]
+
+
+Conversation = Annotated[
+    str, typer.Argument(metavar="ID", autocompletion=conversation_ids, help="A conversation; `list` shows them.")
+]
+JobId = Annotated[str, typer.Argument(metavar="ID", autocompletion=job_ids, help="A job; `list` shows them.")]
+
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", metavar="MODEL", help="The model, as the provider names it.")
+]
+System = Annotated[str | None, typer.Option("--system", "-s", metavar="TEXT", help="Instructions above the prompt.")]
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        "--cwd",
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        resolve_path=True,
+        help="Let the provider look at this folder. Without it, it sees no files.",
+    ),
+]
+ConversationId = Annotated[
+    str | None,
+    typer.Option(
+        "--conversation",
+        "-c",
+        metavar="ID",
+        autocompletion=conversation_ids,
+        help="Go on with this conversation, or begin one of this name.",
+    ),
+]
+Last = Annotated[bool, typer.Option("--last", help="Go on with the conversation that was gone on with last.")]
+Effort = Annotated[
+    str | None, typer.Option(metavar="LEVEL", help="How hard to think, such as low or high, where there are levels.")
+]
+Temperature = Annotated[float | None, typer.Option(metavar="NUMBER", help="From 0 to 2, where the provider takes one.")]
+MaxTokens = Annotated[
+    int | None, typer.Option(metavar="NUMBER", help="The longest answer, where the provider takes that.")
+]
+Timeout = Annotated[float | None, typer.Option(metavar="SECONDS", help="Give the call up after this long.")]
