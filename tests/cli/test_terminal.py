@@ -40,7 +40,9 @@ def test_the_wait_is_shown_and_the_answer_takes_its_place(shell: Shell) -> None:
     code, seen = on_terminal(shell, "ask", "llm", "question")
     assert code == 0
     assert "asking llm… 0 s" in seen
-    assert seen.rstrip().endswith("forty-two")
+    answer, _, hint = COLOUR.sub("", seen).rpartition("forty-two\r\n")
+    assert answer.endswith("\x1b[2K")
+    assert re.fullmatch(r"conversation (c\w+); to go on: dragoman ask -c \1 …\r\n", hint)
 
 
 def test_what_is_said_meanwhile_does_not_run_into_the_answer(shell: Shell) -> None:
@@ -63,12 +65,13 @@ def test_control_codes_of_an_answer_do_not_drive_the_terminal(shell: Shell) -> N
     assert seen == "\\x1b]52;c;ZXZpbA==\\x07\r\n"
 
 
-def test_a_failure_stands_out_and_keeps_its_control_codes_to_itself(shell: Shell) -> None:
+def test_a_failure_stands_out_without_control_codes(shell: Shell) -> None:
     shell.llm({"read": "all"}, {"err": "Error: Error code: 429 - \x1b[2Jslow [bold]down[/bold]\n"}, {"exit": 1})
     code, seen = on_terminal(shell, "ask", "llm", "question", "-q")
     assert code == 5
     assert COLOUR.search(seen)
-    assert "\\x1b[2Jslow [bold]down[/bold]" in COLOUR.sub("", seen)
+    assert "\x1b[2J" not in seen
+    assert "slow [bold]down[/bold]" in COLOUR.sub("", seen)
 
 
 @pytest.mark.parametrize("words", [("providers",), ("--help",), ("ask", "llm", "question")])

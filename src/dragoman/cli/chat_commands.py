@@ -68,7 +68,9 @@ class Commands:
         """The lines that this one may become."""
         name, space, rest = line.partition(" ")
         if not space:
-            return [known for known in self._all if known.startswith(name)] if name.startswith("/") else []
+            if not name.startswith("/"):
+                return []
+            return [f"{known} " if each.takes else known for known, each in self._all.items() if known.startswith(name)]
         match name:
             case "/provider":
                 words: Sequence[str] = list(self._chat.engine.providers.adapters)

@@ -115,6 +115,9 @@ class DialogueHost:
     async def serve(self) -> None:
         """Run the channel until the child ended. Cancelled, it has the child stopped without waiting for that."""
         try:
+            if self.is_left:
+                # It was left before this task took its first step.
+                return
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._write)
                 tasks.start_soon(self._read, Stream.STDOUT)
@@ -177,9 +180,10 @@ class DialogueHost:
         """Let the child go on without us: nothing of it is heard any more."""
         if not self._is_stopping:
             self.is_left = True
-            self.child.leave()
             if self._tasks is not None:
+                # Before the child is left, which whoever waits for it would take for a fault.
                 self._tasks.cancel_scope.cancel()
+            self.child.leave()
 
     def terminate(self) -> None:
         """Tell the whole group to end, now."""

@@ -1,0 +1,93 @@
+"""``dragoman jobs``, ``ask --background`` and idempotency keys."""
+
+import json
+import signal
+import subprocess
+from typing import Any
+
+import anyio
+import pytest
+
+from dragoman.testing import Liveness
+from tests.cli.harness import DRAGOMAN, Shell
+
+pytestmark = pytest.mark.anyio
+LONG_S = 60
+"""Bounds a test on a busy machine."""
+
+
+def told(shell: Shell, *words: str) -> Any:  # noqa: ANN401 - JSON
+    ended = shell("jobs", *words, "--json")
+    return json.loads(ended.out)
+
+
+async def test_a_job_in_the_background_outlives_the_command_and_is_collected_by_another(shell: Shell) -> None:
+    async with Liveness() as live:
+        shell.llm(live.connect(), {"read": "all"}, {"wait": "gate"}, {"out": "at last"})
+        with anyio.fail_after(LONG_S):
+            started = await anyio.to_thread.run_sync(shell, "ask", "llm", "long work", "--background")
+            job_id = started.out.decode().strip()
+            assert (started.code, started.err) == (0, f"it works on; for its answer: dragoman jobs wait {job_id}\n")
+            await live.connected()
+            assert [(job["job_id"], job["status"]) for job in told(shell, "list")] == [(job_id, "running")]
+            early = await anyio.to_thread.run_sync(shell, "jobs", "wait", job_id, "--timeout", "0")
+            assert (early.code, early.out) == (6, b"")
+            assert f"next step: wait again: dragoman jobs wait {job_id}" in early.err
+            await live.release()
+            done = await anyio.to_thread.run_sync(shell, "jobs", "wait", job_id)
+        assert (done.code, done.out) == (0, b"at last\n")
+        assert told(shell, "show", job_id)["status"] == "completed"
+        assert shell("jobs", "log", job_id).out == b"started: llm\ntext: 7 characters\n"
+
+
+async def test_giving_up_the_wait_leaves_the_job_alone_and_cancel_ends_it(shell: Shell) -> None:
+    async with Liveness() as live:
+        shell.llm(live.connect(), {"pause": True})
+        with anyio.fail_after(LONG_S):
+            started = await anyio.to_thread.run_sync(shell, "ask", "llm", "long work", "--background", "--json")
+            reply = json.loads(started.out)
+            assert reply["status"] == "running"
+            await live.connected()
+            waiting = subprocess.Popen(  # noqa: ASYNC220 - it takes a moment
+                (*DRAGOMAN, "jobs", "wait", reply["job_id"]),
+                cwd=shell.work,
+                env=shell.variables,
+                stderr=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+            )
+            with pytest.raises(subprocess.TimeoutExpired):
+                await anyio.to_thread.run_sync(lambda: waiting.wait(3))
+            waiting.send_signal(signal.SIGINT)
+            assert await anyio.to_thread.run_sync(lambda: waiting.wait(30)) == 130
+            assert waiting.stderr is not None
+            waiting.stderr.close()
+            assert told(shell, "show", reply["job_id"])["status"] == "running"
+            ended = await anyio.to_thread.run_sync(shell, "jobs", "cancel", reply["job_id"])
+            assert (ended.code, ended.err) == (0, f"job {reply['job_id']}: cancelled\n")
+            await live.all_gone()
+        assert shell("jobs", "wait", reply["job_id"]).code == 130
+
+
+def test_a_failed_job_ends_the_wait_as_ask_would_have_ended(shell: Shell) -> None:
+    shell.llm({"read": "all"}, {"out": "half"}, {"err": "Error: Error code: 400 - what?\n"}, {"exit": 1})
+    job_id = json.loads(shell("ask", "llm", "hi", "--background", "--json").out)["job_id"]
+    ended = shell("jobs", "wait", job_id, "-q")
+    assert (ended.code, ended.out) == (9, b"half\n")
+    assert "dragoman: bad_request: Error code: 400 - what?" in ended.err
+
+
+def test_the_same_key_asks_once(shell: Shell) -> None:
+    cli = shell.llm({"read": "all"}, {"echo_stdin": True, "as": "raw"})
+    for _ in range(2):
+        assert shell("ask", "llm", "once", "--idempotency-key", "k").out == b"once\n"
+    other = shell("ask", "llm", "twice", "--idempotency-key", "k")
+    assert (other.code, "another question" in other.err) == (9, True)
+    assert cli.starts == 1
+
+
+def test_without_jobs_nothing_is_listed_and_unknown_ids_are_explained(shell: Shell) -> None:
+    assert shell("jobs", "list").err == "no jobs yet\n"
+    assert told(shell, "list") == []
+    for word in ("show", "wait", "cancel", "log"):
+        ended = shell("jobs", word, "nothing")
+        assert (ended.code, "there is no job 'nothing'" in ended.err) == (3, True)
