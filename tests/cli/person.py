@@ -18,9 +18,11 @@ from tests.cli.harness import DRAGOMAN, Shell
 PATIENCE_S = 30
 # Ctrl-C reaches a program only from its controlling terminal.
 TAKE_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
 os.setsid()
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+# A shell has it ignored by what it starts in the background.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execv(sys.argv[1], sys.argv[1:])
 """
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\[\?2004[hl]|[\x01\x02]")
@@ -65,13 +67,13 @@ class Person:
         """Read on until something new matches."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
-            plain = CONTROL.sub("", self.seen[self._read_to :])
-            if found := re.search(pattern, plain):
-                self._read_to = len(self.seen)
+            plain = CONTROL.sub("", self.seen)
+            if found := re.compile(pattern).search(plain, self._read_to):
+                self._read_to = found.end()
                 return found
             ready, _, _ = select.select([self._ours], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
-                raise AssertionError(f"{pattern!r} did not come; since then: {plain!r}")
+                raise AssertionError(f"{pattern!r} did not come; since then: {plain[self._read_to :]!r}")
             self.seen += os.read(self._ours, 65536).decode("utf-8", "replace")
 
     @property
@@ -81,7 +83,9 @@ class Person:
 
     def ends(self) -> int:
         """Wait for the program's end; its exit code."""
+        deadline = time.monotonic() + PATIENCE_S
         while self.process.poll() is None:
+            assert time.monotonic() < deadline, f"it does not end; it showed {self.seen[-500:]!r}"
             ready, _, _ = select.select([self._ours], [], [], 0.1)
             if ready:
                 self.seen += os.read(self._ours, 65536).decode("utf-8", "replace")

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from dragoman.cli.screen import MarkdownScreen, finished
-from dragoman.testing import FakeCli, Liveness
+from dragoman.testing import Liveness
 from tests.cli.harness import Shell
 from tests.cli.person import CONTROL, Person
 
@@ -57,7 +57,7 @@ def test_a_person_talks_leaves_and_comes_back(shell: Shell) -> None:
 @pytest.mark.anyio
 async def test_ctrl_c_stops_the_answer_and_not_the_program(shell: Shell) -> None:
     async with Liveness() as live:
-        cli = shell.llm(live.connect(), {"read": "all"}, {"out": "begun\n\nand"}, {"pause": True})
+        shell.llm(live.connect(), {"read": "all"}, {"out": "begun\n\nand"}, {"pause": True})
         with Person(shell, "chat", "llm") as person, anyio.fail_after(60):
             await anyio.to_thread.run_sync(person.reads, "llm> ")
             person.types("question\r")
@@ -67,7 +67,7 @@ async def test_ctrl_c_stops_the_answer_and_not_the_program(shell: Shell) -> None
             person.types("\x03")
             await anyio.to_thread.run_sync(person.reads, r"stopped; [\s\S]*llm> ")
             await live.all_gone()
-            again(cli)
+            shell.llm(*ECHO)
             person.types("half a line")
             await anyio.to_thread.run_sync(person.reads, "half a line")
             person.types("\x03")
@@ -79,17 +79,13 @@ async def test_ctrl_c_stops_the_answer_and_not_the_program(shell: Shell) -> None
     assert turns(shell) == [("question", "begun\n\nand", "cancelled"), ("again", "again", "completed")]
 
 
-def again(cli: FakeCli) -> None:
-    cli.script({"when_arg": "--database=:memory:", "steps": [{"out": "ready\n"}, {"exit": 0}]}, *ECHO)
-
-
 def test_a_failure_ends_nothing_and_the_terminal_is_as_it_was(shell: Shell) -> None:
-    cli = shell.llm({"read": "all"}, {"err": "Error: Error code: 400 - what?\n"}, {"exit": 1})
+    shell.llm({"read": "all"}, {"err": "Error: Error code: 400 - what?\n"}, {"exit": 1})
     with Person(shell, "chat", "llm") as person:
         person.reads("llm> ")
         person.types("one\r")
         person.reads(r"bad_request: [\s\S]*llm> ")
-        again(cli)
+        shell.llm(*ECHO)
         person.types("two\r")
         person.reads(r"llm · [\s\S]*llm> ")
         os.kill(person.process.pid, signal.SIGTERM)

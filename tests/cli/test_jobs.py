@@ -57,7 +57,7 @@ async def test_giving_up_the_wait_leaves_the_job_alone_and_cancel_ends_it(shell:
             )
             with pytest.raises(subprocess.TimeoutExpired):
                 await anyio.to_thread.run_sync(lambda: waiting.wait(3))
-            waiting.send_signal(signal.SIGINT)
+            waiting.send_signal(signal.SIGTERM)
             assert await anyio.to_thread.run_sync(lambda: waiting.wait(30)) == 130
             assert waiting.stderr is not None
             waiting.stderr.close()
