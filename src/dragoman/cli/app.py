@@ -201,6 +201,39 @@ def chat(
     ended(lambda: chat(context.obj, provider, chosen, last=last))
 
 
+@app.command(epilog=examples("dragoman many questions.jsonl", "dragoman many questions.jsonl --retry-failed"))
+def many(
+    context: typer.Context,
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="The questions; - reads them from stdin."),
+    ],
+    answers: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The answers; FILE.answers.jsonl beside the questions."),
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="How many at once; never more than is configured.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0.001, help="Stop after this long. Run it again to go on.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask those again, too, whose answer is a failure.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
+) -> None:
+    """Ask every question of a file, one JSON object a line, and write the answers to another file.
+
+    A line has a prompt, and may have id, provider, model, system_prompt, schema, timeout_s and more. Stopped or killed,
+    it goes on where it was when it is run again.
+    """
+    from dragoman.cli.many import Batch, many
+
+    batch = Batch(file, answers, concurrency, timeout, retry_failed, as_json)
+    ended(lambda: many(context.obj, batch))
+
+
 @app.command(epilog=examples("dragoman providers", "dragoman providers --deep --json"))
 def providers(
     context: typer.Context,
