@@ -12,7 +12,7 @@ from typing import Literal
 
 import anyio
 
-from dragoman.adapters.base import Completed, Failed, Outcome, Session
+from dragoman.adapters.base import FLUSH_S, Completed, Failed, Outcome, Session
 from dragoman.config import Configuration
 from dragoman.engine.context import Context, Handler, Route, Saying
 from dragoman.engine.locks import Locks
@@ -22,7 +22,9 @@ from dragoman.schemas import ErrorCode, ErrorInfo, Notice
 TRIES = 3
 """A session that turns out to be lost, a copy of one that is busy, and a new one."""
 REPLAY_CHARS = 400_000
-"""How much of a conversation is told again at most: about 100,000 tokens."""
+"""How long a prompt may become by telling a conversation again: about 100,000 tokens."""
+WRITTEN_S = 2 * FLUSH_S
+"""How long even a call that is not to wait gives a CLI that writes its session down: the call it was for has ended."""
 
 
 class Sessions:
@@ -56,7 +58,9 @@ class Sessions:
             return await following(context)
         # Whoever had it last may still be writing it down, though its reply is out.
         name = f"session:{thread.conversation_id}:{route.name}:{route.account}"
-        patience_s = 0 if context.request.if_busy == "fail" else context.deadline - anyio.current_time()
+        patience_s = context.deadline - anyio.current_time()
+        if context.request.if_busy == "fail":
+            patience_s = min(patience_s, WRITTEN_S)
         context.session_lock = await self._locks.take(name, max(patience_s, 0))
         if context.session_lock is None:
             return Failed(busy(f"{route.name}'s session of conversation {thread.conversation_id!r}"))
@@ -119,7 +123,7 @@ class Sessions:
     def _within_budget(self, context: Context, turns: list[Said]) -> list[Said]:
         asked = context.request.max_history
         messages = self._settings.max_history if asked is None else asked
-        return recent(turns, messages, REPLAY_CHARS)
+        return recent(turns, messages, max(0, REPLAY_CHARS - len(context.prompt)))
 
 
 def busy(what: str) -> ErrorInfo:
