@@ -146,7 +146,11 @@ def test_a_shell_completes_ids(shell: Shell) -> None:
     shell.llm(*ECHO)
     asked(shell, "a question", "-c", "talk-1")
     asked(shell, "another", "-c", "other")
-    typed = {"_DRAGOMAN_COMPLETE": "complete_bash", "COMP_WORDS": "dragoman conversations show ta", "COMP_CWORD": "3"}
-    assert shell(**typed).out.split() == [b"talk-1"]
-    nowhere = shell(**typed, DRAGOMAN_HOME=str(shell.folder / "elsewhere"))
+    shell.variables |= {
+        "_DRAGOMAN_COMPLETE": "complete_bash",
+        "COMP_WORDS": "dragoman conversations show ta",
+        "COMP_CWORD": "3",
+    }
+    assert shell().out.split() == [b"talk-1"]
+    nowhere = shell(DRAGOMAN_HOME=str(shell.folder / "elsewhere"))
     assert (nowhere.out.strip(), nowhere.err) == (b"", "")
