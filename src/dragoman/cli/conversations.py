@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
+import anyio
+
 from dragoman.cli import output
 from dragoman.cli.common import Common
 from dragoman.cli.exits import FAILURE, OK, USAGE
-from dragoman.cli.guard import report, run
+from dragoman.cli.guard import report, stoppable
 from dragoman.engine import Engine
 from dragoman.engine.conversations import Conversations, Format
 from dragoman.schemas import ConversationInfo, LLMError, TurnInfo
@@ -160,9 +162,10 @@ def with_kept(common: Common, act: Callable[[Conversations], Awaitable[int]]) ->
 
     async def opened() -> int:
         async with Engine(loaded.configuration) as engine:
-            return await act(engine.conversations)
+            # Stopped inside the engine and not around it: it may have taken a job over, which is to go on without us.
+            return await stoppable(lambda: act(engine.conversations))
 
-    return run(opened)
+    return anyio.run(opened)
 
 
 def write_new(file: Path, text: str) -> int:

@@ -44,12 +44,16 @@ def run(main: Callable[[], Awaitable[int]]) -> int:
     """Run an asynchronous command. A signal to stop cancels it, so that it can stop its children."""
     import anyio
 
-    async def stoppable() -> int:
-        with anyio.CancelScope() as scope, on_stop(scope.cancel):
-            return await main()
-        return CANCELLED
+    return anyio.run(stoppable, main)
 
-    return anyio.run(stoppable)
+
+async def stoppable(act: Callable[[], Awaitable[int]]) -> int:
+    """Do it; a signal to stop cancels it, and gives the exit code of that."""
+    import anyio
+
+    with anyio.CancelScope() as scope, on_stop(scope.cancel):
+        return await act()
+    return CANCELLED
 
 
 @contextmanager

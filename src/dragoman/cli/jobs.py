@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+import anyio
+
 from dragoman.cli import output
 from dragoman.cli.common import Common
 from dragoman.cli.conversations import age
 from dragoman.cli.exits import CANCELLED, EXIT_CODES, OK
-from dragoman.cli.guard import report, run
+from dragoman.cli.guard import report, stoppable
 from dragoman.cli.status import StatusLine, describe
 from dragoman.engine import Engine, Job, Jobs
 from dragoman.schemas import Bound, ErrorCode, Event, JobInfo, LLMResponse, Started, Text, Usage
@@ -117,9 +119,10 @@ def with_jobs(common: Common, act: Callable[[Jobs], Awaitable[int]]) -> int:
 
     async def opened() -> int:
         async with Engine(loaded.configuration) as engine:
-            return await act(engine.jobs)
+            # Stopped inside the engine and not around it: it may have taken a job over, which is to go on without us.
+            return await stoppable(lambda: act(engine.jobs))
 
-    return run(opened)
+    return anyio.run(opened)
 
 
 def _lines(events: Sequence[Event]) -> list[str]:
