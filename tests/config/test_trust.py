@@ -210,6 +210,7 @@ def test_every_key_is_either_a_known_choice_a_limit_or_needs_trust(project: Path
         *(key for key in leaf_keys() if key.startswith(("limits.", "declared."))),
         *(f"providers.NAME.{key}" for key in ("command", "args", "env", "pass_env", "credentials", "access")),
         *("providers.NAME.fallback", "providers.NAME.start_gap_s"),
+        *("providers.NAME.requests_per_minute", "providers.NAME.tokens_per_minute"),
         *("providers.NAME.workspaces", "providers.NAME.max_concurrency", "workspaces", "server.host"),
         *("server.transport", "log.file", "log.content", "conversations.keep_days", "conversations.keep_mb"),
     }

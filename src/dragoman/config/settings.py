@@ -100,6 +100,9 @@ class ProviderSettings(_Section):
     workspaces: tuple[FilePath, ...] | None = None
     """None: those of the top level."""
     max_concurrency: PositiveInt = 3
+    requests_per_minute: Annotated[PositiveInt | None, OrNone] = None
+    tokens_per_minute: Annotated[PositiveInt | None, OrNone] = None
+    """Of question and answer together; None: any number."""
     start_gap_s: Annotated[NonNegativeFloat | None, OrNone] = None
     """Between two starts with one login, whichever Dragoman of this machine starts them; None: the provider's own."""
     fallback: tuple[Name, ...] = ()

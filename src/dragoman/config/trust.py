@@ -32,6 +32,9 @@ def needs_trust(key: Key, value: object, lower: Configuration) -> bool:
             return True
         case ("providers", _, str(name), *_) if name in _OF_A_PROVIDER:
             return True
+        case ("providers", str(provider), "requests_per_minute" | "tokens_per_minute" as name):
+            most = getattr(lower.provider(provider), name)
+            return most is not None and not (isinstance(value, int) and value <= most)
         case ("providers", str(provider), "max_concurrency"):
             return isinstance(value, int) and value > lower.provider(provider).max_concurrency
         case ("limits", str(name)):

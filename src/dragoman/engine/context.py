@@ -111,6 +111,8 @@ class Context:
     """On the event loop's clock; set by the layer that routes, since the clocks are the provider's."""
     is_barred: Callable[[], bool] = lambda: False
     """Whether the circuit breaker stands against another attempt."""
+    cached: LLMResponse | None = None
+    """The reply of an earlier call, or of one at the same time, that answers this one too."""
     channel: str | None = None
     """What the last attempt ran in: other calls may have run in it too."""
     attempts: list[Attempt] = field(default_factory=list[Attempt])
@@ -127,6 +129,8 @@ class Context:
     model: str | None = None
     usage: Usage | None = None
     queued_at: float = field(default_factory=anyio.current_time)
+    queued_s: float = 0.0
+    """How much of the clock `queue` was used before a place was waited for."""
     _kept_events: int = 0
 
     def __post_init__(self) -> None:
@@ -192,6 +196,14 @@ class Context:
 
     def reply(self, outcome: Outcome | None) -> LLMResponse:
         """The reply; `outcome` None: the call was cancelled."""
+        if self.cached is not None and isinstance(outcome, Completed):
+            return self.cached.model_copy(
+                update={
+                    "duration_s": round(time.monotonic() - self.call.created, 6),
+                    "call_id": self.call.id,
+                    "notices": tuple(self.notices),
+                }
+            )
         status: Status = "completed"
         wanted = self.wanted
         error: ErrorInfo | None = None

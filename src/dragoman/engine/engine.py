@@ -19,6 +19,7 @@ from dragoman.adapters.base import Adapter, Failed, Outcome
 from dragoman.adapters.registry import load_adapters
 from dragoman.config import Configuration, state_folder
 from dragoman.engine.breakers import Breakers
+from dragoman.engine.cache import Cache
 from dragoman.engine.call import Call
 from dragoman.engine.context import Context, Handler
 from dragoman.engine.conversations import Conversations
@@ -34,6 +35,7 @@ from dragoman.engine.limit import Limiter, StartGate
 from dragoman.engine.locks import Held, Locks
 from dragoman.engine.places import Machine
 from dragoman.engine.providers import Providers
+from dragoman.engine.rates import Rates
 from dragoman.engine.record import Recorder
 from dragoman.engine.retry import Retrier
 from dragoman.engine.run import Runner
@@ -97,6 +99,7 @@ class Engine:
         way = self.resilient(way, machine, breakers)
         way = Validation(configuration.retry).around(way)
         way = Fallback(configuration).around(way)
+        way = Cache(configuration.cache, self._recorder, self.providers).around(way)
         self._way = self._recorder.around(self._turns.around(way))
         self._calls: set[Call] = set()
         self._hosts: dict[DialogueHost, anyio.Event] = {}
@@ -107,6 +110,8 @@ class Engine:
         """The route, and the layers between it and an attempt. Read from below."""
         way = Retrier(self.configuration.retry).around(StartGate(machine).around(way))
         way = Limiter(self.configuration, machine).around(breakers.around(way, self.providers))
+        self.rates = Rates(self.configuration)
+        way = self.rates.around(way)
         return self.providers.route_layer(breakers.ahead(way, self.providers))
 
     async def __aenter__(self) -> Self:

@@ -84,7 +84,7 @@ class Versions:
     async def ask(self, profile: Profile, program: Program, environ: Mapping[str, str]) -> Installed | Missing:
         """What `program` says of itself; `Missing` when it does not work, such as a package's stub."""
         try:
-            key = _identity(program)
+            key = identity_of(program)
         except OSError as error:
             return Missing(f"{program.path}: {error.strerror}", profile.install_hint)
         if key not in self._known:
@@ -95,13 +95,18 @@ class Versions:
     def remembered(self, program: Program, environ: Mapping[str, str]) -> Installed | None:
         """What `program` said when it was asked before; None: it was not, or does not work. Starts nothing."""
         try:
-            known = self._known.get(_identity(program))
+            known = self._known.get(identity_of(program))
         except OSError:
             return None
         return replace(known, environment=frozenset(environ)) if isinstance(known, Installed) else None
 
 
-def _identity(program: Program) -> tuple[str, int, int]:
+def identity_of(program: Program) -> tuple[str, int, int]:
+    """Another one when the program was updated.
+
+    Raises:
+        OSError: it is gone.
+    """
     stat = os.stat(program.argv[0])  # noqa: PTH116 - it is no Path, and a stat does not block for long
     return (" ".join(program.argv), stat.st_mtime_ns, stat.st_size)
 

@@ -44,7 +44,7 @@ class Limiter:
                     if self._waiting >= self._limits.queue:
                         return self._overloaded()
                     left = context.deadline - anyio.current_time()
-                    if not await self._wait(places, route, min(route.timeouts.queue, left)):
+                    if not await self._wait(places, route, min(route.timeouts.queue - context.queued_s, left)):
                         return self._timed_out(route, left)
                 return await following(context)
 

@@ -15,7 +15,7 @@ from dragoman.engine.breakers import Breakers
 from dragoman.engine.clocks import timed_out
 from dragoman.engine.context import Context, Handler, Outcome, Route
 from dragoman.engine.environment import build_environment
-from dragoman.engine.finding import Missing, Program, Versions, find_program, inquire
+from dragoman.engine.finding import Missing, Program, Versions, find_program, identity_of, inquire
 from dragoman.processes import Spawner, SpawnError
 from dragoman.schemas import (
     Capability,
@@ -184,6 +184,21 @@ class Providers:
         """Whether the CLI itself says, now, that somebody is logged in."""
         program = self._find(name)
         return isinstance(program, Program) and await self._login(name, program, anew=True) is True
+
+    def identity(self, name: str) -> str | None:
+        """What makes the answers of a provider its own: its program as it is now, its account, how it is set up.
+
+        None: it cannot be asked. Starts nothing.
+        """
+        if name not in self.adapters or not self._enabled(name) or isinstance(program := self._find(name), Missing):
+            return None
+        try:
+            file = identity_of(program)
+        except OSError:
+            return None
+        settings = self._configuration.provider(name)
+        setup = settings.model_dump_json(include={"args", "env", "model", "credentials"})
+        return repr((name, self._account(name), file, setup))
 
     def forget_login(self, name: str) -> None:
         """A call found the login missing, or working again: ask anew next time."""

@@ -63,6 +63,11 @@ class LLMResponse(BaseModel):
     """Where the value was found: the ``whole`` text, a ``fenced`` block, a ``balanced`` part, or ``repaired``.
     None: there is no value."""
 
+    cached: bool = False
+    """Nobody was asked: it is an earlier answer to the same question, or that of a call that asked it at once."""
+    stale: bool = False
+    """It is older than answers of the cache are good for."""
+
     def public(self) -> dict[str, Any]:
         """The reply for tools and ``--json``, ready for JSON: ``attempts`` is a count, empty fields are left out."""
         data = self.model_dump(mode="json", exclude_none=True, exclude={"attempts", "usage"})
@@ -72,8 +77,9 @@ class LLMResponse(BaseModel):
         if self.extraction is not None:
             # It may be null, or have nulls in it, which were left out above.
             data["data"] = self.data
-        if not self.truncated:
-            del data["truncated"]
+        for name in ("truncated", "cached", "stale"):
+            if not data[name]:
+                del data[name]
         if not self.notices:
             del data["notices"]
         return data

@@ -155,6 +155,10 @@ class LLMRequest(BaseModel):
     """How often the provider is asked for an answer that passes; None: 3."""
     strict: bool = False
     """Take the answer for JSON as it is, and recover nothing."""
+    cache: bool | Literal["only"] | None = None
+    """Whether an earlier answer to the same question will do; ``"only"``: nobody is asked. None: as configured."""
+    allow_stale: bool = False
+    """While the provider is left alone, an answer that is too old will do, too. It needs the cache."""
 
     @field_validator("prompt", "system_prompt", "model")
     @classmethod

@@ -1,5 +1,6 @@
 """What happened, kept in one SQLite file: calls, conversations, jobs. Importing this does not import SQLite."""
 
+from dragoman.store.cache import AnswerCached, CachedAnswer, CacheTrimmed
 from dragoman.store.call_logs import CallLog, LogPage
 from dragoman.store.circuits import CircuitChanged, CircuitKey, CircuitRow
 from dragoman.store.conversations import (
@@ -29,6 +30,9 @@ from dragoman.store.store import Store, open_store
 from dragoman.store.turns import TurnEnded, TurnStarted
 
 __all__ = [
+    "AnswerCached",
+    "CacheTrimmed",
+    "CachedAnswer",
     "CallEnded",
     "CallLog",
     "CallStarted",

@@ -176,6 +176,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE UNIQUE INDEX call_logs_by_page ON call_logs (call_id, page)",
         "CREATE INDEX call_logs_by_age ON call_logs (created_at, bytes)",
     ),
+    (
+        """
+        CREATE TABLE cached_answers (
+            key TEXT PRIMARY KEY,
+            created_at REAL NOT NULL,
+            bytes INTEGER NOT NULL,
+            reply TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX cached_answers_by_age ON cached_answers (created_at, key, bytes)",
+    ),
 )
 
 

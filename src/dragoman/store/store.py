@@ -12,6 +12,7 @@ import anyio.to_thread
 from loguru import logger
 
 from dragoman.store.abandoned import TakeStock
+from dragoman.store.cache import CachedAnswer, read_answer
 from dragoman.store.call_logs import LogPage, read_log
 from dragoman.store.circuits import CircuitKey, CircuitRow, read_circuit, read_circuits
 from dragoman.store.errors import StoreError
@@ -179,6 +180,10 @@ class Store:
         Some microseconds for each turn.
         """
         return self._read(lambda db: read_last_turns(db, conversation_id, last, completed=True, max_bytes=max_bytes))
+
+    def cached_answer(self, key: str) -> CachedAnswer | None:
+        """The answer that is kept for a question, however old; as for `circuit`."""
+        return self._read(lambda db: read_answer(db, key))
 
     def job(self, job_id: str) -> JobRow | None:
         """A job; as for `circuit`."""

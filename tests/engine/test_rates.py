@@ -1,0 +1,108 @@
+"""So many requests and tokens a minute."""
+
+from typing import Any
+
+import anyio
+import pytest
+
+from dragoman.config import Configuration
+from dragoman.engine import Engine
+from dragoman.engine.rates import Budget
+from dragoman.schemas import LLMRequest, LLMResponse
+from dragoman.testing import FakeAdapter, FakeCli
+from tests.engine.conftest import MakeEngine
+
+pytestmark = pytest.mark.anyio
+
+ANSWER = {"line": {"done": {"text": "x"}}}
+
+
+def held_to(**limits: Any) -> dict[str, Any]:  # noqa: ANN401 - of a provider
+    return {"providers": {"fake": limits}}
+
+
+async def ask(engine: Engine, prompt: str = "?", **fields: Any) -> LLMResponse:  # noqa: ANN401 - of a request
+    request = LLMRequest.model_validate({"prompt": prompt, "provider": "fake", "remember": False, **fields})
+    with anyio.fail_after(20):
+        async with engine.asking(request) as call:
+            return await call.outcome()
+
+
+async def test_what_is_more_than_a_minute_holds_waits_on_the_queue_clock(make_engine: MakeEngine, cli: FakeCli) -> None:
+    cli.script(ANSWER)
+    async with make_engine(configuration=held_to(requests_per_minute=2)) as engine:
+        assert (await ask(engine)).status == "completed"
+        assert (await ask(engine)).status == "completed"
+        refused = await ask(engine, timeouts={"queue": 0.3})
+        assert refused.error is not None
+        assert refused.error.code == "rate_limited"
+        assert refused.error.retry_after_s == 30
+        assert "requests_per_minute" not in refused.error.message
+        assert "2 requests a minute" in refused.error.message
+        assert "[providers.fake]" in (refused.error.next_step or "")
+        assert cli.starts == 2
+        status = (await engine.providers.status("fake")).circuit
+        assert status is not None
+        assert status["failure_count"] == 0
+
+
+async def test_it_goes_on_when_there_is_room_again() -> None:
+    budget = Budget(60)
+    await budget.take(60)
+    began = anyio.current_time()
+    with anyio.fail_after(10):
+        await budget.take(1)
+    assert anyio.current_time() - began >= 0.9
+
+
+async def test_the_tokens_of_an_answer_are_waited_for_by_the_next_call(make_engine: MakeEngine, cli: FakeCli) -> None:
+    cli.script({"line": {"usage": {"input_tokens": 100, "output_tokens": 950}}}, ANSWER)
+    async with make_engine(configuration=held_to(tokens_per_minute=1000)) as engine:
+        assert (await ask(engine)).status == "completed"
+        refused = await ask(engine, timeouts={"queue": 0.3})
+    assert refused.error is not None
+    assert refused.error.code == "rate_limited"
+    assert cli.starts == 1
+
+
+async def test_another_provider_answers_instead_where_one_is_named(make_engine: MakeEngine, cli: FakeCli) -> None:
+    cli.script(ANSWER)
+    FakeCli(cli.path.parent, "dragoman-other").script({"line": {"done": {"text": "other"}}})
+    adapters = FakeAdapter(), FakeAdapter("other", executables=("dragoman-other",))
+    async with make_engine(*adapters, configuration=held_to(requests_per_minute=1)) as engine:
+        await ask(engine)
+        assert (await ask(engine, timeouts={"queue": 0.2}, fallback=["other"])).text == "other"
+
+
+async def test_more_than_may_wait_are_refused(make_engine: MakeEngine, cli: FakeCli) -> None:
+    cli.script(ANSWER)
+    configuration = {**held_to(requests_per_minute=1), "limits": {"queue": 1}}
+    async with make_engine(configuration=configuration) as engine:
+        await ask(engine)
+        waits = engine.submit(LLMRequest(prompt="?", provider="fake", remember=False))
+        with anyio.fail_after(10):
+            await anyio.wait_all_tasks_blocked()
+        refused = await ask(engine)
+        waits.cancel()
+        await waits.outcome()
+    assert refused.error is not None
+    assert refused.error.code == "overloaded"
+
+
+async def test_what_was_given_up_is_not_owed_and_what_came_on_top_is() -> None:
+    budget = Budget(100)
+    await budget.take(100)
+    with anyio.move_on_after(0.05):
+        await budget.take(50)
+    budget.settle(100, 0)
+    assert budget.has_at_once(90)
+    budget.settle(10, 120)
+    assert not budget.has_at_once(20)
+
+
+def test_a_limit_is_a_whole_number_or_none() -> None:
+    assert (
+        Configuration.model_validate(held_to(requests_per_minute="none")).provider("fake").requests_per_minute is None
+    )
+    with pytest.raises(ValueError, match="greater than 0"):
+        Configuration.model_validate(held_to(tokens_per_minute=0))
