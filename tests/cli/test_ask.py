@@ -64,7 +64,7 @@ def test_stdin_that_is_no_text_is_refused_with_its_place(shell: Shell) -> None:
         (("llm", " "), "PROMPT: is empty; write a question"),
         (("llm", "hello", "-m", "-x"), "--model: is '-x': a model name does not begin with a dash"),
         (("llm", "hello", "--timeout", "0"), "--timeout: Input should be greater than 0"),
-        (("llm", "hello", "world"), "3 words after ask are too many; put the prompt in quotes"),
+        (("llm", "hello", "world"), "3 words are too many; put the prompt in quotes"),
     ],
 )
 def test_words_that_make_no_question_are_explained(shell: Shell, words: tuple[str, ...], complaint: str) -> None:

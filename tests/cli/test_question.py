@@ -48,7 +48,7 @@ def test_words_become_provider_and_prompt(
     [
         ((), "there is no prompt; give one in quotes, or pipe it in"),
         (("llm",), "'llm' is a provider, and there is no prompt for it; give one in quotes, or pipe it in"),
-        (("a", "b", "c"), "3 words after ask are too many; put the prompt in quotes"),
+        (("a", "b", "c"), "3 words are too many; put the prompt in quotes"),
     ],
 )
 def test_at_a_terminal_a_missing_prompt_is_explained_and_not_waited_for(

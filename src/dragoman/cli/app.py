@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from dragoman import __version__
-from dragoman.cli import conversation_commands, job_commands
+from dragoman.cli import conversation_commands, job_commands, query_command
 from dragoman.cli.common import Common, Transport
 from dragoman.cli.declaring import (
     AsJson,
@@ -18,11 +18,15 @@ from dragoman.cli.declaring import (
     Effort,
     Folder,
     Last,
+    MaxAttempts,
     MaxTokens,
     Model,
+    Prompt,
+    Provider,
     System,
     Temperature,
     Timeout,
+    Validators,
     ended,
     examples,
     provider_names,
@@ -97,16 +101,8 @@ def root(
 )
 def ask(
     context: typer.Context,
-    provider: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="PROVIDER", autocompletion=provider_names, help="Who is asked; without it, the first one ready."
-        ),
-    ] = None,
-    prompt: Annotated[
-        str | None,
-        typer.Argument(metavar="PROMPT", help="The question, in quotes; - reads it from stdin."),
-    ] = None,
+    provider: Provider = None,
+    prompt: Prompt = None,
     model: Model = None,
     system: System = None,
     cwd: Folder = None,
@@ -122,6 +118,8 @@ def ask(
     effort: Effort = None,
     temperature: Temperature = None,
     max_tokens: MaxTokens = None,
+    validators: Validators = None,
+    max_attempts: MaxAttempts = None,
     timeout: Timeout = None,
     background: Annotated[
         bool,
@@ -134,7 +132,7 @@ def ask(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, also for a failure.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")] = False,
 ) -> None:
-    """Ask one question and print the answer as it comes.
+    """Ask one question and print the answer as it comes; with --validator, once it has passed.
 
     A missing PROMPT is read from stdin too when something is piped in. Put -- before a prompt that begins with a dash.
     """
@@ -152,12 +150,17 @@ def ask(
         "effort": effort,
         "temperature": temperature,
         "max_tokens": max_tokens,
+        "validators": validators,
+        "max_attempts": max_attempts,
         "timeouts": None if timeout is None else {"call": timeout},
         "background": background or None,
         "idempotency_key": idempotency_key,
     }
     question = Question(words, {name: value for name, value in options.items() if value is not None}, last=last)
     ended(lambda: ask(context.obj, question, as_json=as_json, quiet=quiet))
+
+
+app.command(context_settings={"allow_extra_args": True}, epilog=query_command.EPILOG)(query_command.query)
 
 
 @app.command(

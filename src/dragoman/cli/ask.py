@@ -1,9 +1,9 @@
-"""``dragoman ask``: one question, its answer on stdout as it comes."""
+"""``dragoman ask`` and ``dragoman query``: one question, its answer on stdout as it comes, or once it has passed."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 from pydantic import ValidationError
@@ -13,7 +13,7 @@ from dragoman.cli.answer import Answer
 from dragoman.cli.common import Common
 from dragoman.cli.exits import EXIT_CODES, OK, USAGE
 from dragoman.cli.guard import on_stop, report
-from dragoman.cli.question import Question, UsageError
+from dragoman.cli.question import Question, UsageError, read_schema
 from dragoman.cli.status import StatusLine
 from dragoman.engine import Call, Engine, Job
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, LLMRequest, LLMResponse, Started, Text, error_from
@@ -29,6 +29,7 @@ OPTIONS = {
     "effort": "--effort",
     "temperature": "--temperature",
     "max_tokens": "--max-tokens",
+    "max_attempts": "--max-attempts",
     "idempotency_key": "--idempotency-key",
 }
 """Where on the command line the fields of a request come from; the others are the prompt."""
@@ -36,8 +37,31 @@ OPTIONS = {
 
 def ask(common: Common, question: Question, *, as_json: bool, quiet: bool) -> int:
     """Ask, print, and end with the exit code of the outcome."""
+    manner = _Manner(question.last, as_json, quiet, waits="validators" in question.options)
+    return _ask(common, question, manner)
+
+
+def query(common: Common, question: Question, schema: str, *, as_json: bool, quiet: bool) -> int:
+    """Ask for JSON, print it when it is valid, and end with the exit code of the outcome.
+
+    Raises:
+        LLMError: the schema cannot be used (code ``bad_request``).
+    """
+    from dragoman.structured import OutputSchema
+
+    try:
+        source = read_schema(schema)
+    except UsageError as error:
+        output.complain(str(error))
+        return USAGE
+    wanted = OutputSchema.of(source).as_object()
+    asked = replace(question, options={**question.options, "output_schema": wanted})
+    return _ask(common, asked, _Manner(question.last, as_json, quiet, waits=True))
+
+
+def _ask(common: Common, question: Question, manner: _Manner) -> int:
     loaded = common.load(question.overrides())
-    if not quiet:
+    if not manner.quiet:
         common.warn(loaded)
     engine = Engine(loaded.configuration)
     try:
@@ -48,7 +72,11 @@ def ask(common: Common, question: Question, *, as_json: bool, quiet: bool) -> in
     except ValidationError as error:
         refuse(error)
         return USAGE
-    return anyio.run(_put, engine, request, _Manner(question.last, as_json, quiet))
+    if request.validators:
+        from dragoman.structured import validators_from
+
+        validators_from(request.validators)
+    return anyio.run(_put, engine, request, manner)
 
 
 def refuse(error: ValidationError) -> None:
@@ -87,6 +115,13 @@ class _Manner:
     last: bool
     as_json: bool
     quiet: bool
+    waits: bool
+    """Whether nothing is printed before the answer has passed."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether the answer is printed as it comes."""
+        return not (self.as_json or self.waits)
 
 
 async def _put(engine: Engine, request: LLMRequest, manner: _Manner) -> int:
@@ -128,10 +163,10 @@ async def _hand_out(engine: Engine, request: LLMRequest, manner: _Manner) -> int
 async def _answer(engine: Engine, request: LLMRequest, manner: _Manner) -> int:
     with StatusLine(request.provider, quiet=manner.quiet) as status:
         if request.idempotency_key is None:
-            async with engine.asking(request, face=FACE, streams=not manner.as_json) as call:
+            async with engine.asking(request, face=FACE, streams=manner.streams) as call:
                 reply = await _follow(call, status, manner)
         else:
-            job = await engine.jobs.start(request, face=FACE, streams=not manner.as_json)
+            job = await engine.jobs.start(request, face=FACE, streams=manner.streams)
             reply = await _follow(job.call, status, manner) if job.call else await _collect(job, status, manner)
     if reply.conversation_id and not manner.quiet and output.is_terminal(sys.stderr) and not manner.as_json:
         output.remark(f"conversation {reply.conversation_id}; to go on: dragoman ask -c {reply.conversation_id} …")
@@ -140,8 +175,11 @@ async def _answer(engine: Engine, request: LLMRequest, manner: _Manner) -> int:
 
 async def _follow(call: Call, status: StatusLine, manner: _Manner) -> LLMResponse:
     with on_stop(call.cancel):
-        await (_wait(call, status) if manner.as_json else _stream(call, status))
-    return await call.outcome()
+        await (_stream(call, status) if manner.streams else _wait(call, status))
+    reply = await call.outcome()
+    if not manner.streams:
+        _print(reply, manner)
+    return reply
 
 
 async def _collect(job: Job, status: StatusLine, manner: _Manner) -> LLMResponse:
@@ -150,20 +188,26 @@ async def _collect(job: Job, status: StatusLine, manner: _Manner) -> LLMResponse
         await job.wait()
     status.stop()
     reply = job.reply()
-    if manner.as_json:
-        output.say_json(reply.public())
-    elif reply.text:
-        output.say(reply.text.rstrip("\n"))
+    _print(reply, manner)
     return reply
 
 
+def _print(reply: LLMResponse, manner: _Manner) -> None:
+    """Print the whole reply, or what was answered."""
+    if manner.as_json:
+        output.say_json(reply.public())
+    elif manner.waits and reply.status != "completed":
+        return
+    elif reply.extraction is not None:
+        output.say_json(reply.data)
+    elif reply.text:
+        output.say(reply.text.rstrip("\n"))
+
+
 async def _wait(call: Call, status: StatusLine) -> None:
-    """Print the reply as one object."""
     async for event in call.log.follow():
         status.show(event)
     status.stop()
-    reply = await call.outcome()
-    output.say_json(reply.public())
 
 
 async def _stream(call: Call, status: StatusLine) -> None:

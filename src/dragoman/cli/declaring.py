@@ -54,6 +54,24 @@ Conversation = Annotated[
 ]
 JobId = Annotated[str, typer.Argument(metavar="ID", autocompletion=job_ids, help="A job; `list` shows them.")]
 
+Provider = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="PROVIDER", autocompletion=provider_names, help="Who is asked; without it, the first one ready."
+    ),
+]
+Prompt = Annotated[str | None, typer.Argument(metavar="PROMPT", help="The question, in quotes; - reads it from stdin.")]
+Validators = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--validator",
+        metavar="SPEC",
+        help="What the answer must pass, such as json, regex:^ok or length:..200; may be given again.",
+    ),
+]
+MaxAttempts = Annotated[
+    int | None, typer.Option(metavar="NUMBER", help="How often to ask for an answer that passes; 3 unless configured.")
+]
 Model = Annotated[
     str | None, typer.Option("--model", "-m", metavar="MODEL", help="The model, as the provider names it.")
 ]

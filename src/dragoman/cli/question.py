@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from dragoman.schemas import LLMRequest
 
 STDIN = "-"
+MAX_PATH = 1000
+"""Characters; what is longer is no file's name."""
 
 
 class UsageError(Exception):
@@ -52,7 +56,7 @@ class Question:
             case (provider, prompt):
                 return provider, prompt
             case _:
-                raise UsageError(f"{len(self.words)} words after ask are too many; put the prompt in quotes")
+                raise UsageError(f"{len(self.words)} words are too many; put the prompt in quotes")
 
 
 def one_conversation(options: Mapping[str, Any], *, last: bool) -> None:
@@ -68,6 +72,26 @@ def one_conversation(options: Mapping[str, Any], *, last: bool) -> None:
 def shown_folder(options: Mapping[str, Any]) -> dict[str, Any]:
     """The layer of the configuration for a folder that a person types: it is one they want to be looked at."""
     return {"workspaces": [str(options["cwd"])]} if "cwd" in options else {}
+
+
+def read_schema(schema: str) -> str:
+    """The schema that was typed, or the content of the file that it names.
+
+    Raises:
+        UsageError: that file is not there, or cannot be read as text.
+    """
+    if len(schema) > MAX_PATH or any(mark in schema for mark in "{\n"):
+        return schema
+    file = Path(schema)
+    looks_like_a_file = not any(mark in schema for mark in " ,") and (file.suffix or os.sep in schema)
+    if not looks_like_a_file and not file.is_file():
+        return schema
+    try:
+        return file.read_text("utf-8-sig")
+    except FileNotFoundError:
+        raise UsageError(f"--schema: there is no file {schema!r}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--schema: {schema!r} cannot be read: {error}") from error
 
 
 def _piped(lacking: str) -> str:
