@@ -196,3 +196,22 @@ async def test_the_callers_validators_replace_the_default(tmp_path: Path) -> Non
         unknown = await ask(running, validators=["nonsense"])
         assert unknown.error is not None
         assert unknown.error.code is ErrorCode.BAD_REQUEST
+
+
+@pytest.mark.parametrize("adapter", [PLAIN, KEEPS])
+async def test_an_empty_answer_that_the_cli_calls_a_failure_is_asked_for_again(
+    tmp_path: Path, adapter: FakeAdapter
+) -> None:
+    empty = line(error={"code": "malformed_output", "message": "nothing came"})
+    answers = [empty, line(text="here") + line(done={}), empty, empty]
+    oracle = Oracle(lambda _: answers.pop(0))
+    async with engine(tmp_path, oracle, adapter) as running:
+        reply = await ask(running, max_attempts=2)
+        assert (reply.text, len(reply.attempts)) == ("here", 2)
+        assert "Which city?" in oracle.asked[1]["prompt"]
+        reply = await ask(running, max_attempts=2)
+        assert reply.error is not None
+        assert (reply.error.message, len(reply.attempts)) == ("nothing came", 2)
+    partial = Oracle(lambda _: line(text="half") + empty)
+    async with engine(tmp_path, partial, adapter) as running:
+        assert len((await ask(running, max_attempts=2)).attempts) == 1

@@ -18,7 +18,7 @@ from dragoman.adapters.base import Completed, Failed, Outcome, Profile
 from dragoman.config import RetryConfig
 from dragoman.engine.context import Context, Handler
 from dragoman.engine.thread import Said
-from dragoman.schemas import ErrorInfo, Retrying
+from dragoman.schemas import ErrorCode, ErrorInfo, Retrying
 
 if TYPE_CHECKING:
     from dragoman.structured import AsyncValidationStrategy, Extraction, Native, OutputSchema
@@ -85,8 +85,12 @@ class Validation:
         while True:
             outcome = await following(context)
             if isinstance(outcome, Failed):
-                if not _does_without(context, wanted, outcome):
+                if _does_without(context, wanted, outcome):
+                    continue
+                if number >= most or not _was_empty(context, wanted, outcome):
                     return outcome
+                number += 1
+                context.start_over(Retrying(attempt=number, cause=outcome.error.message, starts_over=True))
                 continue
             text = outcome.text if outcome.text is not None else context.received()
             faults = await _faults(wanted, outcome, text)
@@ -174,6 +178,17 @@ def _does_without(context: Context, wanted: Wanted, failed: Failed) -> bool:
     wanted.unsupported.add(lacking)
     context.forget()
     return True
+
+
+def _was_empty(context: Context, wanted: Wanted, failed: Failed) -> bool:
+    """Whether the CLI itself calls it a failure that there was no answer; asking again can do no harm."""
+    return (
+        failed.error.code is ErrorCode.MALFORMED_OUTPUT
+        and wanted.checks != ()
+        and not context.text_bytes
+        and context.may_start_over(failed)
+        and anyio.current_time() < context.deadline
+    )
 
 
 async def _faults(wanted: Wanted, outcome: Completed, text: str) -> Sequence[str]:
