@@ -98,6 +98,23 @@ async def test_a_job_goes_on_when_its_engine_is_left_and_the_next_one_has_all_of
     assert list(jobs_folder().iterdir()) == []
 
 
+async def test_a_job_goes_on_when_whoever_opened_its_engine_is_cancelled(tmp_path: Path) -> None:
+    async with Liveness() as live:
+        script(tmp_path, *slowly(live))
+        jobs: list[str] = []
+        with anyio.fail_after(LONG_S):
+            with anyio.CancelScope() as opened:
+                async with engine(tmp_path) as running:
+                    jobs.append(await start(running))
+                    await live.connected()
+                    opened.cancel()
+                    await anyio.sleep_forever()
+            await live.release()
+            async with engine(tmp_path) as other:
+                reply = await (await other.jobs.find(jobs[0])).wait()
+    assert (reply.status, reply.text) == ("completed", "first second")
+
+
 async def test_a_job_that_ended_while_nobody_was_there_has_its_answer(tmp_path: Path) -> None:
     async with Liveness() as live:
         script(tmp_path, *slowly(live))

@@ -152,6 +152,11 @@ class Runner:
                 clocks.starting()
                 context.take(Started(provider=route.name, model=turn.model, version=installed.version_text or None))
                 outcome = await host.turn(replace(turn, runs_in=runs_in), listener)
+        except anyio.get_cancelled_exc_class():
+            if host is not None and host.outlives_in is not None and not context.call.scope.cancel_called:
+                # Not the call is cancelled but whoever opened the engine.
+                context.call.left = True
+            raise
         except SpawnError as error:
             return Failed(_spawn_failure(error))
         except OSError as error:
