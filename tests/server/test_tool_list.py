@@ -42,6 +42,7 @@ async def test_the_list_with_the_five_providers_that_need_no_configuration_takes
         "ask_llm",
         "ask_local",
         "structured_query",
+        "ask_many",
         "job",
         "conversation",
         "providers",
@@ -53,7 +54,14 @@ async def test_a_tool_has_a_flat_schema_hints_and_no_output_schema(connect: Conn
     cli.script({"line": {"text": "x"}})
     async with connect() as client:
         tools = (await client.list_tools()).tools
-    assert [tool.name for tool in tools] == ["ask_fake", "structured_query", "job", "conversation", "providers"]
+    assert [tool.name for tool in tools] == [
+        "ask_fake",
+        "structured_query",
+        "ask_many",
+        "job",
+        "conversation",
+        "providers",
+    ]
     for tool in tools:
         assert tool.title
         assert tool.description
@@ -120,6 +128,7 @@ async def test_a_disabled_provider_has_no_tool_and_an_installed_one_appears_with
         assert [tool.name for tool in (await client.list_tools()).tools] == [
             "ask_fake",
             "structured_query",
+            "ask_many",
             "job",
             "conversation",
             "providers",

@@ -14,6 +14,7 @@ import anyio
 from dragoman.schemas import Event, LLMRequest, LLMResponse, Text
 
 if TYPE_CHECKING:
+    from dragoman.engine.context import Handler
     from dragoman.engine.detached import Adopted
     from dragoman.engine.host import DialogueHost
     from dragoman.structured import AsyncValidationStrategy, OutputSchema
@@ -119,6 +120,8 @@ class Call:
         """What the answer is to match, where it is more than the request can say, such as a Pydantic class."""
         self.validators: tuple[AsyncValidationStrategy, ...] | None = None
         """The same for what it must pass."""
+        self.work: Handler | None = None
+        """What answers it instead of a provider, such as by asking several."""
         self.adopted: Adopted | None = None
         """The child of an earlier server that answers it."""
         self.is_taken_over = False

@@ -200,7 +200,8 @@ class Engine:
         try:
             with call.scope:
                 try:
-                    outcome = await self._way(context)
+                    way = self._way if call.work is None else self._recorder.around(call.work)
+                    outcome = await way(context)
                 except LLMError as error:
                     outcome = Failed(error.info)
                 except Exception as error:  # noqa: BLE001 - a fault of ours must end as a reply, not as a hang

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dragoman.config import ConversationSettings
 from dragoman.engine.call import Call
+from dragoman.engine.context import Handler
 from dragoman.engine.detached import forget_old, jobs_folder, take_up
 from dragoman.engine.host import DialogueHost
 from dragoman.engine.job import Job, info_of, info_of_call, interrupted, unreadable
@@ -81,6 +82,7 @@ class Jobs:
         streams: bool = False,
         schema: OutputSchema | None = None,
         validators: tuple[AsyncValidationStrategy, ...] | None = None,
+        work: Handler | None = None,
     ) -> Job:
         """Start a call that can be fetched by its id, or find the one that was started with the same key.
 
@@ -91,6 +93,7 @@ class Jobs:
             streams: see `Call`.
             schema: see `Call`.
             validators: see `Call`.
+            work: see `Call`; `request` is then what tells this work from another.
 
         Raises:
             LLMError: the key was used for another question (code ``bad_request``).
@@ -101,7 +104,7 @@ class Jobs:
             return job
         call = Call(request, face, streams=streams)
         call.job = True
-        call.schema, call.validators = schema, validators
+        call.schema, call.validators, call.work = schema, validators, work
         if is_kept(request, self._settings):
             call.conversation_id = request.conversation_id or new_conversation_id()
         self._calls[call.id] = call

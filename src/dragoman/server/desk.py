@@ -13,6 +13,7 @@ import anyio
 from mcp_types import CallToolResult
 
 from dragoman.engine import Engine, Job
+from dragoman.engine.context import Handler
 from dragoman.schemas import LLMRequest, LLMResponse
 from dragoman.server.callers import Caller, ToolCall
 from dragoman.server.pages import paged
@@ -45,8 +46,10 @@ class Desk:
         self._waiting: dict[str, int] = {}
         self._handed_out: OrderedDict[str, None] = OrderedDict()
 
-    async def answer(self, request: LLMRequest, call: ToolCall) -> CallToolResult:
+    async def answer(self, request: LLMRequest, call: ToolCall, work: Handler | None = None) -> CallToolResult:
         """Ask, and give the answer, or the id of the job when the time is up. Of the arguments it heeds ``max_wait_s``.
+
+        `work` answers it instead of a provider; see `Jobs.start`.
 
         Raises:
             LLMError: the call could not begin, or another one has its key (code ``bad_request``).
@@ -54,7 +57,7 @@ class Desk:
         caller = call.caller
         key = request.idempotency_key or call.key
         request = request.model_copy(update={"idempotency_key": key})
-        job = await self._start(request, caller.scope)
+        job = await self._start(request, caller.scope, work)
         claimed = claim.get()
         if claimed is not None:
             claimed.job = job
@@ -82,11 +85,11 @@ class Desk:
             telling.cancel_scope.cancel()
         return job.reply()
 
-    async def _start(self, request: LLMRequest, scope: str) -> Job:
+    async def _start(self, request: LLMRequest, scope: str, work: Handler | None) -> Job:
         job = None
         # A request that is cancelled just now must not leave a job behind that is written down and never runs.
         with anyio.CancelScope(shield=True):
-            job = await self._engine.jobs.start(request, face="mcp", scope=scope)
+            job = await self._engine.jobs.start(request, face="mcp", scope=scope, work=work)
         assert job is not None  # noqa: S101 - nothing cancels the scope
         return job
 

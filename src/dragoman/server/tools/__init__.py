@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dragoman.engine import Engine
 from dragoman.server.desk import Desk
 from dragoman.server.tools.ask import Ask
+from dragoman.server.tools.ask_many import AskMany
 from dragoman.server.tools.base import ServedTool
 from dragoman.server.tools.conversation import Conversations
 from dragoman.server.tools.job import Jobs
@@ -18,9 +19,9 @@ __all__ = ["ServedTool", "served_tools"]
 INSTRUCTIONS = (
     "Dragoman asks the LLM command-line tools of this machine. Each ask_… tool puts a question to one of them and "
     "returns its answer with a conversation_id: give that to go on, also with another provider; without it a call "
-    "knows of nothing but its prompt. structured_query returns JSON that is valid. A slow answer comes back as status "
-    '"running" with a job_id: collect it with '
-    "`job`. A long one comes in pages: where next_page is, `job` has the rest. When a call fails, do what its "
+    "knows of nothing but its prompt. structured_query returns JSON that is valid, ask_many asks several at once. A "
+    'slow answer comes back as status "running" with a job_id: collect it with `job`. A long one comes in pages: where '
+    "next_page is, `job` has the rest. When a call fails, do what its "
     "next_step says. `providers` tells which ones are ready."
 )
 
@@ -30,6 +31,7 @@ def served_tools(engine: Engine, desk: Desk) -> Sequence[ServedTool]:
     return (
         Ask(engine, desk),
         StructuredQuery(engine, desk),
+        AskMany(engine, desk),
         Jobs(engine, desk),
         Conversations(engine),
         Providers(engine),

@@ -23,11 +23,11 @@ PROVIDER_ARGUMENTS: Mapping[str, Any] = {
     "conversation_id": {"type": "string", "description": "Go on with that conversation. Default: a new one."},
     "model": {"type": "string", "description": "As this CLI names it. Default: its choice."},
     "system_prompt": {"type": "string", "description": "Instructions above the prompt."},
-    "cwd": {"type": "string", "description": "Absolute path of a folder it may read. Without it, it sees no files."},
+    "cwd": {"type": "string", "description": "Absolute path of a folder it may read; without it, none."},
     "effort": {"type": "string", "description": "How much it thinks."},
     "temperature": {"type": "number", "minimum": 0, "maximum": 2},
     "max_tokens": {"type": "integer", "minimum": 1},
-    "timeout_s": {"type": "number", "exclusiveMinimum": 0, "description": "Give the call up after so many seconds."},
+    "timeout_s": {"type": "number", "exclusiveMinimum": 0, "description": "Give up after so long."},
     "background": {"type": "boolean", "description": "Return a job_id at once, and work on without this client."},
     "idempotency_key": {"type": "string", "description": "A call with the same key runs once."},
 }

@@ -1,0 +1,112 @@
+"""``ask_many``: several questions at once."""
+
+from typing import Any
+
+import anyio
+import pytest
+
+from dragoman.testing import FakeAdapter, FakeCli, Liveness
+from tests.server.conftest import Connect
+from tests.server.results import failure, structured, texts
+
+pytestmark = pytest.mark.anyio
+
+
+def two(cli: FakeCli) -> tuple[FakeAdapter, FakeAdapter]:
+    cli.script({"line": {"done": {"text": "Paris."}}})
+    other = FakeCli(cli.path.parent, "dragoman-other")
+    other.script({"line": {"done": {"text": "paris"}}})
+    return FakeAdapter(), FakeAdapter("other", executables=("dragoman-other",))
+
+
+async def test_every_prompt_goes_to_every_provider_and_each_answer_is_told(connect: Connect, cli: FakeCli) -> None:
+    async with connect(*two(cli)) as client:
+        result = await client.call_tool("ask_many", {"prompts": ["a", "b"], "providers": ["fake", "other"]})
+    assert not result.is_error
+    assert texts(result)[0] == "[1] fake: Paris.\n\n[2] other: paris\n\n[3] fake: Paris.\n\n[4] other: paris"
+    answers = structured(result)["data"]["answers"]
+    assert [(each["number"], each["provider"], each["text"]) for each in answers] == [
+        (1, "fake", "Paris."),
+        (2, "other", "paris"),
+        (3, "fake", "Paris."),
+        (4, "other", "paris"),
+    ]
+
+
+async def test_pairs_are_asked_as_they_are_and_a_vote_is_told_first(connect: Connect, cli: FakeCli) -> None:
+    pairs = [{"provider": "fake", "prompt": "?"}, {"provider": "other", "prompt": "?"}]
+    async with connect(*two(cli)) as client:
+        result = await client.call_tool("ask_many", {"pairs": pairs, "combine": "vote"})
+    assert texts(result)[0].startswith("[vote] 2 of 2 say so (1, 2): Paris.")
+    assert structured(result)["data"]["combined"][0]["numbers"] == [1, 2]
+
+
+async def test_a_failure_is_one_answer_among_the_others_and_all_failed_is_a_failure(
+    connect: Connect, cli: FakeCli
+) -> None:
+    adapters = two(cli)
+    cli.script({"line": {"error": {"code": "refused", "message": "no"}}})
+    async with connect(*adapters) as client:
+        some = await client.call_tool("ask_many", {"prompts": ["?"], "providers": ["fake", "other"]})
+        none = await client.call_tool("ask_many", {"prompts": ["?", "!"], "providers": ["fake"]})
+    assert not some.is_error
+    assert "[1] fake failed: refused: no" in texts(some)[0]
+    assert failure(none)["code"] == "refused"
+
+
+async def test_progress_tells_how_many_are_there_and_what_takes_long_is_a_job(connect: Connect, cli: FakeCli) -> None:
+    told: list[str] = []
+    here = anyio.Event()
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        told.append(str(message))
+        if "1 of 2" in str(message):
+            here.set()
+
+    adapters = two(cli)
+    async with Liveness() as live, connect(*adapters) as client:
+        cli.script(live.connect(), {"wait": "gate"}, {"line": {"done": {"text": "slow"}}})
+        arguments: dict[str, Any] = {"prompts": ["?"], "providers": ["fake", "other"]}
+
+        async def ask() -> None:
+            result = await client.call_tool("ask_many", arguments, progress_callback=hear)
+            assert "slow" in texts(result)[0]
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await live.connected()
+            await here.wait()
+            await live.release()
+        running = await client.call_tool("ask_many", {**arguments, "max_wait_s": 0})
+        job_id = structured(running)["job_id"]
+        await live.connected(2)
+        await live.release()
+        collected = await client.call_tool("job", {"action": "wait", "job_id": job_id})
+    assert structured(collected)["status"] == "completed"
+    assert [each["text"] for each in structured(collected)["data"]["answers"]] == ["slow", "paris"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"prompts": []},
+        {"prompts": [1]},
+        {"prompts": [" "]},
+        {"prompts": ["?"], "providers": ["nobody"]},
+        {"prompts": ["?"], "pairs": [{"prompt": "?"}]},
+        {"pairs": ["?"]},
+        {"pairs": [{"promt": "?"}]},
+        {"prompts": ["?"] * 501},
+        {"prompts": ["?"], "combine": "judge"},
+        {"prompts": ["?"], "judge": "fake"},
+    ],
+)
+async def test_what_is_no_question_is_told_and_nothing_is_asked(
+    connect: Connect, cli: FakeCli, arguments: dict[str, Any]
+) -> None:
+    cli.script({"line": {"done": {"text": "x"}}})
+    async with connect() as client:
+        result = await client.call_tool("ask_many", arguments)
+    assert failure(result)["code"] == "bad_request"
+    assert cli.starts == 0
