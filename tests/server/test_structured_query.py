@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 import pytest
 
-from dragoman.testing import FakeAdapter, FakeCli
+from dragoman.testing import FakeAdapter, FakeCli, Liveness
 from tests.server.conftest import Connect
 from tests.server.results import DONE, failure, structured, texts
 
@@ -127,27 +127,34 @@ async def test_a_value_that_is_too_large_beside_its_text_comes_as_text_in_pages(
 
 
 async def test_a_slow_one_is_collected_as_a_job(connect: Connect, cli: FakeCli) -> None:
-    cli.script({"read": "all"}, {"sleep": 0.5}, {"line": {"text": json.dumps(PARIS)}}, DONE)
-    async with connect() as client:
+    async with Liveness() as live, connect() as client:
+        cli.script({"read": "all"}, live.connect(), {"wait": "gate"}, {"line": {"text": json.dumps(PARIS)}}, DONE)
         arguments = {"prompt": "Which city?", "schema": CITY, "max_wait_s": 0}
         handed = structured(await client.call_tool("structured_query", arguments))
         assert handed["status"] == "running"
+        await live.connected()
+        await live.release()
         collected = await client.call_tool("job", {"action": "wait", "job_id": handed["job_id"], "max_wait_s": 10})
     assert structured(collected)["data"] == PARIS
 
 
 async def test_the_client_sees_the_answer_grow(connect: Connect, cli: FakeCli) -> None:
-    cli.script({"read": "all"}, {"line": {"text": '{"name": "Par'}}, {"sleep": 0.5}, {"line": {"text": 'is"}'}}, DONE)
-    lines: list[str] = []
     seen = anyio.Event()
 
     async def tell(progress: float, total: float | None, message: str | None) -> None:
-        lines.append(message or "")
-        if '{"name": "Par' in (message or ""):
+        if 'so far: {"name": "Par"}' in (message or ""):
             seen.set()
 
-    async with connect() as client:
-        arguments = {"prompt": "Which city?", "schema": "name"}
-        result = await client.call_tool("structured_query", arguments, progress_callback=tell)
-    assert structured(result)["data"] == {"name": "Paris"}
-    assert seen.is_set(), lines
+    async with Liveness() as live, connect() as client:
+        begins, ends = {"line": {"text": '{"name": "Par'}}, {"line": {"text": 'is"}'}}
+        cli.script({"read": "all"}, live.connect(), begins, {"wait": "gate"}, ends, DONE)
+
+        async def ask() -> None:
+            arguments = {"prompt": "Which city?", "schema": "name"}
+            result = await client.call_tool("structured_query", arguments, progress_callback=tell)
+            assert structured(result)["data"] == {"name": "Paris"}
+
+        async with anyio.create_task_group() as asking:
+            asking.start_soon(ask)
+            await seen.wait()
+            await live.release()
