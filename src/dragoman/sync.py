@@ -10,14 +10,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import wait
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import start_blocking_portal
 
 from dragoman.client import Dragoman as AsyncDragoman
 from dragoman.config import Configuration
@@ -39,102 +38,18 @@ from dragoman.schemas import (
     ProviderStatus,
     TurnInfo,
 )
-from dragoman.streams import ObjectStream as AsyncObjectStream
-from dragoman.streams import Partial
-from dragoman.streams import QueryStream as AsyncQueryStream
+from dragoman.waiting import Loop, ObjectStream, QueryStream
 
 if TYPE_CHECKING:
     from dragoman.structured import SchemaSource
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
-
-
-class _Followed(Protocol[T_co]):
-    """What is iterated over in the event loop."""
-
-    def __aiter__(self) -> AsyncIterator[T_co]: ...
-
-    async def aclose(self) -> None: ...
-
-
-class _Loop:
-    """The event loop in its own thread, and how to have something done there."""
-
-    def __init__(self, portal: BlockingPortal) -> None:
-        self._portal = portal
-
-    def __call__(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Wait for it. Whatever ends the wait, such as Ctrl-C, cancels it, and it is over when this returns."""
-        future = self._portal.start_task_soon(work)
-        try:
-            return future.result()
-        except BaseException:
-            # KeyboardInterrupt lands here, in the caller's thread: nothing must go on without anyone waiting.
-            future.cancel()
-            wait([future])
-            raise
-
-    def follow(self, stream: _Followed[T]) -> Iterator[T]:
-        """What the stream gives. Leaving the iteration early gives it up."""
-        items, over = aiter(stream), object()
-
-        async def following() -> T | object:
-            return await anext(items, over)
-
-        try:
-            while (item := self(following)) is not over:
-                yield cast("T", item)
-        finally:
-            self(stream.aclose)
-
-
-class QueryStream(Generic[T]):
-    """The twin of `dragoman.QueryStream`: ``for partial in stream``, and then `data`."""
-
-    def __init__(self, loop: _Loop, inner: AsyncQueryStream[T]) -> None:
-        self._loop = loop
-        self._inner = inner
-
-    def __iter__(self) -> Iterator[Partial]:
-        return self._loop.follow(self._inner)
-
-    @property
-    def data(self) -> T:
-        """The value: an instance, where the schema was made from a class. `RuntimeError` until the end."""
-        return self._inner.data
-
-    @property
-    def reply(self) -> LLMResponse | None:
-        """The whole, once the iteration is over."""
-        return self._inner.reply
-
-
-class ObjectStream(Generic[T]):
-    """The twin of `dragoman.ObjectStream`: ``for value in stream``."""
-
-    def __init__(self, loop: _Loop, inner: AsyncObjectStream[T]) -> None:
-        self._loop = loop
-        self._inner = inner
-
-    def __iter__(self) -> Iterator[T]:
-        return self._loop.follow(self._inner)
-
-    @property
-    def notices(self) -> list[str]:
-        """The lines that were not valid, each with its number and what is wrong with it."""
-        return self._inner.notices
-
-    @property
-    def reply(self) -> LLMResponse | None:
-        """The whole, once the iteration is over."""
-        return self._inner.reply
 
 
 class Job:
     """The twin of `dragoman.Job`: a call by its id."""
 
-    def __init__(self, loop: _Loop, inner: AsyncJob) -> None:
+    def __init__(self, loop: Loop, inner: AsyncJob) -> None:
         self._loop = loop
         self._inner = inner
 
@@ -168,7 +83,7 @@ class Job:
 class Jobs:
     """The twin of `dragoman.Jobs`."""
 
-    def __init__(self, loop: _Loop, inner: AsyncDragoman) -> None:
+    def __init__(self, loop: Loop, inner: AsyncDragoman) -> None:
         self._loop = loop
         self._inner = inner.jobs
 
@@ -188,7 +103,7 @@ class Jobs:
 class Conversations:
     """The twin of `dragoman.Conversations`, with its methods and errors."""
 
-    def __init__(self, loop: _Loop, inner: AsyncDragoman) -> None:
+    def __init__(self, loop: Loop, inner: AsyncDragoman) -> None:
         self._loop = loop
         self._inner = inner.conversations
 
@@ -230,7 +145,7 @@ class Conversations:
 class ConversationManager:
     """The twin of `dragoman.ConversationManager`; `Dragoman.conversation` makes one."""
 
-    def __init__(self, loop: _Loop, inner: AsyncConversationManager) -> None:
+    def __init__(self, loop: Loop, inner: AsyncConversationManager) -> None:
         self._loop = loop
         self._inner = inner
 
@@ -279,7 +194,7 @@ class ConversationManager:
 class Many:
     """The twin of what `dragoman.Dragoman.ask_many` gives. Leaving the iteration early cancels what still runs."""
 
-    def __init__(self, loop: _Loop, inner: AsyncMany) -> None:
+    def __init__(self, loop: Loop, inner: AsyncMany) -> None:
         self._loop = loop
         self._inner = inner
 
@@ -316,7 +231,7 @@ class Dragoman:
     def __init__(self, configuration: Configuration | None = None) -> None:
         self._configuration = configuration
         self._stack = ExitStack()
-        self._loop: _Loop | None = None
+        self._loop: Loop | None = None
         self._inner: AsyncDragoman | None = None
 
     def __enter__(self) -> Self:
@@ -325,7 +240,7 @@ class Dragoman:
             self._inner = portal.call(self._open)
             opened: AbstractContextManager[Any] = portal.wrap_async_context_manager(self._inner)
             stack.enter_context(opened)
-            self._loop = _Loop(portal)
+            self._loop = Loop(portal)
             self._stack = stack.pop_all()
         return self
 
@@ -462,7 +377,7 @@ class Dragoman:
     async def _open(self) -> AsyncDragoman:
         return AsyncDragoman(self._configuration)
 
-    def _running(self) -> tuple[_Loop, AsyncDragoman]:
+    def _running(self) -> tuple[Loop, AsyncDragoman]:
         if self._loop is None or self._inner is None:
             raise RuntimeError("not open: use `with Dragoman() as d:`")
         return self._loop, self._inner

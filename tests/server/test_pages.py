@@ -61,7 +61,7 @@ async def test_a_large_answer_is_read_by_page_with_the_tool_and_as_a_resource(co
         [link] = [block for block in result.content if isinstance(block, ResourceLink)]
         parts, resources = [reply["text"]], [reply["text"]]
         while "next_page" in reply:
-            [content] = (await client.read_resource(link.uri.replace("/2", f"/{reply['next_page']}"))).contents
+            [content] = (await client.read_resource(f"{link.uri.removesuffix('2')}{reply['next_page']}")).contents
             resources.append(content.text)  # type: ignore[union-attr]
             page = {"action": "result", "job_id": reply["job_id"], "page": reply["next_page"]}
             result = await client.call_tool("job", page)
