@@ -63,6 +63,10 @@ class AskOptions(TurnOptions, total=False):
     """How many turns the conversation may have; 0: any number; None: as configured."""
     remember: bool
     """False: the turn is kept nowhere, not even by the CLI."""
+    cache: bool | Literal["only"] | None
+    """Whether an earlier answer to the same question will do; ``"only"``: nobody is asked. None: as configured."""
+    allow_stale: bool
+    """While the provider is left alone, an answer of the cache that is too old will do, too."""
     idempotency_key: str | None
     """A call with the same key joins the one that runs, or gets its reply, instead of asking again. Such a call is a
     job: giving up the wait for it leaves it alone."""
@@ -99,6 +103,10 @@ class ManyOptions(TypedDict, total=False):
     """Providers to ask instead when one cannot answer; None: as configured."""
     remember: bool
     """True: each becomes a conversation that can be gone on with. Otherwise none is kept."""
+    cache: bool | Literal["only"] | None
+    """Whether an earlier answer to the same question will do; ``"only"``: nobody is asked. None: as configured."""
+    allow_stale: bool
+    """While the provider is left alone, an answer of the cache that is too old will do, too."""
     effort: str | None
     temperature: float | None
     max_tokens: int | None

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self, cast
+from typing import Any, BinaryIO, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
@@ -48,6 +48,8 @@ class _Written(BaseModel):
     max_tokens: int | None = None
     validators: tuple[str, ...] | None = None
     max_attempts: int | None = None
+    cache: bool | Literal["only"] | None = None
+    allow_stale: bool = False
     timeout_s: PositiveFloat | None = None
 
     def request(self) -> LLMRequest:
