@@ -63,7 +63,7 @@ async def test_the_inspector_finds_every_schema_portable_and_gets_an_answer(
         assert listed.returncode == 0, listed.stderr
         assert b"warning" not in listed.stderr.lower()
         names = [tool["name"] for tool in json.loads(listed.stdout)["result"]["tools"]]
-        assert names == ["ask_llm", "structured_query", "job", "conversation", "providers"]
+        assert names == ["ask_llm", "structured_query", "ask_many", "job", "conversation", "providers"]
         call = ("--method", "tools/call", "--tool-name", "ask_llm")
         asked = await run(machine, inspector, *common, *call, "--tool-args-json", '{"prompt": "the capital"}')
         assert asked.returncode == 0, asked.stderr

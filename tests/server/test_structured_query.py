@@ -87,7 +87,7 @@ async def test_what_else_must_pass_can_be_said(connect: Connect, cli: FakeCli) -
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"schema": CITY}, "needs the argument 'prompt'"),
     ({"prompt": "hi"}, "needs the argument 'schema'"),
-    ({"prompt": "hi", "schema": 7}, "'schema' is 7, but it must be an object or a string"),
+    ({"prompt": "hi", "schema": 7}, "'schema' is 7, but it must be an object"),
     ({"prompt": "hi", "schema": {"type": "strnig"}}, "The schema cannot be used"),
     ({"prompt": "hi", "schema": {"$ref": "https://example.com/s.json"}}, "The schema cannot be used"),
     ({"prompt": "hi", "schema": "name, age year"}, "the field 'age' has the type 'year'"),

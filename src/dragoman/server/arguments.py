@@ -7,7 +7,7 @@ What is in an object or a list is for the tool to judge.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -71,9 +71,13 @@ def wrong(message: str, next_step: str) -> Exception:
 
 def _lacking(value: object, schema: Schema) -> str | None:
     """What the value would have to be; None when it fits."""
-    kinds = _kinds(schema)
-    if not any(_is(value, kind) for kind in kinds):
-        return " or ".join(f"{'an' if kind[0] in 'aio' else 'a'} {kind}" for kind in kinds)
+    kind: str = schema["type"]
+    if kind == "object" and isinstance(value, str):
+        # Not all clients can send an object. What the text says is for the tool to judge.
+        return None
+    # For Python a boolean is a number; for JSON it is none.
+    if not isinstance(value, _TYPES[kind]) or (kind in _NUMBERS and isinstance(value, bool)):
+        return f"{'an' if kind[0] in 'aio' else 'a'} {kind}"
     if "enum" in schema and value not in schema["enum"]:
         return f"one of: {', '.join(schema['enum'])}"
     if isinstance(value, (int, float)):
@@ -86,16 +90,6 @@ def _lacking(value: object, schema: Schema) -> str | None:
         if "maximum" in schema and value > schema["maximum"]:
             return f"at most {schema['maximum']}"
     return None
-
-
-def _kinds(schema: Schema) -> Sequence[str]:
-    kind: str | Sequence[str] = schema["type"]
-    return (kind,) if isinstance(kind, str) else kind
-
-
-def _is(value: object, kind: str) -> bool:
-    # For Python a boolean is a number; for JSON it is none.
-    return isinstance(value, _TYPES[kind]) and not (kind in _NUMBERS and isinstance(value, bool))
 
 
 def _shown(value: object) -> str:

@@ -51,8 +51,8 @@ class StructuredQuery(ServedTool):
             {
                 "prompt": {"type": "string"},
                 "schema": {
-                    "type": ["object", "string"],
-                    "description": "JSON Schema, or short: 'name, age int, tags list[str]'.",
+                    "type": "object",
+                    "description": "JSON Schema, or a string like 'name, age int, tags list[str]'.",
                 },
                 "provider": {"type": "string", "description": "Default: the first ready."},
                 **_FROM_ASK,
