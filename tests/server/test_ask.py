@@ -139,7 +139,7 @@ async def test_an_unknown_tool_is_told_the_nearest_and_the_known_ones(connect: C
     async with connect() as client:
         error = failure(await client.call_tool("ask_fakes", {"prompt": "hi"}))
     assert error["message"] == "there is no tool 'ask_fakes'; did you mean 'ask_fake'?"
-    assert error["next_step"] == "the tools are: ask_fake, structured_query, job, conversation, providers"
+    assert error["next_step"] == "the tools are: ask_fake, structured_query, ask_many, job, conversation, providers"
 
 
 async def test_a_provider_that_is_not_installed_is_answered_with_how_to_install_it(connect: Connect) -> None:

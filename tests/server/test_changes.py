@@ -46,7 +46,14 @@ async def test_a_client_of_the_handshake_era_hears_that_a_cli_appeared_and_went(
             assert client.server_capabilities is not None
             assert client.server_capabilities.tools is not None
             assert client.server_capabilities.tools.list_changed
-            assert await names(client) == ["ask_fake", "job", "conversation", "providers"]
+            assert await names(client) == [
+                "ask_fake",
+                "structured_query",
+                "ask_many",
+                "job",
+                "conversation",
+                "providers",
+            ]
             installed = FakeCli(cli.path.parent, "dragoman-late").script()
             await heard.wait()
             assert "ask_late" in await names(client)
