@@ -79,6 +79,21 @@ async def test_ctrl_c_stops_the_answer_and_not_the_program(shell: Shell) -> None
     assert turns(shell) == [("question", "begun\n\nand", "cancelled"), ("again", "again", "completed")]
 
 
+@pytest.mark.anyio
+async def test_what_is_typed_during_an_answer_is_read_after_it_as_it_was_typed(shell: Shell) -> None:
+    async with Liveness() as live:
+        shell.llm(live.connect(), {"out": "begun\n\nand"}, {"wait": "gate"}, {"out": "ended"})
+        with Person(shell, "chat", "llm") as person, anyio.fail_after(60):
+            await anyio.to_thread.run_sync(person.reads, "llm> ")
+            person.types("one\r")
+            await live.connected()
+            await anyio.to_thread.run_sync(person.reads, "begun")
+            person.types("/history\r\x04")
+            await live.release()
+            await anyio.to_thread.run_sync(person.reads, r"llm · [\s\S]*to go on: ")
+            assert await anyio.to_thread.run_sync(person.ends) == 0
+
+
 def test_a_failure_ends_nothing_and_the_terminal_is_as_it_was(shell: Shell) -> None:
     shell.llm({"read": "all"}, {"err": "Error: Error code: 400 - what?\n"}, {"exit": 1})
     with Person(shell, "chat", "llm") as person:

@@ -5,7 +5,6 @@ The engine runs in a thread of its own: the main one reads lines and draws, so C
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -21,9 +20,10 @@ from dragoman.cli.chat_commands import Commands
 from dragoman.cli.common import Common
 from dragoman.cli.exits import CANCELLED, EXIT_CODES, OK, USAGE
 from dragoman.cli.guard import report
+from dragoman.cli.keyboard import notice_signals, silent_keys
 from dragoman.cli.lines import Lines
 from dragoman.cli.question import UsageError, one_conversation, shown_folder
-from dragoman.cli.screen import screen, silent_keys
+from dragoman.cli.screen import screen
 from dragoman.cli.status import describe
 from dragoman.config import state_folder
 from dragoman.engine import Call, Engine
@@ -46,7 +46,7 @@ def chat(common: Common, provider: str | None, options: Mapping[str, Any], *, la
     loaded = common.load(shown_folder(options))
     common.warn(loaded)
     engine = Engine(loaded.configuration)
-    _leave_on_signals()
+    notice_signals()
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(engine):
         talk = Chat(engine, portal, request)
         try:
@@ -211,14 +211,3 @@ def _figures(reply: LLMResponse) -> str:
             if tokens is not None:
                 words.append(f"{tokens:,} {way}")
     return " · ".join(filter(None, words))
-
-
-def _leave_on_signals() -> None:
-    def leave(*_: object) -> None:
-        raise SystemExit(CANCELLED)
-
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        # Who started us may have it ignored, as nohup does.
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, leave)

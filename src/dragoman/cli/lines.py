@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from dragoman.cli import output
+from dragoman.cli.keyboard import keys_as_typed
 
 HISTORY = 1000
 MORE = "… "
@@ -28,6 +29,7 @@ class Lines:
         self._complete = complete
         self._readline: Any = None
         self._colours = False
+        self._terminal = ExitStack()
 
     def __enter__(self) -> Lines:
         if not self.is_terminal:
@@ -36,6 +38,7 @@ class Lines:
             import readline
 
             self._readline = readline
+            self._terminal.enter_context(keys_as_typed())
             is_gnu = "libedit" not in (readline.__doc__ or "")
             self._colours = is_gnu and output.is_terminal(sys.stdout) and not os.environ.get("NO_COLOR")
             readline.set_completer_delims("")
@@ -49,6 +52,7 @@ class Lines:
     def __exit__(self, *_: object) -> None:
         if self._readline is None:
             return
+        self._terminal.close()
         self._readline.set_completer(None)
         if self._history is not None:
             self._readline.set_history_length(HISTORY)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -172,26 +170,6 @@ def finished(source: str) -> int:
     if not starts:
         return 0
     return sum(len(line) for line in source.splitlines(keepends=True)[: starts[-1]])
-
-
-@contextmanager
-def silent_keys() -> Generator[None]:
-    """While inside, the terminal does not show what is typed, which then stands in the next line that is read."""
-    try:
-        import termios
-
-        terminal = sys.stdin.fileno()
-        before = termios.tcgetattr(terminal)
-    except (ImportError, OSError, ValueError):
-        yield
-        return
-    silent = [*before]
-    silent[3] &= ~termios.ECHO
-    termios.tcsetattr(terminal, termios.TCSADRAIN, silent)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
 def _markdown(source: str) -> Markdown:

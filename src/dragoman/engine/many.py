@@ -93,7 +93,7 @@ class Many:
     """``async for answer in many``: each answer as soon as it is there. Leaving the iteration cancels what still runs.
 
     `requests` may be made as they are needed. Iterate once. Afterwards `combined` has what was made of the answers, one
-    for each prompt, if that was asked for.
+    for each prompt in their order, if that was asked for.
     """
 
     def __init__(
@@ -266,9 +266,9 @@ class Many:
         return ready
 
     async def _combine_all(self, deadline: float) -> None:
-        groups = list(self._groups.values())
-        for group in groups:
+        for group in self._groups.values():
             group.answers.sort(key=lambda answer: answer.number)
+        groups = sorted(self._groups.values(), key=lambda group: group.answers[0].number)
         if self._combine == "vote":
             self.combined = [vote(group) for group in groups]
         elif self._judge is not None:
