@@ -3,7 +3,7 @@
 import pytest
 
 from dragoman.engine.advice import ADVICE, advised
-from dragoman.engine.run import MESSAGE_CHARS, STDERR_TAIL_BYTES
+from dragoman.engine.endings import MESSAGE_CHARS, STDERR_TAIL_BYTES
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMRequest
 from dragoman.testing import FakeCli
 from tests.engine.conftest import MakeEngine

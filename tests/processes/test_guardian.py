@@ -13,8 +13,8 @@ import anyio.to_thread
 import pytest
 
 from dragoman.processes import Command, Spawner, SpawnError
+from dragoman.processes.guarded import GuardedChild
 from dragoman.processes.guardian import WAITING
-from dragoman.processes.spawner import GuardedChild
 from dragoman.processes.tree import children, children_by_scan, descendants
 from dragoman.testing import FakeCli, Liveness
 from dragoman.testing.fakes import Step

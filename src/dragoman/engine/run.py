@@ -2,52 +2,30 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 import anyio
 
-from dragoman.adapters.base import (
-    Argument,
-    Completed,
-    Failed,
-    Installed,
-    Launch,
-    Outcome,
-    PrivateFile,
-    Profile,
-    Refused,
-    Turn,
-    Value,
-)
+from dragoman.adapters.base import Failed, Installed, Launch, Outcome, Refused, Turn
 from dragoman.config import Configuration, state_folder
-from dragoman.engine.advice import advised
+from dragoman.engine import arguments
+from dragoman.engine.admission import admitted
 from dragoman.engine.clocks import Clocks, timed_out
-from dragoman.engine.context import Context, Route, Saying
+from dragoman.engine.context import Context, Route
 from dragoman.engine.detached import Heard, jobs_folder, set_up
+from dragoman.engine.endings import checked, ending, spawn_failure, with_key_hint
 from dragoman.engine.environment import Environment, Lineage, build_environment
 from dragoman.engine.finding import Missing, Versions
 from dragoman.engine.host import DialogueHost
 from dragoman.engine.layout import lay_out, private_folder, read_settings
-from dragoman.engine.resets import with_reset
-from dragoman.engine.validation import Wanted
-from dragoman.engine.workspaces import check_folder
-from dragoman.log import logger, redact
+from dragoman.log import logger
 from dragoman.processes import Child, Command, Detached, PrivateFolder, Spawner, SpawnError, empty_folder
-from dragoman.schemas import Attempt, Effects, ErrorCode, ErrorInfo, Event, LLMRequest, Retrying, Started, error_from
-from dragoman.schemas.text import plain
-
-ARGUMENT_BYTES = 100 * 1024
-"""The longest argument we send; Linux refuses 131,072 bytes, Windows much less."""
-STDERR_TAIL_BYTES = 2000
-MESSAGE_CHARS = 4000
-"""How much of a CLI's own words an error has."""
+from dragoman.schemas import Attempt, ErrorCode, ErrorInfo, Event, Retrying, Started, error_from
 
 Serve = Callable[[DialogueHost, PrivateFolder, Context], None]
 """Hands a host to the engine, which runs it to its end and then removes the folder and frees the session."""
@@ -82,7 +60,7 @@ class Runner:
         started = time.monotonic()
         environment = self._environment(route)
         outcome = await self._attempt(context, route, environment)
-        outcome = _with_key_hint(outcome, route.name, environment)
+        outcome = with_key_hint(outcome, route.name, environment)
         error = outcome.error if isinstance(outcome, Failed) else None
         context.attempts.append(
             Attempt(
@@ -100,7 +78,7 @@ class Runner:
         adopted, context.call.adopted = context.call.adopted, None
         heard: Heard | None = adopted.heard if adopted else None
         if heard is None:
-            turn = self._turn(context, route)
+            turn = admitted(context, route, self._configuration.limits, self._workspaces)
             with anyio.move_on_after(context.deadline - anyio.current_time()):
                 heard = Heard(route.name, turn, await self._installed(route, environment))
         if heard is None:
@@ -115,7 +93,7 @@ class Runner:
         if turn.detached:
             outlives_in = adopted.folder if adopted else _job_folder(context)
         folder = private_folder(launch, route.name, outlives_in)
-        context.argv_shape = argument_shape(route.program.argv, launch.argv)
+        context.argv_shape = arguments.shape(route.program.argv, launch.argv)
         clocks = Clocks(route.timeouts, route.adapter.profile, context.deadline)
         listener = _Listener(context, clocks)
         host: DialogueHost | None = None
@@ -158,7 +136,7 @@ class Runner:
                 context.call.left = True
             raise
         except SpawnError as error:
-            return Failed(_spawn_failure(error))
+            return Failed(spawn_failure(error))
         except OSError as error:
             # A private file could not be written, or no pipe made: the disk is full, or there are too many files open.
             return Failed(ErrorInfo.of(ErrorCode.INTERNAL, f"the call could not be set up: {error}"))
@@ -173,11 +151,11 @@ class Runner:
                 call=context.call.id,
                 argv=context.argv_shape,
                 seconds=round(time.monotonic() - before, 3),
-                ended=_ending(outcome, clocks),
+                ended=ending(outcome, clocks),
             ).info("{} ran", route.name)
         if outcome is None:
             outcome = listener.timeout()
-        return _checked(outcome, context, host)
+        return checked(outcome, context, host)
 
     def _environment(self, route: Route) -> Environment:
         """Nothing it is made of changes while this runs."""
@@ -185,65 +163,6 @@ class Runner:
             built = build_environment(route.adapter.profile, route.settings, self._environ)
             self._environments[route.name] = built
         return self._environments[route.name]
-
-    def _turn(self, context: Context, route: Route) -> Turn:
-        request, profile = context.request, route.adapter.profile
-        settings_access = route.settings.access
-        if request.access not in profile.strength:
-            raise _refusal(
-                f"{route.name} cannot be held to access {request.access!r}",
-                f"ask with one of: {', '.join(profile.strength)}",
-            )
-        if _rank(request.access) > _rank(settings_access):
-            raise _refusal(
-                f"access {request.access!r} is more than the configured {settings_access!r}",
-                f"set `access` under [providers.{route.name}] in your own configuration file",
-            )
-        for name, given, taken in (
-            ("model", request.model, profile.takes_model),
-            ("system_prompt", request.system_prompt, profile.takes_system_prompt),
-            ("cwd", request.cwd, profile.reads_folder),
-            ("effort", request.effort, bool(profile.efforts)),
-            ("temperature", request.temperature, profile.takes_temperature),
-            ("max_tokens", request.max_tokens, profile.takes_max_tokens),
-            ("background", request.background or None, profile.detaches),
-        ):
-            if given is not None and not taken:
-                raise _refusal(f"{route.name} has no use for `{name}`", f"leave out `{name}`", ErrorCode.BAD_REQUEST)
-        if request.effort is not None and request.effort not in profile.efforts:
-            raise _refusal(
-                f"{route.name} has no effort {request.effort!r}",
-                f"use one of: {', '.join(profile.efforts)}",
-                ErrorCode.BAD_REQUEST,
-            )
-        if len(request.prompt.encode()) > self._configuration.limits.prompt_bytes:
-            raise _refusal(
-                f"the prompt is over {self._configuration.limits.prompt_bytes} bytes",
-                "shorten it, or raise `prompt_bytes` under [limits]",
-                ErrorCode.PROMPT_TOO_LARGE,
-            )
-        cwd = None
-        if request.cwd is not None:
-            own = route.settings.workspaces
-            cwd = check_folder(request.cwd, self._workspaces if own is None else own)
-        saying = context.saying or Saying(context.prompt)
-        wanted = context.wanted
-        system = context.thread.system_prompt if request.system_prompt is None else request.system_prompt
-        return Turn(
-            id=context.call.id,
-            prompt=saying.prompt,
-            system=system if profile.takes_system_prompt else None,
-            model=request.model or route.settings.model,
-            access=request.access,
-            cwd=cwd,
-            session=saying.session,
-            history=saying.history,
-            schema=wanted.native.schema if wanted and wanted.native else None,
-            effort=request.effort,
-            temperature=_temperature(request, profile, wanted),
-            max_tokens=request.max_tokens,
-            detached=request.background and context.call.job,
-        )
 
     async def _installed(self, route: Route, environment: Environment) -> Installed:
         names = frozenset(environment.variables)
@@ -264,10 +183,8 @@ class Runner:
         cwd: Path,
         detached: Detached | None,
     ) -> Child:
-        argv = [*route.program.argv, *(_spelled(argument, folder) for argument in launch.argv), *route.settings.args]
-        for argument in argv:
-            if len(argument.encode()) > ARGUMENT_BYTES:
-                raise _refusal(f"an argument is over {ARGUMENT_BYTES} bytes", "shorten it", ErrorCode.PROMPT_TOO_LARGE)
+        argv = [*route.program.argv, *arguments.spelled(launch.argv, folder), *route.settings.args]
+        arguments.check_lengths(argv)
         stdout_file = folder.path / "stdout" if launch.stdout.value == "file" else None
         return await self._spawner.spawn(
             Command(argv, variables, cwd, stdout_file, remove=folder.made, detached=detached)
@@ -316,102 +233,3 @@ def _job_folder(context: Context) -> Path:
     """A folder for the next child: an earlier attempt's may still be in use."""
     number = len(context.attempts)
     return jobs_folder() / (f"{context.call.id}-{number}" if number else context.call.id)
-
-
-def _temperature(request: LLMRequest, profile: Profile, wanted: Wanted | None) -> float | None:
-    if request.temperature is not None or wanted is None or wanted.schema is None:
-        return request.temperature
-    return 0.0 if profile.takes_temperature and "temperature" not in wanted.unsupported else None
-
-
-def argument_shape(program: tuple[str, ...], arguments: tuple[Argument, ...]) -> str:
-    """An argv for the log: the program's name and the flags, nothing that a caller wrote."""
-    words = [Path(program[0]).name, *program[1:]]
-    for argument in arguments:
-        match argument:
-            case str():
-                words.append(argument)
-            case Value(prefix=prefix):
-                words.append(f"{prefix}…")
-            case PrivateFile(prefix=prefix, name=name):
-                words.append(f"{prefix}<{name}>")
-    return " ".join(words)
-
-
-def _spelled(argument: Argument, folder: PrivateFolder) -> str:
-    match argument:
-        case str():
-            return argument
-        case Value(prefix=prefix, value=value):
-            return prefix + value
-        case PrivateFile(prefix=prefix, name=name, content=content):
-            return prefix + str(folder.write(name, content))
-
-
-def _checked(outcome: Outcome, context: Context, host: DialogueHost | None) -> Outcome:
-    """The outcome, with the child's last words if it is a failure."""
-    if isinstance(outcome, Completed):
-        if outcome.text is not None or not context.lost_bytes:
-            return outcome
-        outcome = Failed(_overflow(context), model=outcome.model, usage=outcome.usage)
-    error = outcome.error.with_effects(_effects(context))
-    # Redacted before it is cut to its length: half a key has no recognisable shape.
-    message = redact(plain(error.message[: 4 * MESSAGE_CHARS])).strip() or "it failed without saying why"
-    if len(message) > MESSAGE_CHARS:
-        message = f"{message[:MESSAGE_CHARS]}…"
-    said = error.stderr_tail or (host.stderr.text(4 * STDERR_TAIL_BYTES) if host else "")
-    tail = redact(plain(said)).strip()[-STDERR_TAIL_BYTES:]
-    error = advised(error.model_copy(update={"message": message, "stderr_tail": tail or None}))
-    return replace(outcome, error=with_reset(error, datetime.now().astimezone()))
-
-
-def _overflow(context: Context) -> ErrorInfo:
-    return ErrorInfo.of(
-        ErrorCode.OUTPUT_LIMIT,
-        f"the answer is {context.lost_bytes} bytes longer than the {context.capture_bytes} that are kept",
-        next_step="ask for less, or raise `capture_bytes` under [limits]",
-    )
-
-
-def _effects(context: Context) -> Effects:
-    route = context.route
-    enforced = route is not None and route.adapter.profile.strength.get("read-only") == "enforced"
-    return "none" if enforced and context.request.access == "read-only" and not context.acted else "possible"
-
-
-def _with_key_hint(outcome: Outcome, name: str, environment: Environment) -> Outcome:
-    if not (isinstance(outcome, Failed) and outcome.error.code is ErrorCode.AUTH and environment.held_back):
-        return outcome
-    keys = ", ".join(environment.held_back)
-    hint = (
-        f"{keys} is set but was kept from {name}, because it is billed per token; "
-        f'to use it, set credentials = "inherit" under [providers.{name}] in your own configuration file'
-    )
-    steps = f"{outcome.error.next_step}; or: {hint}" if outcome.error.next_step else hint
-    return replace(outcome, error=outcome.error.model_copy(update={"next_step": steps}))
-
-
-def _spawn_failure(error: SpawnError) -> ErrorInfo:
-    if error.errno == errno.E2BIG:
-        return ErrorInfo.of(ErrorCode.PROMPT_TOO_LARGE, str(error), next_step="shorten what goes on the command line")
-    return ErrorInfo.of(
-        ErrorCode.NOT_FOUND, str(error), next_step="run `dragoman doctor` to see which programs work here"
-    )
-
-
-def _ending(outcome: Outcome | None, clocks: Clocks) -> str:
-    match outcome:
-        case Completed(finish_reason=reason):
-            return f"completed ({reason})"
-        case Failed(error=error):
-            return f"failed ({error.code.value})"
-        case None:
-            return f"stopped ({clocks.fired} clock)" if clocks.scope.cancelled_caught else "cancelled"
-
-
-def _rank(access: str) -> int:
-    return ("read-only", "edit", "full").index(access)
-
-
-def _refusal(message: str, next_step: str, code: ErrorCode = ErrorCode.POLICY) -> Exception:
-    return error_from(ErrorInfo.of(code, message, next_step=next_step))

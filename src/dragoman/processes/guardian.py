@@ -16,7 +16,8 @@ The guardian may be killed at any moment: shepherds need it no more.
 The shepherd of a *detached* program lives on without its server, to a time that it was told. Any later server knows it
 by a lock on a file, and orders it about by signals: see `DetachedShepherd`.
 
-The server speaks this protocol in `dragoman.processes.spawner`, a later one in `dragoman.processes.detached`.
+The server speaks this protocol in `dragoman.processes.spawner` and `dragoman.processes.guarded`, a later one in
+`dragoman.processes.detached`.
 """
 
 from __future__ import annotations

@@ -18,8 +18,9 @@ from weakref import WeakSet
 
 import anyio
 
-from dragoman.processes import guardian, tree, wire
-from dragoman.processes.child import DEAF_S, Child, Command, Detached, SpawnError
+from dragoman.processes import guardian, wire
+from dragoman.processes.child import Child, Command, Detached, SpawnError
+from dragoman.processes.guarded import GuardedChild, order, receive_report
 from dragoman.processes.streams import Streams
 
 ATTEMPTS = guardian.WAITING + 3
@@ -102,7 +103,7 @@ class Spawner:
                 theirs.close()
                 await _send(ours, request, streams.theirs)
                 asked = True
-                said = await _receive_report(ours, bytearray())
+                said = await receive_report(ours, bytearray())
             except (BrokenPipeError, ConnectionError):
                 said = None
             if said is None:
@@ -122,7 +123,7 @@ class Spawner:
                 # Whatever was started meanwhile is stopped by its shepherd, which sees the end of its lifeline or, if
                 # it is detached, the order. Behind half a request that would not be one.
                 if asked:
-                    _order(ours, wire.STOP)
+                    order(ours, wire.STOP)
                 self._let_go(ours)
 
     async def _send_to_guardian(self, descriptor: int) -> None:
@@ -188,121 +189,6 @@ class Spawner:
                 threading.Thread(target=guardian_.wait, daemon=True).start()
 
 
-class GuardedChild:
-    """A child that a shepherd watches over."""
-
-    def __init__(
-        self,
-        pid: int,
-        shepherd_pid: int,
-        lifeline: socket.socket,
-        streams: Streams,
-        command: Command,
-        let_go: Callable[[socket.socket], None],
-    ) -> None:
-        self.pid = pid
-        self.shepherd_pid = shepherd_pid
-        self.started_at = time.time()
-        self.exited = anyio.Event()
-        self.lost = False
-        self._lifeline = lifeline
-        self._let_go = let_go
-        self._streams = streams
-        self._grace_s = command.grace_s
-        self._is_detached = command.detached is not None
-        self._unread = bytearray()
-        self._exit: int | None = None
-        self._is_gone = False
-        self._is_closed = False
-        self._was_left = False
-        self.write = streams.write
-        self.close_stdin = streams.close_stdin
-
-    @property
-    def exit_code(self) -> int | None:
-        """See `Child.exit_code`."""
-        return self._exit
-
-    async def read_stdout(self) -> bytes:
-        """See `Child.read_stdout`."""
-        return await self._streams.stdout.read(self.exited)
-
-    async def read_stderr(self) -> bytes:
-        """See `Child.read_stderr`."""
-        return await self._streams.stderr.read(self.exited)
-
-    async def wait(self) -> int:
-        """See `Child.wait`."""
-        while self._exit is None:
-            if self._was_left:
-                raise anyio.ClosedResourceError
-            report = None if self._is_gone else await _receive_report(self._lifeline, self._unread)
-            if report is None and self._was_left:
-                continue
-            if report is None:
-                self._is_gone = True
-                self.lost = True
-                self._ended(-signal.SIGKILL)
-            else:
-                self._ended(report[1])
-        assert self._exit is not None  # noqa: S101 - just set
-        return self._exit
-
-    def signal(self, number: signal.Signals) -> None:
-        """See `Child.signal`."""
-        _order(self._lifeline, number)
-
-    def kill(self) -> None:
-        """See `Child.kill`."""
-        _order(self._lifeline, wire.KILL_TREE)
-
-    def close(self) -> None:
-        """See `Child.close`."""
-        if not self._is_closed:
-            self._is_closed = True
-            _order(self._lifeline, wire.STOP)
-            self._streams.close()
-            self.exited.set()
-
-    def leave(self) -> None:
-        """See `Child.leave`."""
-        if not self._is_detached:
-            self.close()
-        elif not self._is_closed:
-            self._is_closed = self._was_left = True
-            self._streams.close()
-            self._let_go(self._lifeline)
-            self.exited.set()
-
-    async def gone(self) -> bool:
-        """See `Child.gone`."""
-        if self._was_left:
-            return False
-        try:
-            if not await self._is_gone_within(self._grace_s + DEAF_S):
-                # The shepherd does not answer, so it is there, and its pid is its own: it, and all below it, goes.
-                for pid in [*tree.descendants(self.shepherd_pid), self.shepherd_pid]:
-                    tree.kill(pid, signal.SIGKILL)
-            return await self._is_gone_within(DEAF_S)
-        finally:
-            self._let_go(self._lifeline)
-
-    async def _is_gone_within(self, seconds: float) -> bool:
-        with anyio.move_on_after(seconds):
-            while not self._is_gone:
-                report = await _receive_report(self._lifeline, self._unread)
-                if report is None:
-                    self._is_gone = True
-                else:
-                    self._ended(report[1])
-        return self._is_gone
-
-    def _ended(self, code: int) -> None:
-        if self._exit is None:
-            self._exit = code
-            self.exited.set()
-
-
 def _started(
     said: tuple[bytes, int, int],
     program: str,
@@ -315,12 +201,6 @@ def _started(
     if kind == wire.FAILED:
         raise SpawnError(program, OSError(number, os.strerror(number)), command.cwd if other else None)
     return GuardedChild(number, other, lifeline, streams, command, let_go)
-
-
-def _order(lifeline: socket.socket, order: int) -> None:
-    # The shepherd may be gone; and if it is stopped and takes no orders any more, `GuardedChild.gone` sees to it.
-    with contextlib.suppress(OSError):
-        lifeline.send(bytes([order]))
 
 
 def _find(command: Command) -> str:
@@ -364,27 +244,6 @@ async def _send(connection: socket.socket, data: bytes, descriptors: Sequence[in
             sent += connection.send(rest) if sent else socket.send_fds(connection, [rest], descriptors)
         except BlockingIOError:
             await anyio.wait_writable(connection)
-
-
-async def _receive_report(lifeline: socket.socket, unread: bytearray) -> tuple[bytes, int, int] | None:
-    """The next thing the shepherd says; None: it is gone."""
-    while len(unread) < wire.REPORT.size:
-        try:
-            data = lifeline.recv(wire.REPORT.size - len(unread))
-        except BlockingIOError:
-            try:
-                await anyio.wait_readable(lifeline)
-            except (anyio.ClosedResourceError, anyio.BrokenResourceError):
-                return None
-            continue
-        except OSError:
-            return None
-        if not data:
-            return None
-        unread += data
-    report = wire.REPORT.unpack(unread)
-    unread.clear()
-    return report
 
 
 def _close(connection: socket.socket) -> None:

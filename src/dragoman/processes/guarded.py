@@ -1,0 +1,158 @@
+"""A child that a shepherd watches over, and what is said to the shepherd and by it: see `dragoman.processes.wire`."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+import anyio
+
+from dragoman.processes import tree, wire
+from dragoman.processes.child import DEAF_S, Command
+from dragoman.processes.streams import Streams
+
+
+class GuardedChild:
+    """A child that a shepherd watches over."""
+
+    def __init__(
+        self,
+        pid: int,
+        shepherd_pid: int,
+        lifeline: socket.socket,
+        streams: Streams,
+        command: Command,
+        let_go: Callable[[socket.socket], None],
+    ) -> None:
+        self.pid = pid
+        self.shepherd_pid = shepherd_pid
+        self.started_at = time.time()
+        self.exited = anyio.Event()
+        self.lost = False
+        self._lifeline = lifeline
+        self._let_go = let_go
+        self._streams = streams
+        self._grace_s = command.grace_s
+        self._is_detached = command.detached is not None
+        self._unread = bytearray()
+        self._exit: int | None = None
+        self._is_gone = False
+        self._is_closed = False
+        self._was_left = False
+        self.write = streams.write
+        self.close_stdin = streams.close_stdin
+
+    @property
+    def exit_code(self) -> int | None:
+        """See `Child.exit_code`."""
+        return self._exit
+
+    async def read_stdout(self) -> bytes:
+        """See `Child.read_stdout`."""
+        return await self._streams.stdout.read(self.exited)
+
+    async def read_stderr(self) -> bytes:
+        """See `Child.read_stderr`."""
+        return await self._streams.stderr.read(self.exited)
+
+    async def wait(self) -> int:
+        """See `Child.wait`."""
+        while self._exit is None:
+            if self._was_left:
+                raise anyio.ClosedResourceError
+            report = None if self._is_gone else await receive_report(self._lifeline, self._unread)
+            if report is None and self._was_left:
+                continue
+            if report is None:
+                self._is_gone = True
+                self.lost = True
+                self._ended(-signal.SIGKILL)
+            else:
+                self._ended(report[1])
+        assert self._exit is not None  # noqa: S101 - just set
+        return self._exit
+
+    def signal(self, number: signal.Signals) -> None:
+        """See `Child.signal`."""
+        order(self._lifeline, number)
+
+    def kill(self) -> None:
+        """See `Child.kill`."""
+        order(self._lifeline, wire.KILL_TREE)
+
+    def close(self) -> None:
+        """See `Child.close`."""
+        if not self._is_closed:
+            self._is_closed = True
+            order(self._lifeline, wire.STOP)
+            self._streams.close()
+            self.exited.set()
+
+    def leave(self) -> None:
+        """See `Child.leave`."""
+        if not self._is_detached:
+            self.close()
+        elif not self._is_closed:
+            self._is_closed = self._was_left = True
+            self._streams.close()
+            self._let_go(self._lifeline)
+            self.exited.set()
+
+    async def gone(self) -> bool:
+        """See `Child.gone`."""
+        if self._was_left:
+            return False
+        try:
+            if not await self._is_gone_within(self._grace_s + DEAF_S):
+                # The shepherd does not answer, so it is there, and its pid is its own: it, and all below it, goes.
+                for pid in [*tree.descendants(self.shepherd_pid), self.shepherd_pid]:
+                    tree.kill(pid, signal.SIGKILL)
+            return await self._is_gone_within(DEAF_S)
+        finally:
+            self._let_go(self._lifeline)
+
+    async def _is_gone_within(self, seconds: float) -> bool:
+        with anyio.move_on_after(seconds):
+            while not self._is_gone:
+                report = await receive_report(self._lifeline, self._unread)
+                if report is None:
+                    self._is_gone = True
+                else:
+                    self._ended(report[1])
+        return self._is_gone
+
+    def _ended(self, code: int) -> None:
+        if self._exit is None:
+            self._exit = code
+            self.exited.set()
+
+
+def order(lifeline: socket.socket, order: int) -> None:
+    """Tell a shepherd what to do: a signal's number, or an order of `wire`."""
+    # The shepherd may be gone; and if it is stopped and takes no orders any more, `GuardedChild.gone` sees to it.
+    with contextlib.suppress(OSError):
+        lifeline.send(bytes([order]))
+
+
+async def receive_report(lifeline: socket.socket, unread: bytearray) -> tuple[bytes, int, int] | None:
+    """The next thing the shepherd says; None: it is gone."""
+    while len(unread) < wire.REPORT.size:
+        try:
+            data = lifeline.recv(wire.REPORT.size - len(unread))
+        except BlockingIOError:
+            try:
+                await anyio.wait_readable(lifeline)
+            except (anyio.ClosedResourceError, anyio.BrokenResourceError):
+                return None
+            continue
+        except OSError:
+            return None
+        if not data:
+            return None
+        unread += data
+    report = wire.REPORT.unpack(unread)
+    unread.clear()
+    return report
