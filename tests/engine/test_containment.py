@@ -63,3 +63,28 @@ async def test_calls_go_on_and_new_ones_start_when_the_guardian_is_killed(
             await live.release()
             assert ((await first.outcome()).text, (await second.outcome()).text) == ("ok", "ok")
             await live.all_gone()
+
+
+async def test_what_is_swept_after_a_crash_is_not_the_attempt_that_came_after_it(
+    make_engine: MakeEngine, cli: FakeCli
+) -> None:
+    async with Liveness() as live, make_engine(configuration={"retry": {"max_attempts": 2}}) as engine:
+        deaf: Step = {"grandchild": {"setsid": True, "ignore_term": True, "connect": live.port, "as": "deaf"}}
+        cli.scripts(
+            [deaf, live.connect("first"), {"pause": True}],
+            [live.connect("second"), {"wait": "gate"}, {"line": {"text": "ok"}}, {"line": {"done": {}}}],
+        )
+        with anyio.fail_after(30):
+            call = engine.submit(LLMRequest(prompt="hi", provider="fake"))
+            first = await live.connected(2)
+            watching = guardian()
+            shepherd = next(pid for pid in children(watching) if children(pid))
+            for pid in (watching, shepherd):
+                os.kill(pid, signal.SIGKILL)
+            await live.connected(3)
+            for peer in first:
+                await peer.gone.wait()
+            await live.release("second")
+            reply = await call.outcome()
+            assert (reply.status, reply.text, len(reply.attempts)) == ("completed", "ok", 2), reply
+            await live.all_gone()

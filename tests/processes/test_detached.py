@@ -56,7 +56,7 @@ async def main():
         for folder in map(Path, folders):
             folder.mkdir()
             detached = Detached(folder, b"question", time.time() + float(seconds))
-            env = {"PATH": "/usr/bin:/bin", "MARK": str(folder)}
+            env = {"PATH": "/usr/bin:/bin", "DRAGOMAN_LINEAGE": str(folder)}
             await spawner.spawn(Command([program], env, Path("/"), grace_s=0.2, detached=detached))
         print(spawner.guardian_pid, flush=True)
         await anyio.to_thread.run_sync(sys.stdin.read)

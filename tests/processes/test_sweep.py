@@ -4,14 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import pytest
 
-from dragoman.processes import Leftover, sweep
+from dragoman.processes import LINEAGE, Leftover, sweep
 from dragoman.store.identity import start_time
 from dragoman.testing import FakeCli, Liveness
 from dragoman.testing.fakes import Step
@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="leftovers are found in /proc"),
 ]
 MARK = "0f1e2d3c4b5a6978"
-ENV = {"PATH": "/usr/bin:/bin", "MARK": f"first,{MARK}"}
+ENV = {"PATH": "/usr/bin:/bin", LINEAGE: f"first,{MARK}.1"}
 
 
 @pytest.fixture
@@ -33,9 +33,15 @@ def started() -> Iterator[list[subprocess.Popen[bytes]]]:
         process.wait()
 
 
-def start(started: list[subprocess.Popen[bytes]], folder: Path, *steps: Step) -> int:
+def start(
+    started: list[subprocess.Popen[bytes]],
+    folder: Path,
+    *steps: Step,
+    env: Mapping[str, str] = ENV,
+    leads: bool = True,
+) -> int:
     program = FakeCli(folder, f"fake{len(started)}").script(*steps)
-    started.append(subprocess.Popen([program], env=ENV, stdin=subprocess.DEVNULL, start_new_session=True))
+    started.append(subprocess.Popen([program], env=env, stdin=subprocess.DEVNULL, start_new_session=leads))
     return started[-1].pid
 
 
@@ -86,6 +92,39 @@ async def test_a_stranger_with_the_same_pid_or_another_mark_lives_on(
         assert len(live.alive) == 1
         os.kill(pid, signal.SIGKILL)
         await live.all_gone()
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"JOB": MARK, "PROMPT": f"what became of {MARK}?"},
+        {LINEAGE: f"first,x{MARK},{MARK}0,{MARK[:-1]}"},
+        {LINEAGE: f"{MARK}.2"},
+    ],
+    ids=["the id in another variable", "ids that resemble it", "another attempt of the same call"],
+)
+async def test_what_only_mentions_the_mark_lives_on(
+    tmp_path: Path, started: list[subprocess.Popen[bytes]], env: dict[str, str]
+) -> None:
+    async with Liveness() as live:
+        start(started, tmp_path, live.connect(), {"pause": True}, env={"PATH": ENV["PATH"], **env})
+        with anyio.fail_after(10):
+            await live.connected()
+        assert await swept(Leftover(0, None, f"{MARK}.1")) == 0
+        if "." not in env.get(LINEAGE, ""):
+            assert await swept(Leftover(0, None, MARK)) == 0
+        assert len(live.alive) == 1
+
+
+async def test_whatever_leads_no_session_was_not_started_by_us(
+    tmp_path: Path, started: list[subprocess.Popen[bytes]]
+) -> None:
+    async with Liveness() as live:
+        pid = start(started, tmp_path, live.connect(), {"pause": True}, env={"PATH": ENV["PATH"]}, leads=False)
+        with anyio.fail_after(10):
+            await live.connected()
+        assert await swept(Leftover(pid, start_time(pid), MARK)) == 0
+        assert len(live.alive) == 1
 
 
 async def test_the_folder_goes_too_unless_it_cannot_be_ours(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from dragoman.store import CallEnded, CallStarted, open_store
+from dragoman.store import CallEnded, CallStarted, ProcessStarted, open_store
 from dragoman.store.identity import Identity, start_time
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.anyio
 WRITER = """
 import anyio, sys
 from pathlib import Path
-from dragoman.store import CallEnded, CallStarted, open_store
+from dragoman.store import CallEnded, CallStarted, ProcessStarted, open_store
 
 async def main(path, name, count):
     async with open_store(Path(path)) as store:
@@ -42,6 +43,10 @@ anyio.run(main, *sys.argv[1:])
 def writer(path: Path, name: str, count: int) -> "subprocess.Popen[str]":
     argv = [sys.executable, "-c", WRITER, str(path), name, str(count)]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def sleeper() -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(["/bin/sleep", "60"])
 
 
 def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
@@ -144,3 +149,21 @@ def test_a_dead_process_that_was_not_waited_for_is_gone() -> None:
 def test_a_process_counted_elsewhere_is_never_given_up() -> None:
     """Another container's pid means nothing here."""
     assert not replace(Identity.own(), pid=2**22 + 1, pid_namespace="pid:[1]").is_gone()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells when a process started")
+async def test_a_pid_that_somebody_else_got_before_it_was_written_down_is_not_recorded_as_ours(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite3"
+    with sleeper() as process:
+        try:
+            now = time.time()
+            async with open_store(path) as store:
+                await store.write(CallStarted("ours", "mcp", "claude"))
+                await store.write(ProcessStarted(process.pid, "ours", started_at=now))
+                # It says that it was there a minute ago, and so it was another one.
+                await store.write(CallStarted("older", "mcp", "claude"))
+                await store.write(ProcessStarted(process.pid, "older", started_at=now - 60))
+            begun = start_time(process.pid)
+        finally:
+            process.kill()
+    assert rows(path, "SELECT call_id, start_time FROM processes ORDER BY id") == [("ours", begun), ("older", None)]

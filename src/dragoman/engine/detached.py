@@ -33,6 +33,9 @@ class Heard:
     provider: str
     turn: Turn
     installed: Installed
+    mark: str = ""
+    """What all that it starts is known by, and nothing that another attempt of its call starts: the id of its call, a dot
+    and something random."""
     until: float = 0.0
     """When it is stopped at the latest, in seconds since 1970."""
 

@@ -268,9 +268,9 @@ class Engine:
             self._recorder.process_started(host.child, call.id, folder.made)
             self.jobs.detached(call, host)
         session, context.session_lock = context.session_lock, None
-        self._running().start_soon(self._keep, host, folder, context.call.id, session)
+        self._running().start_soon(self._keep, host, folder, session)
 
-    async def _keep(self, host: DialogueHost, folder: PrivateFolder, call_id: str, session: Held | None) -> None:
+    async def _keep(self, host: DialogueHost, folder: PrivateFolder, session: Held | None) -> None:
         try:
             try:
                 await host.serve()
@@ -279,8 +279,9 @@ class Engine:
             if host.is_left:
                 return
             if host.child.lost:
-                # Its shepherd was killed. If the guardian was, too, nobody else knows what it had.
-                await anyio.to_thread.run_sync(sweep, [Leftover(host.child.pid, None, call_id)])
+                # Its shepherd was killed. If the guardian was, too, nobody else knows what it had. The call may have
+                # begun another attempt by now, which its id would find as well.
+                await anyio.to_thread.run_sync(sweep, [Leftover(host.child.pid, None, host.mark)])
             if await host.child.gone():
                 self._recorder.process_ended(host.child)
                 folder.close()

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from dragoman.adapters.base import Profile
 from dragoman.config import ProviderSettings
+from dragoman.processes import LINEAGE
 from dragoman.schemas import ErrorCode, ErrorInfo, error_from
 
 DEPTH = "DRAGOMAN_DEPTH"
-LINEAGE = "DRAGOMAN_LINEAGE"
 
 BASE = (
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TERM", "TMPDIR", "TMP", "TEMP"),
@@ -71,9 +71,9 @@ class Lineage:
         text = environ.get(DEPTH, "0")
         return int(text) if text.isascii() and text.isdigit() else 0
 
-    def child(self, call_id: str) -> Mapping[str, str]:
-        """The variables that tell a child of this call where it stands."""
-        return {DEPTH: str(self.depth + 1), LINEAGE: ",".join((*self.calls, call_id))}
+    def child(self, mark: str) -> Mapping[str, str]:
+        """The variables that tell a child with this mark, see `Heard`, where it stands."""
+        return {DEPTH: str(self.depth + 1), LINEAGE: ",".join((*self.calls, mark))}
 
 
 @dataclass(frozen=True, slots=True)

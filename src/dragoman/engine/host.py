@@ -84,10 +84,13 @@ class DialogueHost:
         stderr_bytes: int,
         grace_s: float,
         outlives_in: Path | None = None,
+        mark: str = "",
     ) -> None:
         self.child = child
         self.outlives_in = outlives_in
         """The folder of a child that is to go on when this process ends, unless it is stopped before."""
+        self.mark = mark
+        """What all that the child started is known by; see `sweep`."""
         self.is_left = False
         self.gone = anyio.Event()
         self.stderr = Tail(stderr_bytes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -80,7 +81,8 @@ class Runner:
         if heard is None:
             turn = admitted(context, route, self._configuration.limits, self._workspaces)
             with anyio.move_on_after(context.deadline - anyio.current_time()):
-                heard = Heard(route.name, turn, await self._installed(route, environment))
+                found = await self._installed(route, environment)
+                heard = Heard(route.name, turn, found, mark=f"{context.call.id}.{secrets.token_hex(4)}")
         if heard is None:
             return timed_out("call", route.timeouts.call, because=f"{route.program.path} did not tell its version")
         turn, installed = heard.turn, heard.installed
@@ -108,7 +110,7 @@ class Runner:
                         **route.program.env,
                         **environment.variables,
                         **lay_out(launch, folder, environment.variables),
-                        **lineage.child(context.call.id),
+                        **lineage.child(heard.mark),
                     }
                     detached = None
                     if outlives_in is not None:
@@ -124,6 +126,7 @@ class Runner:
                     stderr_bytes=self._configuration.limits.stderr_bytes,
                     grace_s=route.timeouts.grace,
                     outlives_in=outlives_in,
+                    mark=heard.mark,
                 )
                 self._serve(host, folder, context)
                 context.channel = f"{os.getpid()}:{child.pid}"

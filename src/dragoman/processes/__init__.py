@@ -6,7 +6,7 @@ from dragoman.processes.capture import Captured, capture
 from dragoman.processes.child import Child, Command, Detached, Ended, SpawnError, StoppedBy
 from dragoman.processes.framing import LineFramer, Tail
 from dragoman.processes.private import KeptFolder, PrivateFolder, empty_folder
-from dragoman.processes.sweep import Leftover, sweep
+from dragoman.processes.sweep import LINEAGE, Leftover, sweep
 
 if sys.platform == "win32":
     from dragoman.processes.windows import Spawner, adopt, read_end, remains, stop_detached
@@ -15,6 +15,7 @@ else:
     from dragoman.processes.spawner import Spawner
 
 __all__ = [
+    "LINEAGE",
     "Captured",
     "Child",
     "Command",

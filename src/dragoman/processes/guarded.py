@@ -108,8 +108,8 @@ class GuardedChild:
         try:
             if not await self._is_gone_within(self._grace_s + DEAF_S):
                 # The shepherd does not answer, so it is there, and its pid is its own: it, and all below it, goes.
-                for pid in [*tree.descendants(self.shepherd_pid), self.shepherd_pid]:
-                    tree.kill(pid, signal.SIGKILL)
+                tree.signal_below(self.shepherd_pid, signal.SIGKILL)
+                tree.kill(self.shepherd_pid, signal.SIGKILL)
             return await self._is_gone_within(DEAF_S)
         finally:
             self._let_go(self._lifeline)

@@ -9,7 +9,7 @@ import select
 import signal
 import time
 
-from dragoman.processes.tree import boot_id, descendants, kill, start_time
+from dragoman.processes.tree import boot_id, signal_below, start_time
 from dragoman.processes.wire import (
     BY_ITSELF,
     BY_ORDER,
@@ -165,11 +165,8 @@ class Shepherd:
     def signal_tree(self, number: int) -> None:
         if self.leader is not None:
             self.signal_group(number)
-        for pid in descendants(os.getpid()):
-            kill(pid, number)
-            if number == signal.SIGTERM:
-                # One that was stopped hears SIGTERM only when it goes on.
-                kill(pid, signal.SIGCONT)
+        # One that was stopped hears SIGTERM only when it goes on.
+        signal_below(os.getpid(), *((number, signal.SIGCONT) if number == signal.SIGTERM else (number,)))
 
 
 class Task:

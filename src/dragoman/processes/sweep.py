@@ -1,8 +1,8 @@
 """Stopping what an earlier server left behind, known by what it wrote down: never by name.
 
 A pid alone says nothing, since it is given again. A process is ours if it runs under the recorded pid and started at
-the recorded time, or is in the session that such a process leads, or below it; or if its environment has the random
-id of the call it was started for. Linux; elsewhere nothing is found.
+the recorded time, or is in the session that such a process leads, or below it; or if its environment says that it was
+started below it. Linux; elsewhere nothing is found.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from dragoman.processes.child import GRACE_S
 from dragoman.processes.private import PREFIX
 from dragoman.processes.tree import descendants
 
+LINEAGE = "DRAGOMAN_LINEAGE"
+"""The variable in which each process has the marks of what it is below, outermost first, with commas between them."""
 LOOK_AGAIN_S = 0.02
 OVERDUE_S = 30.0
 """How long after its time a detached process may still have a shepherd: more than any grace."""
@@ -34,7 +36,8 @@ class Leftover:
     start_time: int | None
     """Clock ticks from the boot to its start; None: unknown, and the process is not known by its pid."""
     mark: str
-    """What the environment of every process below it has in it, unless somebody cleared that; empty: unknown."""
+    """What every process below it has in `LINEAGE`, unless somebody cleared that, or the part of it before a dot, which
+    marks other processes, too; empty: unknown."""
     folder: Path | None = None
     """The private folder it was given."""
     detached: Path | None = None
@@ -106,17 +109,19 @@ class _Process:
 
 def _find(leftovers: Iterable[Leftover]) -> list[_Process]:
     everyone = {process.pid: process for process in _everyone()}
-    leaders = {
-        leftover.pid
-        for leftover in leftovers
-        if leftover.pid in everyone and everyone[leftover.pid].start_time == leftover.start_time
-    }
-    marks = [leftover.mark.encode() for leftover in leftovers if leftover.mark]
-    below = {pid for leader in leaders for pid in descendants(leader)}
+    recorded = {(leftover.pid, leftover.start_time) for leftover in leftovers}
+    # Whatever we start leads a session.
+    leaders = {pid for pid, each in everyone.items() if (pid, each.start_time) in recorded and each.session == pid}
+    below: set[int] = set()
+    for leader in leaders:
+        theirs = set(descendants(leader))
+        if everyone[leader].is_there():
+            below |= theirs
+    marks = {leftover.mark.encode() for leftover in leftovers if leftover.mark}
     return [
         process
         for process in everyone.values()
-        if process.session in leaders or process.pid in below or any(mark in _environ(process.pid) for mark in marks)
+        if process.session in leaders or process.pid in below or not marks.isdisjoint(_marks(process.pid))
     ]
 
 
@@ -143,8 +148,15 @@ def _look(pid: int) -> _Process | None:
     return _Process(pid, int(fields[18]), int(fields[2]))
 
 
-def _environ(pid: int) -> bytes:
+def _marks(pid: int) -> Iterator[bytes]:
+    """What a process was started below. Anything else that an environment says may be about others."""
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
+        environ = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
-        return b""
+        return
+    for variable in environ.split(b"\0"):
+        name, _, marks = variable.partition(b"=")
+        if name == LINEAGE.encode():
+            for mark in marks.split(b","):
+                yield mark
+                yield mark.partition(b".")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 TYPE_CHECKING = False  # importing typing would cost memory in every shepherd
 if TYPE_CHECKING:
@@ -35,20 +36,11 @@ def children(pid: int) -> list[int]:
 
 def children_by_scan(pid: int) -> list[int]:
     """The children of a process, by asking every process for its parent."""
-    found: list[int] = []
     try:
         everyone = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
         return []
-    for each in everyone:
-        try:
-            with open(f"/proc/{each}/stat", "rb") as file:
-                parent = int(file.read().rpartition(b")")[2].split()[1])
-        except (OSError, IndexError, ValueError):
-            continue
-        if parent == pid:
-            found.append(each)
-    return found
+    return [each for each in everyone if parent(each) == pid]
 
 
 def start_time(pid: int) -> int | None:
@@ -71,8 +63,55 @@ def boot_id() -> str | None:
         return None
 
 
+def parent(pid: int) -> int:
+    """The parent of a process; 0: it is gone, or has none that we can see."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def is_below(pid: int, ancestor: int) -> bool:
+    """Whether the process with this pid is below `ancestor` now."""
+    while pid > 1:
+        pid = parent(pid)
+        if pid == ancestor:
+            return True
+    return False
+
+
+def signal_below(ancestor: int, *numbers: int) -> None:
+    """Send signals to every process below `ancestor`, and to nobody else.
+
+    Whoever collects a process frees its pid, and below our own children that is not us: between being listed and being
+    signalled a pid may have become a stranger's.
+    """
+    for pid in descendants(ancestor):
+        try:
+            # Opened before it is looked at: from then on the descriptor can mean no other process.
+            watched = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        except (OSError, AttributeError):
+            watched = None  # an old kernel, or one that forbids it
+        try:
+            # Twice, since one between them that ends while it is looked at hides what was below it.
+            if is_below(pid, ancestor) or is_below(pid, ancestor):
+                for number in numbers:
+                    if watched is None:
+                        kill(pid, number)
+                    else:
+                        signal.pidfd_send_signal(watched, number)
+        except (ProcessLookupError, PermissionError):
+            pass
+        finally:
+            if watched is not None:
+                os.close(watched)
+
+
 def kill(pid: int, number: int) -> None:
-    """Signal a process that may be gone. Only for our own children and theirs, whose pids nobody else can have yet."""
+    """Signal a process that may be gone. Only for children that we have not collected: nobody else has those pids."""
     try:
         os.kill(pid, number)
     except (ProcessLookupError, PermissionError):

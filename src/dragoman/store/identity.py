@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 _PROC = Path("/proc")
+SLACK_S = 0.1
+"""How far two clocks may be apart, one of which ticks every hundredth of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,15 @@ def start_time(pid: int) -> int | None:
     # The name in parentheses may hold anything, also parentheses: fields are counted from the last one.
     state, *fields = stat[stat.rindex(b")") + 2 :].split()
     return None if state in (b"Z", b"X") else int(fields[18])
+
+
+def start_time_of_one_since(pid: int, since: float) -> int | None:
+    """`start_time` of a process that ran at `since`, seconds since 1970; None also when its pid is another's by now."""
+    start = start_time(pid)
+    if start is None:
+        return None
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - start / os.sysconf("SC_CLK_TCK")
+    return start if age + SLACK_S > time.time() - since else None
 
 
 @cache

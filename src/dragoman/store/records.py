@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from typing_extensions import TypeVar
 
 from dragoman.schemas import Billing, ErrorCode, Status, Usage
-from dragoman.store.identity import start_time
+from dragoman.store.identity import start_time_of_one_since
 
 if TYPE_CHECKING:
     import sqlite3
@@ -121,7 +121,7 @@ class ProcessStarted:
             "INSERT INTO processes (pid, start_time, call_id, server_id, started_at, folder) VALUES (?, ?, ?, ?, ?, ?)",
             (
                 self.pid,
-                start_time(self.pid) if self.start_time is None else self.start_time,
+                start_time_of_one_since(self.pid, self.started_at) if self.start_time is None else self.start_time,
                 self.call_id,
                 server_id,
                 self.started_at,
