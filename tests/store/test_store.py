@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import closing
@@ -78,13 +79,14 @@ async def test_an_end_without_provider_and_model_leaves_those_of_the_start(store
 async def test_a_process_is_known_by_pid_and_start_time(store: Store, path: Path) -> None:
     await store.write(started("c1"))
     with subprocess.Popen([sys.executable, "-I", "-S", "-c", "input()"], stdin=subprocess.PIPE) as child:
-        await store.write(ProcessStarted(child.pid, "c1", started_at=5.0))
+        began = time.time()
+        await store.write(ProcessStarted(child.pid, "c1", started_at=began))
         [(pid, start_time)] = rows(path, "SELECT pid, start_time FROM processes WHERE ended_at IS NULL")
         child.communicate(b"\n")
     assert pid == child.pid
     assert (start_time is not None) is (sys.platform == "linux")
     await store.write(ProcessEnded(child.pid, ended_at=9.0))
-    assert rows(path, "SELECT pid, call_id, started_at, ended_at FROM processes") == [(child.pid, "c1", 5.0, 9.0)]
+    assert rows(path, "SELECT pid, call_id, started_at, ended_at FROM processes") == [(child.pid, "c1", began, 9.0)]
 
 
 async def test_posted_records_are_written_in_order_by_the_time_it_is_closed(path: Path) -> None:

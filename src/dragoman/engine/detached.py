@@ -34,8 +34,8 @@ class Heard:
     turn: Turn
     installed: Installed
     mark: str = ""
-    """What all that it starts is known by, and nothing that another attempt of its call starts: the id of its call, a dot
-    and something random."""
+    """What all that it starts is known by, and nothing that another attempt of its call starts: the id of its call, and
+    something random behind a dot."""
     until: float = 0.0
     """When it is stopped at the latest, in seconds since 1970."""
 
