@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dragoman.adapters.base import Act, Dialogue, Plan, Stdout, Stream, Write
 from dragoman.engine import Call, Engine, EventLog
-from dragoman.engine import call as call_module
+from dragoman.engine import events as events_module
 from dragoman.engine import host as host_module
 from dragoman.engine.context import MAX_NOTICES, Context
 from dragoman.schemas import (
@@ -66,7 +66,7 @@ FLOODS: Mapping[str, Callable[[int], Event]] = {
 async def test_no_kind_of_event_grows_a_call_by_more_than_thrice_what_it_may_keep(make: Callable[[int], Event]) -> None:
     taken = context(2 * MIB)
     # What the log holds of single words comes on top, and is the same however much may be kept.
-    words = call_module.FINE_EVENTS * 700
+    words = events_module.FINE_EVENTS * 700
     tracemalloc.start()
     try:
         for event in map(make, range(50_000)):
@@ -115,8 +115,8 @@ async def test_a_notice_is_told_once_and_only_so_many_are() -> None:
 @given(st.lists(EVENTS, max_size=40), st.integers(min_value=0, max_value=5), st.integers(min_value=1, max_value=5))
 def test_a_long_log_has_the_same_text_between_the_same_events(events: list[Event], fine: int, block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(call_module, "FINE_EVENTS", fine)
-        patch.setattr(call_module, "BLOCK_CHARS", block)
+        patch.setattr(events_module, "FINE_EVENTS", fine)
+        patch.setattr(events_module, "BLOCK_CHARS", block)
         log = EventLog()
         for event in events:
             log.append(event)
@@ -139,8 +139,8 @@ def joined(events: Iterable[Event]) -> list[Event]:
 async def test_a_follower_of_a_long_answer_sees_each_block_at_once_and_the_rest_at_its_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(call_module, "FINE_EVENTS", 2)
-    monkeypatch.setattr(call_module, "BLOCK_CHARS", 3)
+    monkeypatch.setattr(events_module, "FINE_EVENTS", 2)
+    monkeypatch.setattr(events_module, "BLOCK_CHARS", 3)
     log = EventLog()
     for piece in ("a", "b", "c", "d", "e", "f"):
         log.append(Text(text=piece))

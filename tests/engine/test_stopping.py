@@ -209,7 +209,7 @@ async def test_once_it_is_being_stopped_a_late_answer_and_an_exit_code_of_0_chan
         reply = await call.outcome()
         events = list(call.log.events)
         await stopped(process)
-        assert call.log.events == events
+        assert list(call.log.events) == events
     assert (reply.status, reply.text, process.exit_code) == ("failed", "part", 0)
     assert reply.error is not None
     assert reply.error.clock == "idle"

@@ -1,95 +1,23 @@
-"""A call as the engine owns it: its event log, which anyone may follow from the start, and its reply."""
+"""A call as the engine owns it, from the request to the reply."""
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from io import StringIO
 from typing import TYPE_CHECKING
 
 import anyio
 
-from dragoman.schemas import Event, LLMRequest, LLMResponse, Text
+from dragoman.engine.events import EventLog
+from dragoman.schemas import LLMRequest, LLMResponse
 
 if TYPE_CHECKING:
     from dragoman.engine.context import Handler
     from dragoman.engine.detached import Adopted
     from dragoman.engine.host import DialogueHost
     from dragoman.structured import AsyncValidationStrategy, OutputSchema
-
-FINE_EVENTS = 10_000
-"""So many events are logged as they come. An event weighs much more than a word: after them text waits for a block."""
-BLOCK_CHARS = 4096
-
-
-class EventLog:
-    """What happened, in order. Followers see all of it, however late they come."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.closed = False
-        self._held = StringIO()
-        self._changed = anyio.Event()
-
-    def append(self, event: Event) -> None:
-        """Add an event and wake the followers."""
-        if isinstance(event, Text) and len(self.events) >= FINE_EVENTS:
-            self._held.write(event.text)
-            if self._held.tell() < BLOCK_CHARS:
-                return
-            self._release()
-        else:
-            self._release()
-            self.events.append(event)
-        self._wake()
-
-    def texts(self) -> Iterator[str]:
-        """The pieces of the answer."""
-        self._release()
-        return (event.text for event in self.events if isinstance(event, Text))
-
-    def withdraw(self, start: int) -> int:
-        """Take back the text of the events from number `start` on; how many events there are."""
-        self._release()
-        for number in range(start, len(self.events)):
-            if isinstance(self.events[number], Text):
-                self.events[number] = Text(text="")
-        return len(self.events)
-
-    def close(self) -> None:
-        """No more events come."""
-        self._release()
-        self.closed = True
-        self._wake()
-
-    async def follow(self, start: int = 0) -> AsyncGenerator[Event]:
-        """Every event from number `start` on; ends when the call ends."""
-        async for batch in self.batches(start):
-            for event in batch:
-                yield event
-
-    async def batches(self, start: int = 0) -> AsyncGenerator[Sequence[Event]]:
-        """Like `follow`, a list of those that came since the last one at a time."""
-        while True:
-            changed = self._changed
-            if new := self.events[start:]:
-                start += len(new)
-                yield new
-            elif self.closed:
-                return
-            else:
-                await changed.wait()
-
-    def _release(self) -> None:
-        if self._held.tell():
-            self.events.append(Text(text=self._held.getvalue()))
-            self._held = StringIO()
-
-    def _wake(self) -> None:
-        changed, self._changed = self._changed, anyio.Event()
-        changed.set()
 
 
 class Call:

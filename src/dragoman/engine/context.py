@@ -192,7 +192,7 @@ class Context:
 
     def received(self) -> str:
         """The text that came."""
-        return "".join(self.call.log.texts())
+        return self.call.log.text()
 
     def reply(self, outcome: Outcome | None) -> LLMResponse:
         """The reply; `outcome` None: the call was cancelled."""
@@ -210,6 +210,7 @@ class Context:
         match outcome:
             case Completed():
                 text = outcome.text if outcome.text is not None else self.received()
+                self.call.log.share(text)
                 finish_reason = outcome.finish_reason
             case Failed():
                 status, text, finish_reason = "failed", self.received(), outcome.finish_reason

@@ -251,7 +251,7 @@ class Jobs:
             self._post_end(call, reply)
         for scoped in [scoped for scoped, job_id in self._keys.items() if job_id == call.id]:
             del self._keys[scoped]
-        self._recorder.post(CallLog(call.id, tuple(call.log.events)))
+        self._recorder.post(CallLog(call.id, call.log.events))
         self._ended.append(call.id)
         if len(self._ended) > MAX_ENDED:
             self._calls.pop(self._ended.popleft(), None)

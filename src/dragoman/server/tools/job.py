@@ -66,7 +66,7 @@ def _so_far(job: Job) -> LLMResponse:
     reply = job.reply()
     if reply.status != "running" or job.call is None:
         return reply
-    return reply.model_copy(update={"text": "".join(job.call.log.texts())})
+    return reply.model_copy(update={"text": job.call.log.text()})
 
 
 def _list(jobs: Sequence[JobInfo]) -> CallToolResult:
