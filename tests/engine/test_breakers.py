@@ -196,6 +196,19 @@ async def test_the_last_provider_that_could_answer_is_asked_all_the_same_but_onc
         assert (await ask(running)).text == "fine"
 
 
+async def test_the_last_provider_is_asked_also_while_a_long_call_is_trying_whether_it_answers(tmp_path: Path) -> None:
+    upstream = Upstream(BUSY)
+    async with engine(tmp_path, upstream.spawner) as running:
+        await ask(running, 5)
+        upstream.says = None
+        await anyio.sleep(60)
+        trying = running.submit(request())
+        await upstream.spawner.process(5)
+        upstream.says = FINE
+        assert [(await ask(running)).text for _ in range(3)] == ["fine"] * 3
+        trying.cancel()
+
+
 async def test_while_another_provider_could_answer_nobody_is_the_last(tmp_path: Path) -> None:
     upstream = Upstream(BUSY)
     async with engine(tmp_path, upstream.spawner, *two(tmp_path)) as running:

@@ -98,14 +98,17 @@ async def test_the_time_the_provider_asked_for_is_honoured(tmp_path: Path) -> No
     assert (reply.text, elapsed) == ("fine", 77)
 
 
-@pytest.mark.parametrize(("call_s", "attempts"), [(76, 1), (78, 2)])
-async def test_what_would_come_after_the_deadline_is_not_waited_for(
+@pytest.mark.parametrize(("call_s", "attempts"), [(76, 1), (77.5, 1), (78, 2)])
+async def test_what_would_come_after_the_deadline_or_just_before_it_is_not_waited_for(
     tmp_path: Path, call_s: float, attempts: int
 ) -> None:
     spawner = says(failure("rate_limited", retry_after_s=77), DONE)
     async with engine(tmp_path, spawner, configuration=STEADY) as running:
         reply, elapsed = await timed(running.submit(request(call=call_s)))
     assert (len(reply.attempts), elapsed) == (attempts, 77 if attempts == 2 else 0)
+    if attempts == 1:
+        assert reply.error is not None
+        assert (reply.error.code, reply.error.retry_after_s) == (ErrorCode.RATE_LIMITED, 77)
 
 
 async def test_nothing_of_a_failed_attempt_is_in_the_answer(tmp_path: Path) -> None:

@@ -167,16 +167,16 @@ class Breakers:
             self._share(kept, verdict)
 
     async def _admit(self, kept: _Kept, context: Context, peers: Peers) -> tuple[Permit | None, Place]:
-        permit, breaker = kept.breaker.acquire(), kept.breaker
-        if permit is None:
-            if breaker.state is CircuitState.OPEN and await self._may_insist(kept, context, peers):
-                permit = breaker.force(closes=context.call.insists)
-        elif permit.is_probe:
+        permit = kept.breaker.acquire()
+        if permit is not None and permit.is_probe:
             place = self._machine.take(_lock(kept.key), self._settings.half_open_permits, of="probe")
             if place is not None:
                 return permit, place
             permit.release()
             permit = None
+        if permit is None and await self._may_insist(kept, context, peers):
+            # Also when it is half-open and another call is just trying: that one may take its time.
+            permit = kept.breaker.force(closes=context.call.insists)
         return permit, Place()
 
     async def _may_insist(self, kept: _Kept, context: Context, peers: Peers) -> bool:

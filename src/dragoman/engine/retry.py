@@ -38,6 +38,11 @@ def delay(config: RetryConfig, attempt: int, error: ErrorInfo, chance: float) ->
     return wait
 
 
+ROOM_S = 1.0
+"""What a pause leaves of the call's time. An attempt with less would end as a ``timeout``, which tells less than the
+failure before it."""
+
+
 class Retrier:
     """See the module. `chance` gives numbers between 0 and 1."""
 
@@ -126,7 +131,7 @@ class _Loop:
         """Whether there is no attempt left, or no time for one."""
         return (
             state.attempt_number >= self._config.max_attempts
-            or anyio.current_time() + state.upcoming_sleep >= self._context.deadline
+            or anyio.current_time() + state.upcoming_sleep + ROOM_S > self._context.deadline
         )
 
     def start_over(self, state: RetryCallState) -> None:
