@@ -152,16 +152,17 @@ def _exception(record: Record) -> list[str]:
     return redact(text).rstrip("\n").split("\n")
 
 
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+# Patterns are compiled when they are first used (`re` keeps them): a start needs none of them.
+_CONTROL = r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]"
 
 
 def _printable(text: str) -> str:
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+    return re.sub(_CONTROL, lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 # Shapes that are keys wherever they stand. The vendors' own prefixes make them safe to mask without context.
-_SHAPES = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+_SHAPES = (
+    r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
     r"|sk-(?:ant|proj|or|svcacct|admin)-[A-Za-z0-9_-]{8,}"
     r"|(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))sk-[A-Za-z0-9_-]{16,}"
     r"|AIza[A-Za-z0-9_-]{20,}"
@@ -170,22 +171,21 @@ _SHAPES = re.compile(
     r"|(?:gsk|hf|npm)_[A-Za-z0-9]{16,}|xai-[A-Za-z0-9]{16,}|pplx-[A-Za-z0-9]{16,}"
     r"|xox[a-z]-[A-Za-z0-9-]{10,}"
     r"|(?:AKIA|ASIA)[A-Z0-9]{16}"
-    r"|eyJ[A-Za-z0-9_-]{17,}(?:\.[A-Za-z0-9_-]*)*",
-    re.DOTALL,
+    r"|eyJ[A-Za-z0-9_-]{17,}(?:\.[A-Za-z0-9_-]*)*"
 )
-_BEARER = re.compile(r"(?i)(bearer\s{1,4})[A-Za-z0-9._~+/=-]{8,}")
-_HEADER = re.compile(r"(?i)((?:authorization|cookie)\\?[\"']?\s{0,4}[=:]\s{0,4}\\?[\"']?)[^\r\n\"'\\]+")
-_LOGIN_IN_URL = re.compile(r"(://)[^\s/@\"']{1,512}@")
+_BEARER = r"(?i)(bearer\s{1,4})[A-Za-z0-9._~+/=-]{8,}"
+_HEADER = r"(?i)((?:authorization|cookie)\\?[\"']?\s{0,4}[=:]\s{0,4}\\?[\"']?)[^\r\n\"'\\]+"
+_LOGIN_IN_URL = r"(://)[^\s/@\"']{1,512}@"
 # The stem is searched and the name's beginning looked up before it: matched from its start, a long word costs n².
 _QUOTED = r"(?:\\[\"'][^\"'\\\n]*(?:\\[\"'])?|\"(?:[^\"\\\n]|\\.)*\"?|'(?:[^'\\\n]|\\.)*'?)"
-_ASSIGNED = re.compile(
+_ASSIGNED = (
     r"(?i)(?P<rest>(?:key|token|secret|passw(?:or)?d|credential)[A-Za-z0-9_.-]{0,64})"
     r"(?P<sign>\\?[\"']?\s{0,8}[=:]\s{0,8})"
     rf"(?P<value>{_QUOTED}(?:{_QUOTED}|[^\s\"',;}}\])])*|[^\s\"'](?:{_QUOTED}|[^\s\"'])*)"
 )
 # The letter of an escape, as in a JSON string, is not of the name: "\npassword=".
-_NAME_BEGINS = re.compile(r"(?:\\[nrt])?([A-Za-z0-9_.-]*)\Z")
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_NAME_BEGINS = r"(?:\\[nrt])?([A-Za-z0-9_.-]*)\Z"
+_WORD = r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+"
 _SECRET_WORDS = frozenset({"key", "apikey", "token", "tokens", "secret", "secrets", "password", "passwd", "credential"})
 
 
@@ -194,15 +194,15 @@ def redact(text: str) -> str:
 
     Cut a text after this, not before: half a key has no shape to be known by.
     """
-    text = _SHAPES.sub(MASK, text)
-    text = _HEADER.sub(rf"\1{MASK}", text)
-    text = _BEARER.sub(rf"\1{MASK}", text)
-    text = _LOGIN_IN_URL.sub(rf"\1{MASK}@", text)
-    return _ASSIGNED.sub(_without_value, text)
+    text = re.sub(_SHAPES, MASK, text)
+    text = re.sub(_HEADER, rf"\1{MASK}", text)
+    text = re.sub(_BEARER, rf"\1{MASK}", text)
+    text = re.sub(_LOGIN_IN_URL, rf"\1{MASK}@", text)
+    return re.sub(_ASSIGNED, _without_value, text)
 
 
 def _without_value(match: re.Match[str]) -> str:
-    before = _NAME_BEGINS.search(match.string[max(0, match.start() - 64) : match.start()])
+    before = re.search(_NAME_BEGINS, match.string[max(0, match.start() - 64) : match.start()])
     name = f"{before[1] if before else ''}{match['rest']}"
     counted = name.lower().endswith("tokens") and re.fullmatch(r"\d{1,12}", match["value"].strip(",;}])\"'"))
     prose = name.lower() == "key" and "=" not in match["sign"]
@@ -215,4 +215,4 @@ def _is_secret(name: str) -> bool:
     """Whether a variable or field of this name holds a secret: in capitals any such stem tells, else a whole word."""
     if name.isupper():
         return any(stem in name for stem in ("KEY", "TOKEN", "SECRET", "PASSW", "CREDENTIAL"))
-    return any(word.lower() in _SECRET_WORDS for word in _WORD.findall(name))
+    return any(word.lower() in _SECRET_WORDS for word in re.findall(_WORD, name))

@@ -52,7 +52,7 @@ anyio.run(main, *sys.argv[1:])
 HOLDER = """
 import anyio, sys
 from pathlib import Path
-from dragoman.store import *
+from dragoman.store.names import *
 
 async def main(path):
     async with open_store(Path(path)) as store:
@@ -69,7 +69,7 @@ anyio.run(main, sys.argv[1])
 ADOPTER = """
 import anyio, sys
 from pathlib import Path
-from dragoman.store import *
+from dragoman.store.names import *
 
 async def main(path):
     async with open_store(Path(path)) as store:

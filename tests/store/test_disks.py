@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 FILL = """
 import anyio, sys
 from pathlib import Path
-from dragoman.store import *
+from dragoman.store.names import *
 
 async def main():
     async with open_store(Path(sys.argv[1])) as store:
@@ -39,7 +39,7 @@ anyio.run(main)
 READ = """
 import anyio, sys
 from pathlib import Path
-from dragoman.store import *
+from dragoman.store.names import *
 
 async def main():
     try:

@@ -59,7 +59,7 @@ class Stdout(Enum):
     FILE = "file"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Session:
     """The provider's own session that a turn is to be kept in."""
 
@@ -72,7 +72,7 @@ class Session:
     """The provider's name for the last turn that the copy is to have; None: all of them."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Turn:
     """One question as the provider is to get it. Everything goes with every turn; nothing sticks."""
 
@@ -98,7 +98,7 @@ class Turn:
     """The folder the child was started in. Known to the dialogue, not to the plan."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Installed:
     """What was found on this machine."""
 
@@ -116,7 +116,7 @@ class Installed:
         return self.version is not None and self.version >= version
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Value:
     """An argument with a caller's value in it: ``prefix`` + ``value``. Logs show only the prefix."""
 
@@ -124,7 +124,7 @@ class Value:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PrivateFile:
     """An argument that names a file only this user can read: ``prefix`` + the path of a file with ``content``."""
 
@@ -133,14 +133,14 @@ class PrivateFile:
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PrivatePath:
     """A place in the call's private folder; a folder is made there unless the launch puts a file there."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class UserFile:
     """A file of the user's that the child needs as it is, such as a login: linked to, never read or copied by us."""
 
@@ -151,7 +151,7 @@ class UserFile:
     """What stands in its place when there is none; None: nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class UserSetting:
     """A choice of the user's in a settings file of the CLI's that decides how it is run. Never a secret."""
 
@@ -164,7 +164,7 @@ class UserSetting:
 Argument = str | Value | PrivateFile
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StopStep:
     """One step of stopping a channel, and how long to wait after it before the next one.
 
@@ -183,7 +183,7 @@ FLUSH_S = 5.0
 """The same for one that is writing down a session which is to be continued."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Launch:
     """A child process to start."""
 
@@ -206,7 +206,7 @@ class Launch:
     """After the answer; `FLUSH_S` where the CLI keeps a session."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """What to open a channel to, and what may share it."""
 
@@ -217,14 +217,14 @@ class Plan:
     """How many turns at once; None: no limit."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Exit:
     """How the child ended: an exit code, or minus the signal's number."""
 
     code: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Completed:
     """The turn ended with an answer. ``text`` None: the text events joined are the answer."""
 
@@ -237,7 +237,7 @@ class Completed:
     """The answer to `Turn.schema` where the CLI gives it apart from the text, as the CLI gave it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Failed:
     """The turn ended without an answer; text events seen so far are kept as partial text."""
 
@@ -254,7 +254,7 @@ class Failed:
 Outcome = Completed | Failed
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ready:
     """The channel takes turns now."""
 
@@ -287,7 +287,7 @@ class Done:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Poison:
     """The channel cannot be used for another turn."""
 
@@ -305,7 +305,7 @@ class Refused(Exception):  # noqa: N818 - the word of the contract: a refusal, n
         self.error = ErrorInfo.of(code, message, next_step=next_step)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Login:
     """The CLI's own way to tell whether somebody is logged in: a command that ends soon and spends nothing."""
 
@@ -314,7 +314,7 @@ class Login:
     """What a person does when they are not logged in."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Transport:
     """A way of talking with a CLI."""
 
@@ -326,7 +326,7 @@ class Transport:
     """Variables that rule it out when they reach the child."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NpmPackage:
     """A CLI that npm installs as a launcher; the real program is in a package of its own for each platform.
 
@@ -342,7 +342,7 @@ class NpmPackage:
     """What the launcher sets for the program; ``{package}`` is the launcher's folder."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Profile:
     """A provider as data. Ask it, never the provider's name."""
 

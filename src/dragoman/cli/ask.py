@@ -110,7 +110,7 @@ async def continued(engine: Engine, request: LLMRequest, *, last: bool) -> LLMRe
     return request.model_copy(update={"provider": info.provider})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Manner:
     last: bool
     as_json: bool

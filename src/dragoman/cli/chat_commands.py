@@ -22,7 +22,7 @@ DEFAULT = "-"
 """Takes back what was chosen."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Command:
     """One of them. `do` is given what stands behind the name; False ends the chat."""
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from dragoman.config import Loaded
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Common:
     """The options that stand before the command. None: what the configuration says."""
 
@@ -45,7 +45,7 @@ class Common:
             remark(f"dragoman: warning: {warning}", style="yellow")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Transport:
     """The options of ``serve``. None: what the configuration says, which also checks them."""
 

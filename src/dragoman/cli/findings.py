@@ -26,7 +26,7 @@ PACKAGES = ("dragoman", "mcp", "pydantic", "anyio", "loguru", "typer", "rich", "
 Facts = Mapping[str, str | Sequence[str]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Findings:
     """All that was found."""
 

@@ -32,7 +32,7 @@ BAD_SHOWN = 20
 """How many bad lines are told one by one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Batch:
     """What was typed after ``many``."""
 

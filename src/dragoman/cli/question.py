@@ -20,7 +20,7 @@ class UsageError(Exception):
     """The words on the command line make no question."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Question:
     """What was typed after ``ask``. `options` are fields of the request; `last`: in the newest conversation."""
 

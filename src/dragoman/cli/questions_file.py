@@ -69,7 +69,7 @@ class _Written(BaseModel):
         return LLMRequest.model_validate({"remember": False, **fields})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FileQuestion:
     """A question of the file."""
 
@@ -82,7 +82,7 @@ class FileQuestion:
     request: LLMRequest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BadLine:
     """A line that is no question."""
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NAME = "dragoman"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Asked:
     """What was asked for."""
 

@@ -22,7 +22,7 @@ from dragoman.config.settings import Configuration
 from dragoman.config.trust import is_trusted, needs_trust
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Setting:
     """One value and where it came from: ``default``, ``FILE:LINE``, ``--config FILE:LINE``, a variable, ``call``."""
 

@@ -29,7 +29,7 @@ LONGEST_S = 40 * 24 * 3600.0
 _AT_ONCE = (ErrorCode.QUOTA, ErrorCode.AUTH)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Circuit:
     """What is known of a provider's health. Times are seconds since 1970."""
 
@@ -79,7 +79,7 @@ class Circuit:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Verdict:
     """How a call that was let through ended."""
 

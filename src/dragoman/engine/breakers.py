@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from dragoman import store as records
 from dragoman.adapters.base import Failed, Outcome
 from dragoman.config import BreakerSettings
 from dragoman.engine.breaker import Circuit, CircuitBreaker, Permit, Verdict, judge
@@ -21,7 +22,9 @@ from dragoman.engine.context import Context, Handler, Route
 from dragoman.engine.places import Machine, Place
 from dragoman.log import logger
 from dragoman.schemas import CircuitState, CircuitStatus, ErrorCode, ErrorInfo, LLMError
-from dragoman.store import CircuitChanged, CircuitKey, CircuitRow, StoreError
+
+if TYPE_CHECKING:
+    from dragoman.store import CircuitChanged, CircuitKey, CircuitRow, StoreError
 
 UNWRITTEN_S = 10.0
 """After so long a change that was posted will not be written any more: what stands in the store counts again."""
@@ -143,7 +146,7 @@ class Breakers:
             return
         try:
             rows = store.circuits()
-        except StoreError as error:
+        except records.StoreError as error:
             self._alone(error)
             return
         for row in rows:
@@ -193,7 +196,7 @@ class Breakers:
 
     def _of(self, context: Context) -> _Kept:
         route = _route(context)
-        return self._at(CircuitKey(route.name, route.account, route.model(context.request) or ""))
+        return self._at(records.CircuitKey(route.name, route.account, route.model(context.request) or ""))
 
     def _at(self, key: CircuitKey) -> _Kept:
         if key not in self._kept:
@@ -207,7 +210,7 @@ class Breakers:
         try:
             changed = store.data_changed(kept.seen)
             row = store.circuit(kept.key) if changed else None
-        except StoreError as error:
+        except records.StoreError as error:
             self._alone(error)
             return
         kept.seen = changed or kept.seen
@@ -240,8 +243,8 @@ class Breakers:
         kept.posted += 1
         kept.posted_at = time.monotonic()
         try:
-            store.post(CircuitChanged(kept.key, change))
-        except StoreError as error:
+            store.post(records.CircuitChanged(kept.key, change))
+        except records.StoreError as error:
             self._alone(error)
 
     def _alone(self, error: StoreError) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 from pydantic import ValidationError
 
+from dragoman import store as records
 from dragoman.adapters.base import Completed, Failed, Outcome
 from dragoman.config import CacheSettings
 from dragoman.engine.context import Context, Handler
@@ -22,7 +23,6 @@ from dragoman.engine.providers import Providers
 from dragoman.engine.record import Recorder
 from dragoman.log import logger
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMRequest, LLMResponse, Text, TimeoutConfig
-from dragoman.store import AnswerCached, CacheTrimmed, StoreError
 
 STALE_S = 86400.0
 """How long an answer is kept beyond its time, for callers that take one that is too old."""
@@ -147,7 +147,7 @@ class Cache:
         try:
             found = store.cached_answer(key)
             reply = None if found is None else LLMResponse.model_validate_json(found.reply)
-        except (StoreError, ValidationError) as error:
+        except (records.StoreError, ValidationError) as error:
             logger.warning("an answer of the cache could not be read: {}", error)
             return False
         if found is None or reply is None:
@@ -178,11 +178,11 @@ class Cache:
         if (store := self._recorder.store) is not None:
             try:
                 # Whoever asks next is to find it.
-                await store.write(AnswerCached(key, text))
+                await store.write(records.AnswerCached(key, text))
                 if self._untrimmed > TRIM_SHARE * room:
                     self._untrimmed = 0.0
-                    store.post(CacheTrimmed(self._settings.ttl_s + STALE_S, self._settings.max_mb))
-            except StoreError as error:
+                    store.post(records.CacheTrimmed(self._settings.ttl_s + STALE_S, self._settings.max_mb))
+            except records.StoreError as error:
                 logger.warning("an answer could not be kept in the cache: {}", error)
         return kept
 

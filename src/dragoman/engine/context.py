@@ -75,7 +75,7 @@ class OpenTurn:
     """Those that there were, by provider and account."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Saying:
     """What one attempt says to the provider."""
 

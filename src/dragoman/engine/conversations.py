@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from dragoman import store as records
 from dragoman.engine.locks import Locks
 from dragoman.engine.record import Recorder
 from dragoman.engine.sessions import busy
@@ -24,17 +25,9 @@ from dragoman.schemas import (
     TurnInfo,
     error_from,
 )
-from dragoman.store import (
-    ConversationDeleted,
-    ConversationForked,
-    ConversationImported,
-    ConversationReset,
-    ConversationRow,
-    Record,
-    Store,
-    StoreError,
-    TurnRow,
-)
+
+if TYPE_CHECKING:
+    from dragoman.store import ConversationRow, Record, Store, TurnRow
 
 Format = Literal["json", "markdown"]
 PAGE = 50
@@ -125,7 +118,7 @@ class Conversations:
             if store.conversation(name) is not None:
                 raise _wrong(f"there is a conversation {name!r} already", "name another id, or delete that one first")
             await store.write(
-                ConversationImported(
+                records.ConversationImported(
                     name,
                     tuple(map(_row, export.turns)),
                     system_prompt=export.system_prompt,
@@ -136,11 +129,11 @@ class Conversations:
 
     async def reset(self, conversation_id: str) -> None:
         """Forget every turn; the id and the system prompt stay."""
-        await self._change(conversation_id, ConversationReset(conversation_id))
+        await self._change(conversation_id, records.ConversationReset(conversation_id))
 
     async def delete(self, conversation_id: str) -> None:
         """Forget the conversation."""
-        await self._change(conversation_id, ConversationDeleted(conversation_id))
+        await self._change(conversation_id, records.ConversationDeleted(conversation_id))
 
     async def fork(self, conversation_id: str, *, upto: int | None = None, new_id: str | None = None) -> str:
         """A new conversation that has the same turns, up to number `upto`; its id."""
@@ -151,7 +144,7 @@ class Conversations:
                 raise _wrong(f"there is no turn {upto}", f"name one from 1 to {row.turns}, or none for all of them")
             if store.conversation(name) is not None:
                 raise _wrong(f"there is a conversation {name!r} already", "name another id, or none")
-            await store.write(ConversationForked(conversation_id, name, upto))
+            await store.write(records.ConversationForked(conversation_id, name, upto))
         return name
 
     async def expire(self, keep_days: float | None, keep_mb: float | None) -> None:
@@ -192,7 +185,7 @@ class Conversations:
             )
         try:
             yield store
-        except StoreError as error:
+        except records.StoreError as error:
             raise error_from(ErrorInfo.of(ErrorCode.INTERNAL, str(error), next_step=error.next_step)) from error
 
     def _found(self, store: Store, conversation_id: str) -> ConversationRow:
@@ -242,7 +235,7 @@ def _turn(row: TurnRow) -> TurnInfo:
 
 
 def _row(turn: TurnInfo) -> TurnRow:
-    return TurnRow(
+    return records.TurnRow(
         number=turn.number,
         call_id=turn.call_id or "",
         status=turn.status,

@@ -26,7 +26,7 @@ STALE_S = 3600.0
 """A folder of no job is removed when it is older: one may just be being made."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Heard:
     """What a child was asked, and how it was set up."""
 
@@ -40,7 +40,7 @@ class Heard:
     """When it is stopped at the latest, in seconds since 1970."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Adopted:
     """A child of an earlier server, to be listened to instead of starting one."""
 

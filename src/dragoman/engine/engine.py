@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -246,6 +247,8 @@ class Engine:
     async def _tidy(self) -> None:
         """Look after what other servers left, and let go of what is old, now and again."""
         await anyio.sleep(TIDY_AFTER_S)
+        # Imported only now, for the sake of the start, and in a thread, so that the first call seldom waits for it.
+        await anyio.to_thread.run_sync(import_module, "dragoman.store.names")
         while True:
             try:
                 await self._recorder.tidy()

@@ -31,7 +31,7 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy
 _LOOPBACK = ("127.0.0.1", "localhost")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Lineage:
     """Where this process stands in a chain of Dragomans: its depth, and the calls that led here."""
 
@@ -76,7 +76,7 @@ class Lineage:
         return {DEPTH: str(self.depth + 1), LINEAGE: ",".join((*self.calls, mark))}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Environment:
     """A child's environment, and the names of the metered keys that were kept from it."""
 

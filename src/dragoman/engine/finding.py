@@ -23,7 +23,7 @@ PROBE_TIMEOUT_S = 15.0
 SHOWN_CHARS = 60
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Program:
     """A program that is there, as the start of an argv."""
 
@@ -34,7 +34,7 @@ class Program:
     """What that launcher would set for it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Missing:
     """A program that is not there."""
 

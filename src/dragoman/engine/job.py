@@ -10,10 +10,10 @@ import anyio
 
 from dragoman.engine.call import Call
 from dragoman.schemas import ErrorCode, ErrorInfo, Event, JobInfo, LLMError, LLMResponse, error_from
-from dragoman.store import JobRow, StoreError
 
 if TYPE_CHECKING:
     from dragoman.engine.jobs import Jobs
+    from dragoman.store import JobRow, StoreError
 
 CANCEL_S = 5.0
 """How long cancelling waits for another process to end its job."""

@@ -17,6 +17,7 @@ import anyio
 import anyio.to_thread
 from pydantic import TypeAdapter, ValidationError
 
+from dragoman import store as records
 from dragoman.config import ConversationSettings
 from dragoman.engine.call import Call
 from dragoman.engine.context import Handler
@@ -27,21 +28,9 @@ from dragoman.engine.record import Recorder
 from dragoman.engine.turns import is_kept, new_conversation_id
 from dragoman.log import logger
 from dragoman.schemas import ErrorCode, ErrorInfo, Event, JobInfo, LLMRequest, LLMResponse, error_from
-from dragoman.store import (
-    CallLog,
-    Conflict,
-    JobAdopted,
-    JobCancelRequested,
-    JobDetached,
-    JobEnded,
-    JobRow,
-    JobStarted,
-    KeyTaken,
-    Store,
-    StoreError,
-)
 
 if TYPE_CHECKING:
+    from dragoman.store import JobRow, Store
     from dragoman.structured import AsyncValidationStrategy, OutputSchema
 
 MAX_ENDED = 100
@@ -112,7 +101,7 @@ class Jobs:
             self._keys[scope, request.idempotency_key] = call.id
         try:
             await self._write_down(call, scope, instead_of=job.id if job else None)
-        except KeyTaken as taken:
+        except records.KeyTaken as taken:
             # Another process was quicker.
             self._forget(call)
             return await self._same(taken.job_id, taken.digest, request)
@@ -122,7 +111,7 @@ class Jobs:
 
     async def _write_down(self, call: Call, scope: str, instead_of: str | None) -> None:
         request, store = call.request, self._recorder.store
-        record = JobStarted(
+        record = records.JobStarted(
             id=call.id,
             face=call.face,
             request=request.model_dump_json(exclude_unset=True),
@@ -143,9 +132,9 @@ class Jobs:
             else:
                 # In order with all that follows, so it is there before the end can be, and before its id is told.
                 store.post(record)
-        except KeyTaken:
+        except records.KeyTaken:
             raise
-        except StoreError as error:
+        except records.StoreError as error:
             logger.warning("a job is kept in memory only: {}", error)
 
     def add(self, call: Call) -> str:
@@ -186,7 +175,7 @@ class Jobs:
             try:
                 for row in await store.jobs(limit):
                     found.setdefault(row.id, info_of(row))
-            except StoreError as error:
+            except records.StoreError as error:
                 logger.warning("only the jobs of this process are listed: {}", error)
         return sorted(found.values(), key=lambda info: info.created_at, reverse=True)[:limit]
 
@@ -194,7 +183,7 @@ class Jobs:
         """A job has a child that outlives us. For the engine."""
         shepherd = getattr(host.child, "shepherd_pid", None)
         if host.outlives_in is not None and shepherd is not None:
-            self._recorder.post(JobDetached(call.id, shepherd, folder=str(host.outlives_in)))
+            self._recorder.post(records.JobDetached(call.id, shepherd, folder=str(host.outlives_in)))
 
     async def take_over(self) -> None:
         """Go on with the detached jobs of servers that are gone."""
@@ -204,7 +193,7 @@ class Jobs:
             await store.take_stock()
             for row in store.detached_jobs:
                 await self._take_over(store, row)
-        except StoreError as error:
+        except records.StoreError as error:
             logger.warning("jobs of earlier servers could not be looked for: {}", error)
 
     async def tidy(self) -> None:
@@ -216,15 +205,15 @@ class Jobs:
 
     async def _take_over(self, store: Store, row: JobRow) -> None:
         try:
-            await store.write(JobAdopted(row.id, row.server_id))
-        except Conflict:
+            await store.write(records.JobAdopted(row.id, row.server_id))
+        except records.Conflict:
             return
         text = await store.job_request(row.id)
         try:
             request = LLMRequest.model_validate_json(text or "")
         except ValidationError as error:
             logger.error("job {} cannot be gone on with: {}", row.id, error)
-            store.post(JobEnded(row.id, "interrupted"))
+            store.post(records.JobEnded(row.id, "interrupted"))
             return
         call = Call(request, row.face, call_id=row.id)
         call.job = call.is_taken_over = True
@@ -251,14 +240,14 @@ class Jobs:
             self._post_end(call, reply)
         for scoped in [scoped for scoped, job_id in self._keys.items() if job_id == call.id]:
             del self._keys[scoped]
-        self._recorder.post(CallLog(call.id, call.log.events))
+        self._recorder.post(records.CallLog(call.id, call.log.events))
         self._ended.append(call.id)
         if len(self._ended) > MAX_ENDED:
             self._calls.pop(self._ended.popleft(), None)
 
     def _post_end(self, call: Call, reply: LLMResponse) -> None:
         text = reply.model_dump_json(exclude_defaults=True)
-        self._recorder.post(JobEnded(id=call.id, status=reply.status, reply=text, provider=reply.provider))
+        self._recorder.post(records.JobEnded(id=call.id, status=reply.status, reply=text, provider=reply.provider))
 
     async def watch(self) -> None:
         """Cancel jobs of this process that another one asked to be cancelled. Never returns."""
@@ -276,7 +265,7 @@ class Jobs:
                     for call in running if changed else ():
                         if (row := store.job(call.id)) is not None and row.cancel_requested:
                             call.cancel()
-                except StoreError as error:
+                except records.StoreError as error:
                     logger.warning("it cannot be seen whether a job is to be cancelled: {}", error)
                 else:
                     seen = changed or seen
@@ -305,7 +294,7 @@ class Jobs:
     async def ask_to_cancel(self, job_id: str) -> None:
         """Ask the process that runs the job to end it."""
         if (store := await self._recorder.opened()) is not None:
-            await store.write(JobCancelRequested(job_id))
+            await store.write(records.JobCancelRequested(job_id))
 
     async def events(self, job: Job, page: int) -> tuple[Sequence[Event], int | None]:
         """See `Job.events`."""
@@ -315,7 +304,7 @@ class Jobs:
         store = await self._recorder.opened()
         try:
             log = await store.call_log(job.id, page) if store else None
-        except StoreError as error:
+        except records.StoreError as error:
             raise unreadable(error) from error
         if log is None:
             return [], None
@@ -334,7 +323,7 @@ class Jobs:
         store = self._recorder.store
         try:
             row = store.job_by_key(scope, key) if store else None
-        except StoreError as error:
+        except records.StoreError as error:
             raise unreadable(error) from error
         return None if row is None else await self._same(row.id, row.digest, request)
 
@@ -358,7 +347,7 @@ class Jobs:
         store = await self._recorder.opened()
         try:
             return store.job(job_id) if store else None
-        except StoreError as error:
+        except records.StoreError as error:
             raise unreadable(error) from error
 
     async def _reply(self, row: JobRow) -> LLMResponse | None:
@@ -367,7 +356,7 @@ class Jobs:
         store = await self._recorder.opened()
         try:
             text = await store.job_reply(row.id) if store else None
-        except StoreError as error:
+        except records.StoreError as error:
             raise unreadable(error) from error
         return interrupted(row) if text is None else LLMResponse.model_validate_json(text)
 

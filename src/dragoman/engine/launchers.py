@@ -26,7 +26,7 @@ _CPU = {"x86_64": "x64", "amd64": "x64", "arm64": "arm64", "aarch64": "arm64"}
 Identity = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Real:
     """The program behind a launcher, and what the launcher would set for it."""
 
@@ -34,7 +34,7 @@ class Real:
     env: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Hollow:
     """A launcher whose program was not installed with it."""
 

@@ -7,26 +7,21 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
+from dragoman import store as records
 from dragoman.adapters.base import Outcome
 from dragoman.config import state_folder
 from dragoman.engine.context import Context, Handler
 from dragoman.log import logger
 from dragoman.processes import Child, Leftover, sweep
 from dragoman.schemas import LLMResponse, Usage
-from dragoman.store import (
-    CallEnded,
-    CallStarted,
-    OrphansEnded,
-    ProcessEnded,
-    ProcessStarted,
-    Record,
-    Store,
-    StoreError,
-)
+
+if TYPE_CHECKING:
+    from dragoman.store import Record, Store
 
 _COUNTED = ("input_tokens", "cached_input_tokens", "output_tokens", "cost_usd")
 
@@ -60,7 +55,7 @@ class Recorder:
             call = context.call
             if not call.is_taken_over:
                 self._post(
-                    CallStarted(
+                    records.CallStarted(
                         id=call.id,
                         face=call.face,
                         provider=call.request.provider,
@@ -75,7 +70,7 @@ class Recorder:
     def ended(self, context: Context, reply: LLMResponse) -> None:
         """A call has its reply."""
         self._post(
-            CallEnded(
+            records.CallEnded(
                 id=context.call.id,
                 status=reply.status,
                 code=reply.error.code if reply.error else None,
@@ -93,7 +88,7 @@ class Recorder:
     def process_started(self, child: Child, call_id: str, folder: Path | None) -> None:
         """A child runs, with this private folder."""
         self._post(
-            ProcessStarted(
+            records.ProcessStarted(
                 pid=child.pid,
                 call_id=call_id,
                 started_at=child.started_at,
@@ -103,7 +98,7 @@ class Recorder:
 
     def process_ended(self, child: Child) -> None:
         """A child is gone."""
-        self._post(ProcessEnded(pid=child.pid))
+        self._post(records.ProcessEnded(pid=child.pid))
 
     async def opened(self) -> Store | None:
         """The store, opened if it was not yet; None: it cannot be."""
@@ -142,8 +137,8 @@ class Recorder:
         async with self._opening:
             if not self._opened:
                 try:
-                    self._store = await Store.open(self._file or store_file())
-                except (StoreError, OSError) as error:
+                    self._store = await records.Store.open(self._file or store_file())
+                except (records.StoreError, OSError) as error:
                     logger.warning("calls are not recorded: {}", error)
                 self._opened = True
 
@@ -160,7 +155,7 @@ class Recorder:
         ]
         if stopped := await anyio.to_thread.run_sync(sweep, left):
             logger.warning("stopped {} process(es) that an earlier server had left behind", stopped)
-        self._post(OrphansEnded(tuple(orphan.row for orphan in orphans)))
+        self._post(records.OrphansEnded(tuple(orphan.row for orphan in orphans)))
 
     def _post(self, record: Record) -> None:
         if self._store is not None:

@@ -21,20 +21,18 @@ _ABOUT = r"(?:retry|try again|resets?|available|wait|back)\b[^.;\n]{0,30}?"
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _NUMBER = r"\d+(?:\.\d+)?"
 _UNIT = r"(?:ms|milliseconds?|d(?:ays?)?|h(?:ours?|rs?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?)(?![a-z])"
-_PART = re.compile(rf"(?P<number>{_NUMBER})\s*(?P<unit>{_UNIT})", re.IGNORECASE)
-_SPAN = re.compile(
-    rf"{_ABOUT}\b(?:in|after|for)\s+(?:about\s+)?(?P<span>{_NUMBER}\s*{_UNIT}(?:[\s,]*(?:and\s+)?{_NUMBER}\s*{_UNIT})*)",
-    re.IGNORECASE,
+# Patterns are compiled when they are first used (`re` keeps them): a start needs none of them.
+_PART = rf"(?i)(?P<number>{_NUMBER})\s*(?P<unit>{_UNIT})"
+_SPAN = (
+    rf"(?i){_ABOUT}\b(?:in|after|for)\s+(?:about\s+)?"
+    rf"(?P<span>{_NUMBER}\s*{_UNIT}(?:[\s,]*(?:and\s+)?{_NUMBER}\s*{_UNIT})*)"
 )
-_HEADER = re.compile(r"retry-after[\"']?\s*[:=]\s*[\"']?(?P<seconds>\d+(?:\.\d+)?)\b", re.IGNORECASE)
-_ISO = re.compile(
-    rf"{_ABOUT}(?P<iso>\d{{4}}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)", re.IGNORECASE
-)
-_CLOCK = re.compile(
-    rf"{_ABOUT}(?:(?P<month>Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.?\s+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?"
+_HEADER = r"(?i)retry-after[\"']?\s*[:=]\s*[\"']?(?P<seconds>\d+(?:\.\d+)?)\b"
+_ISO = rf"(?i){_ABOUT}(?P<iso>\d{{4}}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)"
+_CLOCK = (
+    rf"(?i){_ABOUT}(?:(?P<month>Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.?\s+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?"
     r"(?:,?\s+(?P<year>\d{4}))?,?\s+(?:at\s+)?)?"
-    r"(?P<hour>\d{1,2})(?::(?P<minute>\d\d))?\s*(?P<half>[ap]m)?\b(?:\s*\((?P<zone>[A-Za-z]+(?:/[A-Za-z_+-]+)*)\)|\s*(?P<utc>UTC|GMT))?",
-    re.IGNORECASE,
+    r"(?P<hour>\d{1,2})(?::(?P<minute>\d\d))?\s*(?P<half>[ap]m)?\b(?:\s*\((?P<zone>[A-Za-z]+(?:/[A-Za-z_+-]+)*)\)|\s*(?P<utc>UTC|GMT))?"
 )
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
@@ -57,10 +55,10 @@ def reset_time(words: str, now: datetime) -> datetime | None:
 
 
 def _after(words: str, now: datetime) -> datetime | None:
-    if found := _HEADER.search(words):
+    if found := re.search(_HEADER, words):
         return now + timedelta(seconds=float(found["seconds"]))
-    if found := _SPAN.search(words):
-        parts = _PART.finditer(found["span"])
+    if found := re.search(_SPAN, words):
+        parts = re.finditer(_PART, found["span"])
         return now + timedelta(seconds=sum(float(part["number"]) * _seconds(part["unit"].lower()) for part in parts))
     return None
 
@@ -70,10 +68,10 @@ def _seconds(unit: str) -> float:
 
 
 def _at(words: str, now: datetime) -> datetime | None:
-    if found := _ISO.search(words):
+    if found := re.search(_ISO, words):
         moment = datetime.fromisoformat(found["iso"])
         return moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)
-    found = next((each for each in _CLOCK.finditer(words) if each["half"] or each["minute"]), None)
+    found = next((each for each in re.finditer(_CLOCK, words) if each["half"] or each["minute"]), None)
     if found is None:
         return None
     hour, minute = int(found["hour"]), int(found["minute"] or 0)

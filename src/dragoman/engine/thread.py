@@ -23,7 +23,7 @@ _CAUGHT_UP = "(Meanwhile, in this conversation, another assistant was asked.)\n\
 _SPEAKERS = {"user": "User", "assistant": "Assistant", "system": "System"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Said:
     """A turn that went well."""
 

@@ -6,7 +6,9 @@ A turn that did not go well stays to be seen, but is not part of what is told to
 from __future__ import annotations
 
 import secrets
+from typing import TYPE_CHECKING
 
+from dragoman import store as records
 from dragoman.adapters.base import Failed, Outcome
 from dragoman.config import Configuration, ConversationSettings
 from dragoman.engine.clocks import timed_out
@@ -17,16 +19,9 @@ from dragoman.engine.sessions import busy
 from dragoman.engine.thread import Known, Said, Thread
 from dragoman.log import logger
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMRequest, LLMResponse, TimeoutConfig
-from dragoman.store import (
-    ConversationGone,
-    ConversationRow,
-    SessionForgotten,
-    SessionRow,
-    Store,
-    StoreError,
-    TurnEnded,
-    TurnStarted,
-)
+
+if TYPE_CHECKING:
+    from dragoman.store import ConversationRow, SessionRow, Store
 
 LOADED = 50
 """How many of its last turns are read, unless more of them are to be told again: some microseconds each."""
@@ -86,8 +81,8 @@ class Turns:
                 return _not_kept(reply, "the store is closed")
             known = context.thread.sessions
             for provider, account in turn.sessions - known.keys():
-                store.post(SessionForgotten(turn.conversation_id, provider, account))
-            record = TurnEnded(
+                store.post(records.SessionForgotten(turn.conversation_id, provider, account))
+            record = records.TurnEnded(
                 conversation_id=turn.conversation_id,
                 call_id=context.call.id,
                 status=reply.status,
@@ -101,9 +96,9 @@ class Turns:
             )
             try:
                 await store.write(record)
-            except ConversationGone:
+            except records.ConversationGone:
                 return _not_kept(reply, "it was deleted or reset meanwhile")
-            except StoreError as error:
+            except records.StoreError as error:
                 logger.warning("a turn could not be kept: {}", error)
                 return _not_kept(reply, str(error))
         return reply
@@ -123,7 +118,7 @@ class Turns:
                 row = store.conversation(name)
                 history = self._settings.max_history if request.max_history is None else request.max_history
                 thread = _thread(name, row, store, max(LOADED, history // 2))
-            except StoreError as error:
+            except records.StoreError as error:
                 lock.release()
                 return Failed(_unreadable(name, error))
         else:
@@ -146,7 +141,7 @@ class Turns:
             if begun:
                 return None
             store.post(
-                TurnStarted(
+                records.TurnStarted(
                     conversation_id=name,
                     call_id=context.call.id,
                     prompt=request.prompt,
@@ -181,7 +176,9 @@ def _thread(name: str, row: ConversationRow | None, store: Store, last: int) -> 
 def _row(key: tuple[str, str], known: Known, context: Context, turn: OpenTurn) -> SessionRow:
     # Feedback to an answer counts turns that the conversation does not have.
     knows = turn.number if known.knows > context.thread.last else known.knows
-    return SessionRow(turn.conversation_id, *key, known.native_id, known.native_turn, known.cwd, knows, known.dirty)
+    return records.SessionRow(
+        turn.conversation_id, *key, known.native_id, known.native_turn, known.cwd, knows, known.dirty
+    )
 
 
 def _not_kept(reply: LLMResponse, why: str) -> LLMResponse:

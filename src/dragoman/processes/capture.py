@@ -13,7 +13,7 @@ CAPTURE_BYTES = 1024 * 1024
 GRACE_S = 0.2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Captured:
     """What a short command said. ``code`` None: it did not end in time and was killed."""
 

@@ -36,7 +36,7 @@ class SpawnError(Exception):
         self.errno = error.errno or 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Detached:
     """How a child lives on when its server is gone. See `dragoman.processes.detached`."""
 
@@ -50,7 +50,7 @@ class Detached:
     """The most that stdout may become, and stderr. Its tree is killed soon after it is more."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Command:
     """What to start. The environment is complete: nothing is inherited."""
 
@@ -67,7 +67,7 @@ class Command:
     """None: it ends with its server."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ended:
     """How a detached child ended."""
 

@@ -30,7 +30,7 @@ LOOK_AGAIN_S = 0.02
 """How often a lock is looked at where the system has no way to wait for the end of somebody else's child."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shepherd:
     """What a shepherd wrote about itself."""
 

@@ -28,7 +28,7 @@ OVERDUE_S = 30.0
 """How long after its time a detached process may still have a shepherd: more than any grace."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Leftover:
     """A process whose server is gone."""
 
@@ -84,7 +84,7 @@ def _without_owner(leftover: Leftover) -> list[Leftover]:
     return [leftover, *(shepherd.leftovers(leftover.mark) if shepherd else ())]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Process:
     pid: int
     start_time: int

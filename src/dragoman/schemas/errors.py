@@ -127,7 +127,7 @@ ADVICE: Mapping[ErrorCode, str] = MappingProxyType(
 class ErrorInfo(BaseModel):
     """One failure as data: what a caller may branch on, and what a person should do next."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     code: ErrorCode
     category: ErrorCategory

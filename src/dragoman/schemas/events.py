@@ -10,7 +10,7 @@ from dragoman.schemas.text import Writable
 
 
 class _Event(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Started(_Event):

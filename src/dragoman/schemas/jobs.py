@@ -12,7 +12,7 @@ from dragoman.schemas.text import Writable
 class JobInfo(BaseModel):
     """A call that can be fetched by its id."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     job_id: str
     status: Status
@@ -28,7 +28,7 @@ class JobInfo(BaseModel):
 class ConversationInfo(BaseModel):
     """A conversation without its turns."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     conversation_id: str
     title: Writable
@@ -47,7 +47,7 @@ class ConversationInfo(BaseModel):
 class TurnInfo(BaseModel):
     """One question of a conversation and what came of it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     number: int
     status: Status
@@ -65,7 +65,7 @@ class TurnInfo(BaseModel):
 class FoundTurn(BaseModel):
     """A conversation that was found by its words: the newest turn that has all of them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     conversation_id: str
     title: Writable

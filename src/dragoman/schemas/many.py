@@ -18,7 +18,7 @@ Combine = Literal["none", "vote", "judge"]
 class ManyAnswer(BaseModel):
     """One of many questions, and its reply."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     number: int
     """Which question it was, counted from 1."""
@@ -34,7 +34,7 @@ class ManyAnswer(BaseModel):
 class Combined(BaseModel):
     """What was made of all answers to one question."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     how: Combine
     prompt: str

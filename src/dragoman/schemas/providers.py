@@ -47,7 +47,7 @@ class ProviderStatus(BaseModel):
     ``ready`` means the program is there and its login is not known to be missing.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     name: str
     title: str

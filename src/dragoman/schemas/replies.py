@@ -20,7 +20,7 @@ FinishReason = Literal["stop", "max_tokens", "refused", "cancelled", "error"]
 class Attempt(BaseModel):
     """One run of a provider within a call."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     number: int
     provider: str
@@ -36,7 +36,7 @@ class LLMResponse(BaseModel):
     ``text`` holds what was received, also when the call failed or was cancelled part-way.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     status: Status
     text: Writable = ""
@@ -88,7 +88,7 @@ class LLMResponse(BaseModel):
 class ConversationTurn(BaseModel):
     """One question and its reply."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     turn_number: int
     request: LLMRequest

@@ -22,7 +22,7 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class TimeoutConfig(BaseModel):
     """The seven clocks of a call, in seconds. Each failure by time names the clock that fired."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     queue: Seconds = 60.0
     """Waiting for a free place."""
@@ -57,7 +57,7 @@ TimeoutPreset = Literal["default", "interactive"]
 class TimeoutOverrides(BaseModel):
     """Some of the clocks of `TimeoutConfig`; what is left out keeps its value, or gets that of the preset."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     preset: TimeoutPreset | None = None
     queue: Seconds | None = None
@@ -102,7 +102,7 @@ Timeouts = Annotated[TimeoutOverrides, BeforeValidator(_overrides)]
 class Message(BaseModel):
     """One message of a conversation."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     role: Literal["user", "assistant", "system"]
     content: str
@@ -117,7 +117,7 @@ class LLMRequest(BaseModel):
     Without ``cwd`` the provider gets an empty folder and no tools; with it, it may look at that folder.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     prompt: str
     provider: str | None = Field(default=None, description="Which provider to ask; None: the first that is ready")

@@ -17,7 +17,7 @@ from dragoman.server.departures import Departure, departure_of
 RequestContext = Context[Departure | None, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Client:
     """A client as data: what it does with a call that takes long and with an answer that is large."""
 
@@ -49,7 +49,7 @@ CLIENTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Caller:
     """Whoever made one request."""
 
@@ -71,7 +71,7 @@ class Caller:
         return asked if self.max_wait_s is None or not self.bounded else min(asked, self.max_wait_s)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ToolCall:
     """One call of a tool, its arguments checked against the schema."""
 

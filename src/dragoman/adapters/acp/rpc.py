@@ -15,7 +15,7 @@ METHOD_NOT_FOUND = -32601
 Purpose = TypeVar("Purpose")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reply(Generic[Purpose]):
     """The answer to a request of ours. ``error`` is None when there is a result."""
 
@@ -24,7 +24,7 @@ class Reply(Generic[Purpose]):
     error: Mapping[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Asked:
     """A request of the other side's. It wants an answer, whatever it is."""
 
@@ -33,7 +33,7 @@ class Asked:
     params: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Told:
     """A notification."""
 

@@ -17,20 +17,17 @@ _NEXT_STEPS: Mapping[ErrorCode, str] = {
     ErrorCode.AUTH: _LOG_IN,
     ErrorCode.QUOTA: "wait until the quota is renewed, name another `model`, or ask another provider",
 }
-_PRECISE: tuple[tuple[re.Pattern[str], ErrorCode], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), code)
-    for pattern, code in (
-        (r"exhausted your (daily )?quota|daily quota", ErrorCode.QUOTA),
-        (r"api key not valid|api_key_invalid|api key (is missing|expired)", ErrorCode.AUTH),
-        (
-            r"fetch failed|\bterminated\b|incomplete json segment|socket hang up|without a finish reason",
-            ErrorCode.NETWORK,
-        ),
-        (r"is not found for api version|model.{0,60}not found", ErrorCode.BAD_REQUEST),
-        (r"exceeds the maximum number of tokens|input token count", ErrorCode.CONTEXT_LENGTH),
-        (r"blocked due to", ErrorCode.REFUSED),
-        (r"returned an empty response", ErrorCode.MALFORMED_OUTPUT),
-    )
+_PRECISE: tuple[tuple[str, ErrorCode], ...] = (
+    (r"exhausted your (daily )?quota|daily quota", ErrorCode.QUOTA),
+    (r"api key not valid|api_key_invalid|api key (is missing|expired)", ErrorCode.AUTH),
+    (
+        r"fetch failed|\bterminated\b|incomplete json segment|socket hang up|without a finish reason",
+        ErrorCode.NETWORK,
+    ),
+    (r"is not found for api version|model.{0,60}not found", ErrorCode.BAD_REQUEST),
+    (r"exceeds the maximum number of tokens|input token count", ErrorCode.CONTEXT_LENGTH),
+    (r"blocked due to", ErrorCode.REFUSED),
+    (r"returned an empty response", ErrorCode.MALFORMED_OUTPUT),
 )
 _BY_EXIT = {
     41: ErrorCode.AUTH,
@@ -52,7 +49,7 @@ def failure(number: int | None, said: str) -> ErrorInfo:
     words, told = body_of(said)
     words = words or "gemini failed without saying why"
     number = told if number is None else number
-    code = next((code for pattern, code in _PRECISE if pattern.search(words)), None)
+    code = next((code for pattern, code in _PRECISE if re.search(pattern, words, re.IGNORECASE)), None)
     code = code_of(number, words) if code is None else code
     step = _NEXT_STEPS.get(code)
     if code is ErrorCode.BAD_REQUEST and "not found" in words:
@@ -78,7 +75,7 @@ def exited(code: int, stderr: str) -> ErrorInfo:
     if (status := status_of(code)) is not None:
         return failure(status, words)
     if code == 1:
-        kind = next((kind for pattern, kind in _PRECISE if pattern.search(words)), None)
+        kind = next((kind for pattern, kind in _PRECISE if re.search(pattern, words, re.IGNORECASE)), None)
         return ErrorInfo.of(
             kind := kind or code_from_text(words, ErrorCode.CRASHED), words, next_step=_NEXT_STEPS.get(kind)
         )
