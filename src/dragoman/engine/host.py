@@ -7,8 +7,8 @@ by `DialogueHost.turn`; whoever waits there may go away at any moment, and `stop
 from __future__ import annotations
 
 import signal
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -108,7 +108,8 @@ class DialogueHost:
         self._all_drained = anyio.Event()
         self._stdout_drained = anyio.Event()
         self._draining = anyio.CancelScope()
-        self._outbox_send, self._outbox = anyio.create_memory_object_stream[bytes | None](MAX_UNREAD)
+        self._outbox = deque[bytes | None]()
+        self._is_writing = False
 
     @property
     def finishing(self) -> bool:
@@ -122,7 +123,6 @@ class DialogueHost:
                 # It was left before this task took its first step.
                 return
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._write)
                 tasks.start_soon(self._read, Stream.STDOUT)
                 tasks.start_soon(self._read, Stream.STDERR)
                 self._tasks = tasks
@@ -141,8 +141,6 @@ class DialogueHost:
                 self.child.leave()
             else:
                 self.child.close()
-            self._outbox_send.close()
-            self._outbox.close()
             self._end_all(self.child.exit_code)
             self.gone.set()
             self._ready.set()
@@ -240,14 +238,12 @@ class DialogueHost:
         return self.child.exit_code is not None
 
     async def _write(self) -> None:
-        with suppress(anyio.EndOfStream):
-            while True:
-                data = await self._outbox.receive()
-                if data is None:
-                    self.child.close_stdin()
-                elif not await self.child.write(data):
-                    # It does not read any more; why is in its output and its exit.
-                    self.child.close_stdin()
+        while self._outbox:
+            data = self._outbox.popleft()
+            # If it does not read any more, why is in its output and its exit.
+            if data is None or not await self.child.write(data):
+                self.child.close_stdin()
+        self._is_writing = False
 
     async def _read(self, stream: Stream) -> None:
         is_stdout = stream is Stream.STDOUT
@@ -352,14 +348,17 @@ class DialogueHost:
             _settle(open_turn, outcome)
 
     def _post(self, data: bytes | None) -> None:
-        try:
-            self._outbox_send.send_nowait(data)
-        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
-            pass
-        except anyio.WouldBlock:
+        if self._tasks is None:
+            return  # the child is gone
+        if len(self._outbox) >= MAX_UNREAD:
             for open_turn in self._turns.values():
                 _settle(open_turn, _crashed(f"it left {MAX_UNREAD} messages unread"))
             self.stop(finished=False)
+            return
+        self._outbox.append(data)
+        if not self._is_writing:
+            self._is_writing = True
+            self._tasks.start_soon(self._write)
 
 
 def _settle(open_turn: _Open, outcome: Outcome) -> None:

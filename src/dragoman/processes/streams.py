@@ -61,22 +61,25 @@ class PipeEnd:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
+        self._waited = True
         os.set_blocking(descriptor, False)
 
     async def read(self, _exited: anyio.Event) -> bytes:
         """What came since the last time; ``b""`` at the end."""
-        while True:
+        if not self._waited:
             # A child that always has more to say must not keep every other task, and a cancellation, waiting.
             await anyio.lowlevel.checkpoint()
-            if self._descriptor is None:
-                return b""
+        self._waited = False
+        while self._descriptor is not None:
             try:
                 return os.read(self._descriptor, READ_BYTES)
             except BlockingIOError:
+                self._waited = True
                 try:
                     await anyio.wait_readable(self._descriptor)
                 except (anyio.ClosedResourceError, anyio.BrokenResourceError):
-                    return b""
+                    break
+        return b""
 
     def close(self) -> None:
         """Close it. Whoever reads gets the end."""
