@@ -51,6 +51,8 @@ async def test_the_answer_streams(provider: Real, model_api: ModelAPI) -> None:
     assert "".join(pieces).strip() == "The capital is Paris."
 
 
+# The table of failures is asked of the real programs in `tests.real.failures`, with fewer starts.
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("status", "code"), [(401, ErrorCode.AUTH), (429, ErrorCode.RATE_LIMITED), (500, ErrorCode.OVERLOADED)]
 )

@@ -59,6 +59,8 @@ async def test_an_answer_of_5_mb_arrives_whole(gemini: Real, model_api: ModelAPI
     assert reply.text == model_api.scenario.text
 
 
+# The table of failures is asked of the real programs in `tests.real.failures`, with fewer starts.
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("scenario", "code"),
     [

@@ -26,6 +26,18 @@ ROOT = Path(__file__).parents[2]
 
 Connect = Callable[..., AbstractAsyncContextManager[Client]]
 
+SELDOM = frozenset({("sse", "auto"), ("streamable-http", "legacy")})
+"""Pairs of transport and era that only the long runs test. Each of both is in the others, with all of stdio."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            made_with = item.callspec.params
+            if (made_with.get("transport"), made_with.get("mode")) in SELDOM:
+                item.add_marker(pytest.mark.long)
+
 
 @pytest.fixture(params=["auto", "legacy"])
 def mode(request: pytest.FixtureRequest) -> str:

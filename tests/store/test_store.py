@@ -5,8 +5,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import time
 import threading
+import time
 from collections.abc import AsyncGenerator
 from contextlib import closing
 from pathlib import Path
