@@ -143,6 +143,7 @@ def test_local_failures_are_counted_apart(clock: Clock) -> None:
     assert breaker.state is CircuitState.CLOSED
     fail(breaker, 1, error(ErrorCode.TIMEOUT, clock="spawn"))
     assert breaker.state is CircuitState.OPEN
+    assert (breaker.status["failure_count"], breaker.status["local_failure_count"]) == (4, 5)
 
 
 def test_a_shared_thing_that_dies_is_one_failure(clock: Clock) -> None:
@@ -152,6 +153,41 @@ def test_a_shared_thing_that_dies_is_one_failure(clock: Clock) -> None:
         assert permit is not None
         permit.fail(error(ErrorCode.CRASHED), source="1:2")
     assert breaker.status["local_failure_count"] == 1
+
+
+def test_a_shared_thing_that_fails_answers_and_fails_again_failed_twice(clock: Clock) -> None:
+    breaker = CircuitBreaker(clock=clock)
+    for _ in range(2):
+        fails, succeeds = breaker.acquire(), breaker.acquire()
+        assert fails is not None
+        assert succeeds is not None
+        fails.fail(error(ErrorCode.CRASHED), source="1:2")
+        assert breaker.status["local_failure_count"] == 1
+        succeeds.succeed()
+
+
+def test_successes_before_a_failure_do_not_help_to_close_it(clock: Clock) -> None:
+    breaker = opened(clock)
+    for succeeds, state in (
+        (True, CircuitState.HALF_OPEN),
+        (False, CircuitState.OPEN),
+        (True, CircuitState.HALF_OPEN),
+        (True, CircuitState.CLOSED),
+    ):
+        clock.now += 60
+        permit = breaker.acquire()
+        assert permit is not None
+        permit.succeed() if succeeds else permit.fail()
+        assert breaker.state is state
+
+
+def test_what_changes_nothing_is_no_verdict_to_be_passed_on(clock: Clock) -> None:
+    breaker = CircuitBreaker(clock=clock)
+    good, bad = breaker.acquire(), breaker.acquire()
+    assert good is not None
+    assert bad is not None
+    assert good.succeed() is None
+    assert bad.fail() is not None
 
 
 def test_a_quota_keeps_it_open_until_the_time_the_provider_stated(clock: Clock) -> None:
@@ -200,6 +236,8 @@ def test_a_call_that_is_made_all_the_same_can_close_it_but_not_shorten_what_was_
     fail(breaker, 1, error(ErrorCode.QUOTA, retry_after_s=3600))
     breaker.force().fail(error(ErrorCode.OVERLOADED))
     assert breaker.circuit.until == NOW + 3600
+    breaker.force().fail(error(ErrorCode.QUOTA, retry_after_s=600))
+    assert breaker.circuit.until == NOW + 600, "but the provider itself can"
     breaker.force(closes=True).succeed()
     assert breaker.state is CircuitState.CLOSED
 
@@ -259,6 +297,18 @@ def test_an_interrupted_function_and_a_failure_that_is_the_callers_count_for_not
         with pytest.raises(type(raised)):
             breaker.call(stop, raised)
     assert breaker.state is CircuitState.CLOSED
+
+
+def test_an_interrupted_function_makes_room_for_the_next_one_that_tries(clock: Clock) -> None:
+    breaker = opened(clock)
+    clock.now += 60
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        breaker.call(stop)
+    assert breaker.call(lambda: "fine") == "fine"
 
 
 circuits = st.builds(

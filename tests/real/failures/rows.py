@@ -20,13 +20,23 @@ IN_TWO_HOURS = int(time.time()) + 7200
 
 # Each row takes up to two seconds of a processor. Where two would tell the same, one of them is played each time.
 _SELDOM: Mapping[str, Collection[str]] = {
-    "claude": ("503", "stall", "killed", "429-later", "failed"),
-    "gemini": ("403", "400", "500", "stall", "terminated", "interrupted", "once"),
-    "llm": ("403", "400", "503", "stall", "terminated", "interrupted", "once", "429-later"),
+    "claude": (
+        *("403", "404", "500", "503", "429-later", "garbage", "failed", "stall", "killed", "interrupted", "once"),
+        *("far-too-long", "budget", "no-settings", "refused", "max-turns"),
+    ),
+    "codex": ("403", "503", "garbage", "stall", "interrupted"),
+    "gemini": (
+        *("400", "401", "403", "500", "garbage", "empty", "max-tokens", "refused", "stall", "terminated"),
+        *("interrupted", "once", "far-too-long", "429", "bad-flag"),
+    ),
+    "llm": (
+        *("400", "403", "404", "503", "garbage", "max-tokens", "refused", "stall", "killed", "terminated"),
+        *("interrupted", "once", "429-later", "bad-option", "bad-flag", "refusal", "unfinished"),
+    ),
 }
 _OFTEN: Mapping[str, Collection[str]] = {
-    "gemini-old": ("401", "refusal", "terminated", "bad-flag", "quota", "far-too-long"),
-    "acp": ("401", "404", "bad-key", "refused", "bad-flag"),
+    "gemini-old": ("401", "refusal", "quota"),
+    "acp": ("404", "bad-key", "bad-flag"),
     "codex-exec": ("401", "429", "500", "refused", "refusal", "max-tokens", "interrupted", "bad-flag", "404"),
 }
 
