@@ -9,12 +9,21 @@ import trio.testing
 
 from dragoman.adapters.base import Failed, Login, Outcome
 from dragoman.config import BreakerSettings, ProviderSettings
-from dragoman.engine import Call, Engine
+from dragoman.engine import Call, Engine, breakers
 from dragoman.engine.breakers import Breakers
 from dragoman.engine.context import Context, Route
 from dragoman.engine.finding import Program
 from dragoman.engine.places import Machine
-from dragoman.schemas import CircuitState, ErrorCode, ErrorInfo, LLMRequest, LLMResponse, TimeoutConfig
+from dragoman.schemas import (
+    CircuitState,
+    ErrorCode,
+    ErrorInfo,
+    LLMError,
+    LLMRequest,
+    LLMResponse,
+    TimeoutConfig,
+    error_from,
+)
 from dragoman.store import CircuitChanged, CircuitKey, CircuitRow
 from dragoman.testing import FakeAdapter, FakeProcess
 from tests.engine.virtual import FakeSpawner, engine, line, request, timed
@@ -178,6 +187,25 @@ async def test_each_model_is_judged_by_itself(tmp_path: Path) -> None:
         other = request().model_copy(update={"model": "other"})
         assert (await running.submit(other).outcome()).text == "fine"
         assert code(await ask(running)) is ErrorCode.CIRCUIT_OPEN
+        (status,) = await running.providers.statuses()
+        assert status.circuit is not None
+        assert status.circuit["state"] is CircuitState.OPEN, "a provider is shown by the model that stands worst"
+
+
+async def test_each_model_is_tried_by_itself(tmp_path: Path) -> None:
+    upstream = Upstream(BUSY)
+    other = request().model_copy(update={"model": "other"})
+    async with engine(tmp_path, upstream.spawner, configuration=ALONE) as running:
+        await ask(running, 5)
+        for _ in range(5):
+            await running.submit(other).outcome()
+        upstream.says = None
+        await anyio.sleep(60)
+        trying = running.submit(request())
+        await upstream.spawner.process(10)
+        upstream.says = FINE
+        assert (await running.submit(other).outcome()).text == "fine"
+        trying.cancel()
 
 
 def two(folder: Path) -> tuple[FakeAdapter, FakeAdapter]:
@@ -323,33 +351,46 @@ class LateStore:
                 self.rows[record.key] = changed
         del self._posted[:count]
 
+    def lose(self) -> None:
+        """Nothing of what was posted will be written."""
+        self._posted.clear()
+
 
 class Process:
     """The layer of one process, on its way to a provider that always fails."""
 
-    def __init__(self, store: LateStore, folder: Path) -> None:
-        settings = BreakerSettings(never_open_last=False)
+    def __init__(self, store: LateStore, folder: Path, *, never_open_last: bool = False) -> None:
+        settings = BreakerSettings(never_open_last=never_open_last)
         self.breakers = Breakers(settings, Machine(lambda: folder), lambda: store, clock=anyio.current_time)
-        self._way = self.breakers.around(self._fail, self)
+        self.channel: str | None = None
+        self.raises = False
+        self.there: tuple[str, ...] = ()
+        self._way = self.breakers.around(self.fail, self)
 
     async def ask(self, times: int = 1) -> ErrorCode:
         said = ErrorCode.INTERNAL
         for _ in range(times):
-            context = Context(Call(LLMRequest(prompt="hi"), "test"), 1000)
-            program = Program(("fake",), Path("fake"))
-            context.route = Route("fake", FakeAdapter(), ProviderSettings(), program, TimeoutConfig(), "account")
-            outcome = await self._way(context)
+            outcome = await self._way(self.context())
             assert isinstance(outcome, Failed)
             said = outcome.error.code
         return said
 
+    def context(self) -> Context:
+        context = Context(Call(LLMRequest(prompt="hi"), "test"), 1000)
+        program = Program(("fake",), Path("fake"))
+        context.route = Route("fake", FakeAdapter(), ProviderSettings(), program, TimeoutConfig(), "account")
+        context.channel = self.channel
+        return context
+
     def others(self, name: str) -> tuple[str, ...]:
-        return ()
+        return self.there
 
     async def is_logged_in(self, name: str) -> bool:
         return False
 
-    async def _fail(self, context: Context) -> Outcome:
+    async def fail(self, context: Context) -> Outcome:
+        if self.raises:
+            raise error_from(ErrorInfo.of(ErrorCode.NOT_FOUND, "gone"))
         return Failed(ErrorInfo.of(ErrorCode.OVERLOADED, "busy"))
 
 
@@ -381,3 +422,62 @@ async def test_what_could_not_be_written_is_made_up_for_by_the_next_change(tmp_p
     assert await one.ask() is ErrorCode.OVERLOADED
     store.write()
     assert await other.ask() is ErrorCode.CIRCUIT_OPEN
+
+
+async def test_what_others_wrote_is_read_again_when_what_we_know_will_not_be_written_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LateStore()
+    one, other = Process(store, tmp_path), Process(store, tmp_path)
+    await other.ask(5)
+    await one.ask(2)
+    store.write(5)
+    assert await one.ask() is ErrorCode.OVERLOADED, "what it knows itself is on its way"
+    store.lose()
+    monkeypatch.setattr(breakers, "UNWRITTEN_S", 0.0)
+    assert await one.ask() is ErrorCode.CIRCUIT_OPEN
+
+
+async def test_of_the_processes_of_a_machine_one_tries_and_whoever_could_not_can_when_that_one_is_done(
+    tmp_path: Path,
+) -> None:
+    one = Process(LateStore(), tmp_path)
+    await one.ask(5)
+    await anyio.sleep(60)
+    tries = Machine(lambda: tmp_path).take("account", 1, of="probe")
+    assert tries is not None
+    assert await one.ask(2) is ErrorCode.CIRCUIT_OPEN
+    tries.release()
+    assert await one.ask() is ErrorCode.OVERLOADED
+
+
+async def test_only_the_death_of_what_calls_share_is_counted_once(tmp_path: Path) -> None:
+    one = Process(LateStore(), tmp_path)
+    one.channel = "1:2"
+    await one.ask(5)
+    assert await one.ask() is ErrorCode.CIRCUIT_OPEN
+
+
+async def test_a_failure_that_is_raised_counts_like_any_other(tmp_path: Path) -> None:
+    one = Process(LateStore(), tmp_path)
+    one.raises = True
+    for _ in range(5):
+        with pytest.raises(LLMError):
+            await one.ask()
+    assert await one.ask() is ErrorCode.CIRCUIT_OPEN
+    assert one.breakers.status("fake", "account") is not None
+    assert one.breakers.status("fake", "another") is None
+
+
+async def test_who_was_let_through_as_the_last_is_not_refused_after_the_queue(tmp_path: Path) -> None:
+    one = Process(LateStore(), tmp_path, never_open_last=True)
+    await one.ask(5)
+
+    async def queue(context: Context) -> Outcome:
+        one.there = ("another",)
+        return await one.breakers.around(one.fail, one)(context)
+
+    outcome = await one.breakers.ahead(queue, one)(one.context())
+    assert isinstance(outcome, Failed)
+    assert outcome.error.code is ErrorCode.OVERLOADED
+    assert await one.ask() is ErrorCode.CIRCUIT_OPEN
