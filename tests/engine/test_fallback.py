@@ -159,3 +159,9 @@ async def test_whoever_stands_in_has_only_the_time_that_is_left(
     assert reply.error.clock == "startup"
     assert reply.attempts[1].error is not None
     assert reply.attempts[1].error.clock == "call"
+
+
+def test_the_page_names_each_failure_after_which_another_may_stand_in() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "resilience.md").read_text("utf-8")
+    told = page.split("the provider's own failures (")[1].split(")")[0]
+    assert {ErrorCode(each.strip().strip("`")) for each in told.split(",")} == ELIGIBLE

@@ -21,7 +21,8 @@ HEAD = """\
 
 Each row is produced by the real program: it runs behind Dragoman's engine as a person would have set it up, against a
 fake of its model's API on this machine, and fails as that makes it fail. Made by
-`python -m tests.real.failures --write`; the same rows are tests.
+`python -m tests.real.failures --write`; the same rows are tests, those that only repeat another one's class in the long
+runs (`-m long`).
 
 *What the CLI does*: how it exits, where it does so by itself, and the last event or line that tells why. *Called*: the
 code of the error, in parentheses the clock that fired, and what it tells of the time to try again. *Known after*: the
@@ -40,7 +41,7 @@ These are classified from transcripts and exit codes in `tests/adapters`.
 | CLI | failure | called | why not here |
 |---|---|---|---|
 | claude | its own limits: no byte for five minutes | `timeout` | our clocks fire first |
-| claude | npm's stub in place of the native program | `not_found` | played in the fault table |
+| claude | npm's stub in place of the native program | `not_found` | played in [the fault table](faults.md) |
 | claude | `-p` as root with permissions bypassed, exit 1 with a good result | | Dragoman does not ask for it |
 | codex | a name that does not resolve | `network` | would ask a name server |
 | codex | a proxy that blocks WebSockets | | the same events come from a fake in `test_codex_failures` |
