@@ -100,7 +100,8 @@ def test_it_keeps_the_contract() -> None:
 
 def test_a_question_is_streamed_and_ends_with_its_usage_and_an_end_of_input() -> None:
     assistant = {"type": "assistant", "message": {"id": "msg_1", "content": [{"type": "text", "text": "Paris."}]}}
-    acts = say(opened(), INIT, *delta("Par"), *delta("is.")[2:], assistant, RESULT)
+    dialogue = opened()
+    acts = [*say(dialogue, INIT, *delta("Par")), *say(dialogue, *delta("is.")[2:], assistant, RESULT)]
     assert events(acts) == [Text(text="Par"), Text(text="is.")]
     assert outcome(acts) == Completed(
         text="Paris.",
@@ -109,6 +110,16 @@ def test_a_question_is_streamed_and_ends_with_its_usage_and_an_end_of_input() ->
         billing="subscription",
     )
     assert acts[-1] == Close()
+
+
+def test_pieces_that_are_read_at_once_are_one_event_unless_something_stands_between_them() -> None:
+    thinking = {"type": "stream_event", "event": {"type": "content_block_delta", "delta": {"thinking": "hm"}}}
+    one, two = delta("is ")[2:], delta("it?")[2:]
+    assert events(say(opened(), *delta("Paris "), *one, *two, thinking, *one, *two)) == [
+        Text(text="Paris is it?"),
+        Thought(text="hm"),
+        Text(text="is it?"),
+    ]
 
 
 def test_text_that_was_not_streamed_is_taken_from_the_message() -> None:

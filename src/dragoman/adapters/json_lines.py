@@ -24,15 +24,18 @@ def objects(frames: Sequence[bytes]) -> Iterator[tuple[Mapping[str, Any], str]]:
     """
     for frame in frames:
         try:
-            # Not `json.loads`, which spends a good part of a short line on looking for UTF-16 and UTF-32.
-            value = _DECODER.decode(frame.decode())
+            # Not `json.loads`, which spends a good part of a short line on looking for UTF-16, UTF-32 and white space.
+            line = frame.strip().decode()
+            value, end = _DECODER.raw_decode(line)
         except (ValueError, RecursionError):
             yield from _garbled(frame)
+            continue
+        if end < len(line):
+            yield from _garbled(frame)
+        elif isinstance(value, dict):
+            yield cast("Mapping[str, Any]", value), ""
         else:
-            if isinstance(value, dict):
-                yield cast("Mapping[str, Any]", value), ""
-            else:
-                yield {}, _shown(frame.decode("utf-8", "replace"))
+            yield {}, _shown(line)
 
 
 def _garbled(frame: bytes) -> Iterator[tuple[Mapping[str, Any], str]]:

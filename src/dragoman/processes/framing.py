@@ -19,19 +19,22 @@ class LineFramer:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The lines that `chunk` completes."""
-        head, newline, rest = chunk.partition(b"\n")
-        self._keep(head)
-        if not newline:
+        end = chunk.find(b"\n")
+        if end < 0:
+            self._keep(chunk)
             return []
+        self._keep(chunk[:end])
         lines = self._take()
-        if rest:
-            *complete, tail = rest.split(b"\n")
-            for line in complete:
-                if len(line) > self.max_line:
-                    self.skipped += 1
-                elif line and line != b"\r":
-                    lines.append(line[:-1] if line.endswith(b"\r") else line)
-            self._keep(tail)
+        start = end + 1
+        # `split` would look at byte after byte, which takes long for long lines.
+        while (end := chunk.find(b"\n", start)) >= 0:
+            line = chunk[start:end]
+            start = end + 1
+            if len(line) > self.max_line:
+                self.skipped += 1
+            elif line and line != b"\r":
+                lines.append(line[:-1] if line.endswith(b"\r") else line)
+        self._keep(chunk[start:])
         return lines
 
     def finish(self) -> list[bytes]:

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import sys
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from dragoman.processes import wire
 from dragoman.processes.child import Detached
 
 READ_BYTES = 256 * 1024
+PIPE_BYTES = 64 * 1024
+"""What a pipe holds, unless it was made larger."""
 FOLLOW_INTERVAL_S = 0.02
 """How often a followed file is looked at; no portable call waits for a file to grow."""
 NEW = os.O_CREAT | os.O_EXCL
@@ -57,11 +60,12 @@ class GrowingFile:
 
 
 class PipeEnd:
-    """Our end of a pipe that a child writes into."""
+    """Our end of a pipe that a child writes into. One that is found full is made larger: each read costs some time."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
         self._waited = True
+        self._is_large = False
         os.set_blocking(descriptor, False)
 
     async def read(self, _exited: anyio.Event) -> bytes:
@@ -72,13 +76,18 @@ class PipeEnd:
         self._waited = False
         while self._descriptor is not None:
             try:
-                return os.read(self._descriptor, READ_BYTES)
+                chunk = os.read(self._descriptor, READ_BYTES)
             except BlockingIOError:
                 self._waited = True
                 try:
                     await anyio.wait_readable(self._descriptor)
                 except (anyio.ClosedResourceError, anyio.BrokenResourceError):
                     break
+            else:
+                if len(chunk) >= PIPE_BYTES and not self._is_large:
+                    self._is_large = True
+                    _enlarge(self._descriptor)
+                return chunk
         return b""
 
     def close(self) -> None:
@@ -184,6 +193,12 @@ def _pipe(opened: list[int]) -> tuple[int, int]:
     ends = os.pipe()
     opened += ends
     return ends
+
+
+def _enlarge(pipe: int) -> None:
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # the user has too many large pipes, or the system has none
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, READ_BYTES)
 
 
 def _open(opened: list[int], file: Path, flags: int) -> int:

@@ -103,12 +103,22 @@ class ClaudeDialogue:
             words = (frame.decode("utf-8", "replace") for frame in frames)
             self._stderr = [*self._stderr, *words][-_STDERR_LINES:]
             return
+        pieces: list[str] = []
         for line, noise in objects(frames):
             if self._turn is None:
                 return
+            piece = self._piece(line)
+            if pieces and (noise or not piece):
+                yield Emit(self._turn.id, Text(text="".join(pieces)))
+                pieces.clear()
             if noise:
                 yield Emit(self._turn.id, Notice(message=noise))
-            yield from self._read(self._turn, line)
+            if piece:
+                pieces.append(piece)
+            else:
+                yield from self._read(self._turn, line)
+        if pieces and self._turn is not None:
+            yield Emit(self._turn.id, Text(text="".join(pieces)))
 
     def interrupt(self, turn: TurnId) -> Iterable[Act] | None:
         """Ends the turn and its tools in about 0.1 s, and the token flow with it."""
@@ -124,6 +134,20 @@ class ClaudeDialogue:
             yield self._lost(words)
         else:
             yield self._failed(errors.exited(end, words))
+
+    def _piece(self, line: Mapping[str, Any]) -> str:
+        """The piece of the answer that a line is: nearly every line of a long one. Else nothing."""
+        if line.get("type") != "stream_event" or line.get("parent_tool_use_id"):
+            return ""
+        event = mapping(line.get("event"))
+        if event.get("type") != "content_block_delta":
+            return ""
+        delta = mapping(event.get("delta"))
+        piece = text(delta.get("text")) or (text(delta.get("partial_json")) if self._answering else "")
+        if piece:
+            self._wrote_text = True
+            self._streamed.add(self._message or "")
+        return piece
 
     def _read(self, turn: Turn, line: Mapping[str, Any]) -> Iterator[Act]:
         if line.get("parent_tool_use_id"):
@@ -191,12 +215,7 @@ class ClaudeDialogue:
                 if (block.get("type") == "text" or self._answering) and self._wrote_text:
                     yield Emit(turn.id, Text(text="\n\n"))
             case "content_block_delta":
-                delta = mapping(event.get("delta"))
-                if written := text(delta.get("text")) or (self._answering and text(delta.get("partial_json"))):
-                    self._wrote_text = True
-                    self._streamed.add(self._message or "")
-                    yield Emit(turn.id, Text(text=written))
-                elif thought := text(delta.get("thinking")):
+                if thought := text(mapping(event.get("delta")).get("thinking")):
                     yield Emit(turn.id, Thought(text=thought))
             case "message_delta":
                 self._spent.answered(mapping(event.get("usage")))
