@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dragoman.schemas import Status
 from dragoman.schemas.text import writable
+from dragoman.store import long
 from dragoman.store.errors import JobGone, KeyTaken
 from dragoman.store.identity import start_time
 
@@ -139,7 +140,8 @@ class JobEnded:
         Raises:
             JobGone: there is no such job.
         """
-        changed = db.execute(
+        changed = long.update(
+            db,
             "UPDATE jobs SET status = ?, ended_at = ?, provider = coalesce(?, provider), reply = ?"
             " WHERE id = ? AND status IN ('running', 'interrupted') AND reply IS NULL",
             (self.status, self.ended_at, self.provider, self.reply and writable(self.reply), self.id),

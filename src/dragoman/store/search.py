@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 INDEXED_CHARS = 100_000
 """So much of a prompt, and of an answer, can be found."""
+MOST_UTF8 = 4
+"""Bytes of a character."""
 READ_TURNS = 20_000
 """How many turns that are not in the index are read, the newest first: about a quarter of a second."""
 LOOKED_AT = 2_000
@@ -194,10 +196,13 @@ def _excerpt(prompt: str, text: str, words: list[str]) -> str:
 
 def _words(db: sqlite3.Connection, turn: int) -> tuple[str, str]:
     """What the index is told of a turn. It must be the same when the turn goes as when it came."""
-    prompt, text = db.execute(
-        "SELECT substr(prompt, 1, ?), substr(text, 1, ?) FROM turns WHERE id = ?", (INDEXED_CHARS, INDEXED_CHARS, turn)
-    ).fetchone()
-    return _spaced(prompt), _spaced(text)
+    return _spaced(_beginning(db, "prompt", turn)), _spaced(_beginning(db, "text", turn))
+
+
+def _beginning(db: sqlite3.Connection, column: str, turn: int) -> str:
+    # SQLite's own `substr` has the whole text in memory, some more times than once.
+    with db.blobopen("turns", column, turn, readonly=True) as text:
+        return text.read(MOST_UTF8 * INDEXED_CHARS).decode("utf-8", "ignore")[:INDEXED_CHARS]
 
 
 def _spaced(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dragoman.schemas import ErrorCode, FinishReason, Status, Usage
 from dragoman.schemas.text import writable
+from dragoman.store import long
 from dragoman.store.conversations import add, find_key, title_of
 from dragoman.store.errors import Conflict, ConversationGone
 from dragoman.store.history import MOST_TURNS, NUMBER_BITS, SessionRow, size_of, turn_id, usage_columns
@@ -90,7 +91,8 @@ class TurnEnded:
             )
         turn, key = row
         text = writable(self.text)
-        db.execute(
+        long.update(
+            db,
             "UPDATE turns SET status = ?, provider = coalesce(?, provider), model = coalesce(?, model),"
             " code = ?, finish_reason = ?, ended_at = ?, input_tokens = ?, cached_input_tokens = ?, output_tokens = ?,"
             " cost_usd = ?, text = ? WHERE id = ?",
