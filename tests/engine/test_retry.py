@@ -229,6 +229,8 @@ def test_the_delays_as_they_are_by_default() -> None:
     assert [delay(config, 1, crashed, chance) for chance in (0, 0.5, 1)] == pytest.approx([0.075, 0.1, 0.125])
     assert [delay(config, n, busy, 0.5) for n in range(1, 8)] == [1, 2, 4, 8, 16, 30, 30]
     assert [delay(config, 1, busy, chance) for chance in (0, 1)] == [1, 1.25]
+    told = ErrorInfo.of(ErrorCode.RATE_LIMITED, "x", retry_after_s=77)
+    assert [delay(config, 1, told, chance) for chance in (0, 1)] == [77, 77.25], "not all in the same moment"
 
 
 class Provider:

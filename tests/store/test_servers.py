@@ -1,5 +1,6 @@
 """Several servers on one file: nobody's row is lost, and only the dead one's calls are given up."""
 
+import errno
 import os
 import signal
 import sqlite3
@@ -15,7 +16,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from dragoman.store import CallEnded, CallStarted, ProcessStarted, open_store
+from dragoman.store import CallEnded, CallStarted, ProcessStarted, identity, open_store
 from dragoman.store.identity import Identity, start_time
 
 pytestmark = pytest.mark.anyio
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.anyio
 WRITER = """
 import anyio, sys
 from pathlib import Path
-from dragoman.store import CallEnded, CallStarted, ProcessStarted, open_store
+from dragoman.store import CallEnded, CallStarted, open_store
 
 async def main(path, name, count):
     async with open_store(Path(path)) as store:
@@ -134,6 +135,24 @@ def test_a_pid_that_is_used_again_is_another_process() -> None:
     own = Identity.own()
     assert own.start_time is not None
     assert replace(own, start_time=own.start_time - 1).is_gone()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="start times come from /proc")
+def test_who_cannot_be_looked_at_is_not_taken_for_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, namespace = Identity.own(), str(Path("/proc/self/ns/pid").readlink())
+
+    def too_many(*_: object) -> bytes:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    identity._read_boot_id.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    with monkeypatch.context() as starved:
+        starved.setattr(Path, "read_bytes", too_many)
+        starved.setattr(Path, "read_text", too_many)
+        assert not own.is_gone()
+        written_then = Identity.own()
+    assert written_then == Identity(own.pid, None, None, namespace)
+    assert not written_then.is_gone()
+    assert Identity.own() == own, "what could not be read once is read again"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="start times come from /proc")

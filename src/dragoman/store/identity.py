@@ -35,13 +35,18 @@ class Identity:
         return self.boot_id == _boot_id() and self.pid_namespace == _namespace()
 
     def is_gone(self) -> bool:
-        """Whether the process has certainly ended."""
-        if self.boot_id != _boot_id():
+        """Whether the process has certainly ended. Whoever is believed to be gone loses all that it started."""
+        boot_id = _boot_id()
+        if self.boot_id is not None and boot_id is not None and self.boot_id != boot_id:
             return True
         if self.pid_namespace != _namespace():
             return False
-        if self.start_time is not None:
-            return start_time(self.pid) != self.start_time
+        try:
+            if self.start_time is not None:
+                return _start_time(self.pid) != self.start_time
+        except OSError:
+            # It cannot be looked at now, such as when too many files are open.
+            return False
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -52,10 +57,22 @@ class Identity:
 
 
 def start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since the boot; None when it has ended or the system has no ``/proc``."""
+    """When a process started, in clock ticks since the boot; None: it has ended, or the system does not tell."""
+    try:
+        return _start_time(pid)
+    except OSError:
+        return None
+
+
+def _start_time(pid: int) -> int | None:
+    """`start_time`, or None if it has ended.
+
+    Raises:
+        OSError: the system does not tell.
+    """
     try:
         stat = (_PROC / str(pid) / "stat").read_bytes()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
     # The name in parentheses may hold anything, also parentheses: fields are counted from the last one.
     state, *fields = stat[stat.rindex(b")") + 2 :].split()
@@ -71,12 +88,16 @@ def start_time_of_one_since(pid: int, since: float) -> int | None:
     return start if age + SLACK_S > time.time() - since else None
 
 
-@cache
 def _boot_id() -> str | None:
     try:
-        return (_PROC / "sys/kernel/random/boot_id").read_text("ascii").strip()
+        return _read_boot_id()
     except OSError:
         return None
+
+
+@cache
+def _read_boot_id() -> str:
+    return (_PROC / "sys/kernel/random/boot_id").read_text("ascii").strip()
 
 
 def _namespace() -> str | None:
