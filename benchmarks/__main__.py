@@ -20,21 +20,15 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import anyio
-
 from benchmarks.many import guardian_of, pss_kib
 from benchmarks.stdio import Server
 from benchmarks.web import Era, WebClient, WebServer
-from dragoman.config import Configuration, ProviderSettings
-from dragoman.engine import Engine
 from dragoman.processes.tree import children
-from dragoman.schemas import ErrorCode, LLMRequest
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 STARTS = 12
 CALLS = 300
-NDJSON_MB = 100
 NDJSON_TARGETS = {300: 20, 4096: 80, 65536: 150}
 """Bytes of a line, and the MB/s wanted."""
 IN_FLIGHT = 200
@@ -245,63 +239,17 @@ def list_row(environment: dict[str, str], folder: Path) -> Row:
 
 
 def ndjson_row(folder: Path, line_bytes: int, target: int) -> Row:
-    """100 MB of an answer in lines of JSON, beside reading the same and parsing every line.
-
-    Nothing but the pieces tells the answer, so all of it is kept that there is room for, and joined: the dearest case.
-    """
-    line = stream_line(line_bytes)
-    source = folder / f"lines-{line_bytes}"
-    with source.open("wb") as file:
-        for _ in range(NDJSON_MB * 1_000_000 // len(line)):
-            file.write(line)
-        file.write(b'{"type":"result","subtype":"success","is_error":false,"result":""}\n')
-    program = folder / "bin" / f"spew-{line_bytes}"
-    executable(program, f'[ "$1" = --version ] && exec echo 2.1.329\nread prompt\ncat {source}\ncat >/dev/null')
-    size = source.stat().st_size / 1e6
-
-    before = time.perf_counter()
-    with subprocess.Popen(["/bin/cat", str(source)], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        for received in process.stdout:
-            json.loads(received)
-    floor = size / (time.perf_counter() - before)
-    peak_before = peak_mib()
-    ours = size / anyio.run(ask_seconds, program)
+    """100 MB of an answer in lines of JSON, beside reading the same and parsing every line; in a process of its own."""
+    argv = [sys.executable, "-m", "benchmarks.ndjson", str(folder), str(line_bytes)]
+    measured = json.loads(subprocess.check_output(argv, cwd=HERE.parent))
+    ours, floor = measured["ours"], measured["floor"]
     return Row(
-        f"{size:.0f} MB of NDJSON, lines of {line_bytes} bytes",
-        f"{ours:.0f} MB/s, peak memory + {peak_mib() - peak_before:.0f} MiB",
+        f"{measured['mb']:.0f} MB of NDJSON, lines of {line_bytes} bytes",
+        f"{ours:.0f} MB/s, peak memory + {measured['grown_mib']:.0f} MiB",
         f"{floor:.0f} MB/s (read + `json.loads`)",
         f"{ours / floor:.2f} ×",
         f"≥ {target} MB/s, ≤ + 64 MiB",
     )
-
-
-def stream_line(line_bytes: int) -> bytes:
-    """A text delta in the protocol of claude."""
-    event = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": ""}}
-    empty = json.dumps({"type": "stream_event", "event": event})
-    event["delta"] = {"type": "text_delta", "text": "x" * (line_bytes - len(empty) - 1)}
-    return json.dumps({"type": "stream_event", "event": event}).encode() + b"\n"
-
-
-async def ask_seconds(program: Path) -> float:
-    """How long one call of the claude adapter takes with this program in claude's place."""
-    configuration = Configuration.model_validate({"providers": {"claude": ProviderSettings(command=(str(program),))}})
-    async with Engine(
-        configuration, environ={"PATH": "/usr/bin:/bin"}, store_file=program.with_suffix(".db")
-    ) as engine:
-        before = time.perf_counter()
-        reply = await engine.submit(LLMRequest(prompt="hi", provider="claude")).outcome()
-        taken = time.perf_counter() - before
-    assert (reply.error and reply.error.code, reply.truncated) == (ErrorCode.OUTPUT_LIMIT, True), reply.error
-    assert len(reply.text) == configuration.limits.capture_bytes
-    return taken
-
-
-def peak_mib() -> float:
-    """The highest resident memory of this process so far."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def ms(times: list[float]) -> str:
