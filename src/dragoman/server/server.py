@@ -8,7 +8,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from difflib import get_close_matches
 from typing import Any
 
+import anyio
 from mcp.server import MCPServer
+from mcp.server.stdio import stdio_server
 from mcp_types import CallToolResult, Tool
 
 from dragoman import __version__
@@ -67,6 +69,11 @@ class DragomanServer(MCPServer[Departure | None]):
     async def watch(self) -> None:
         """Tell clients when a provider appears or goes. Never returns: run it beside the server."""
         await self._changes.watch()
+
+    async def run_lines(self, stdin: anyio.AsyncFile[str], stdout: anyio.AsyncFile[str]) -> None:
+        """Serve one client over these. What is standard input and output is the caller's to keep for it."""
+        async with stdio_server(stdin, stdout) as streams:
+            await self._lowlevel_server.run(*streams, self._lowlevel_server.create_initialization_options())
 
     async def list_tools(self) -> list[Tool]:
         """A tool for every provider whose program is there, and those that are always there. Starts no process."""

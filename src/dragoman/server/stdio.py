@@ -1,7 +1,8 @@
 """Serving one client over stdin and stdout, and leaving at once when it goes or a signal comes.
 
-The SDK reads stdin in a thread that nothing can cancel, so the server runs as a task beside the engine: the engine is
-closed first, which stops every child, and after a signal the process then ends without that thread.
+A client that does not read what it is told holds a thread that nothing can cancel, and so does stdin on Windows. So the
+server runs as a task beside the engine: the engine is closed first, which stops every child, and after a signal the
+process then ends without that thread.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, redirect_stdout, suppress
 from pathlib import Path
+from typing import cast
 
 import anyio
 from mcp.server import MCPServer
@@ -20,6 +22,7 @@ from dragoman.config import Configuration
 from dragoman.engine import Engine
 from dragoman.log import logger
 from dragoman.server.departures import Departure
+from dragoman.server.pipes import claimed
 from dragoman.server.server import DragomanServer
 from dragoman.server.stopping import ServerStopped, Stop
 
@@ -78,7 +81,7 @@ class _Connection:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._end_on_signal, tasks.cancel_scope)
                 tasks.start_soon(server.watch)
-                await server.run_stdio_async()
+                await _serve(server)
                 tasks.cancel_scope.cancel()
         except* BrokenPipeError:
             logger.debug("the client went away while it was told something")
@@ -96,3 +99,12 @@ class _Connection:
     async def _end_on_signal(self, serving: anyio.CancelScope) -> None:
         await self._stop.signalled.wait()
         serving.cancel()
+
+
+async def _serve(server: DragomanServer) -> None:
+    if sys.platform == "win32":
+        await server.run_stdio_async()
+        return
+    with claimed() as (stdin, stdout):
+        # The SDK asks of its files only what ours can.
+        await server.run_lines(*cast("tuple[anyio.AsyncFile[str], anyio.AsyncFile[str]]", (stdin, stdout)))
