@@ -1,14 +1,18 @@
 """So many requests and tokens a minute."""
 
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from dragoman.adapters.base import Completed, Failed, Outcome
 from dragoman.config import Configuration
-from dragoman.engine import Engine
-from dragoman.engine.rates import Budget
-from dragoman.schemas import LLMRequest, LLMResponse
+from dragoman.engine import Call, Engine
+from dragoman.engine.context import Context, Route
+from dragoman.engine.finding import Program
+from dragoman.engine.rates import Budget, Rates
+from dragoman.schemas import Attempt, ErrorCode, LLMRequest, LLMResponse, TimeoutConfig
 from dragoman.testing import FakeAdapter, FakeCli
 from tests.engine.conftest import MakeEngine
 
@@ -106,3 +110,80 @@ def test_a_limit_is_a_whole_number_or_none() -> None:
     )
     with pytest.raises(ValueError, match="greater than 0"):
         Configuration.model_validate(held_to(tokens_per_minute=0))
+
+
+class Paced:
+    """The layer alone, before a provider that answers at once, after so many attempts."""
+
+    def __init__(self, *, queue: int = 64, attempts: int = 1, **limits: int) -> None:
+        configuration = Configuration.model_validate({**held_to(**limits), "limits": {"queue": queue}})
+        self._settings = configuration.provider("fake")
+        self._attempts = attempts
+        self._way = Rates(configuration).around(self._answer)
+        self.queued_s = 0.0
+
+    async def ask(self, tokens: int = 1, *, queue_s: float = 60.0, left_s: float = 1000.0) -> ErrorCode | None:
+        context = Context(Call(LLMRequest(prompt="four" * tokens), "test"), 1000)
+        program, timeouts = Program(("fake",), Path("fake")), TimeoutConfig(queue=queue_s)
+        context.route = Route("fake", FakeAdapter(), self._settings, program, timeouts, "account")
+        context.deadline = anyio.current_time() + left_s
+        with anyio.fail_after(10):
+            outcome = await self._way(context)
+        self.queued_s = context.queued_s
+        return outcome.error.code if isinstance(outcome, Failed) else None
+
+    async def _answer(self, context: Context) -> Outcome:
+        for number in range(self._attempts):
+            context.attempts.append(Attempt(number=number + 1, provider="fake", duration_s=0.0))
+        return Completed()
+
+
+async def test_each_attempt_is_a_request() -> None:
+    paced = Paced(requests_per_minute=3, attempts=3)
+    assert await paced.ask() is None
+    assert await paced.ask(queue_s=0.05) is ErrorCode.RATE_LIMITED
+
+
+async def test_a_call_that_gets_no_tokens_leaves_its_request_to_others() -> None:
+    paced = Paced(requests_per_minute=2, tokens_per_minute=100)
+    assert await paced.ask(tokens=90) is None
+    assert await paced.ask(tokens=50, queue_s=0.05) is ErrorCode.RATE_LIMITED
+    assert await paced.ask(queue_s=0.05) is None
+
+
+async def test_nobody_waits_longer_than_the_call_has() -> None:
+    paced = Paced(requests_per_minute=1)
+    assert await paced.ask() is None
+    assert await paced.ask(left_s=0.05) is ErrorCode.RATE_LIMITED
+
+
+async def test_who_gave_up_makes_room_among_those_that_wait() -> None:
+    paced = Paced(requests_per_minute=1, queue=1)
+    assert await paced.ask() is None
+    assert [await paced.ask(queue_s=0.02) for _ in range(2)] == [ErrorCode.RATE_LIMITED] * 2
+
+
+async def test_a_full_queue_does_not_refuse_what_need_not_wait() -> None:
+    paced = Paced(tokens_per_minute=100, queue=1)
+    assert await paced.ask(tokens=90) is None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(paced.ask, 50)
+        await anyio.wait_all_tasks_blocked()
+        assert await paced.ask() is None
+        assert await paced.ask(tokens=50) is ErrorCode.OVERLOADED
+        tasks.cancel_scope.cancel()
+
+
+async def test_the_time_that_was_waited_is_told_to_who_comes_next() -> None:
+    paced = Paced(requests_per_minute=600, attempts=601)
+    assert await paced.ask() is None
+    assert paced.queued_s < 0.1
+    assert await paced.ask() is None
+    assert paced.queued_s >= 0.1
+
+
+async def test_what_a_call_had_taken_when_it_gave_up_is_given_back() -> None:
+    budget = Budget(10)
+    with anyio.move_on_after(0.02):
+        await budget.take(30)
+    assert budget.has_at_once(10)
