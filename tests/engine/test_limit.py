@@ -1,10 +1,19 @@
 """Waiting for a place."""
 
+from pathlib import Path
+
 import anyio
 import pytest
 
-from dragoman.schemas import ErrorCode, LLMRequest, TimeoutOverrides
-from dragoman.testing import FakeCli, Liveness
+from dragoman.adapters.base import Completed, Failed, Outcome
+from dragoman.config import Configuration, ProviderSettings
+from dragoman.engine import Call
+from dragoman.engine.context import Context, Route
+from dragoman.engine.finding import Program
+from dragoman.engine.limit import Limiter, StartGate
+from dragoman.engine.places import Machine
+from dragoman.schemas import ErrorCode, ErrorInfo, LLMRequest, TimeoutConfig, TimeoutOverrides
+from dragoman.testing import FakeAdapter, FakeCli, Liveness
 from dragoman.testing.fakes import Step
 from tests.engine.conftest import MakeEngine
 
@@ -68,3 +77,83 @@ async def test_a_cancelled_call_gives_its_place_back(make_engine: MakeEngine, cl
             second = engine.submit(REQUEST)
             first.cancel()
             assert (await second.outcome()).text == "ok"
+
+
+class Places:
+    """The layer alone, before a provider that keeps its place until it is told."""
+
+    def __init__(self, folder: Path, **limits: int) -> None:
+        configuration = Configuration.model_validate({"limits": limits})
+        machine = Machine(lambda: folder)
+        self._settings = ProviderSettings(start_gap_s=60)
+        self._limit = Limiter(configuration, machine).around(self._answer)
+        self._gate = StartGate(machine).around(self._answer)
+        self.done = anyio.Event()
+
+    def context(self, *, queued_s: float = 0.0, left_s: float = 1000.0) -> Context:
+        context = Context(Call(REQUEST, "test"), 1000)
+        program = Program(("fake",), Path("fake"))
+        context.route = Route("fake", FakeAdapter(), self._settings, program, TimeoutConfig(queue=60), "account")
+        context.deadline, context.queued_s = anyio.current_time() + left_s, queued_s
+        return context
+
+    async def ask(self, **facts: float) -> ErrorInfo | None:
+        with anyio.fail_after(10):
+            outcome = await self._limit(self.context(**facts))
+        return outcome.error if isinstance(outcome, Failed) else None
+
+    async def start(self, **facts: float) -> None:
+        with anyio.fail_after(10):
+            await self._gate(self.context(**facts))
+
+    async def _answer(self, _context: Context) -> Outcome:
+        await self.done.wait()
+        return Completed()
+
+
+@pytest.mark.parametrize(
+    ("facts", "clock"),
+    [({"queued_s": 59.9}, "queue"), ({"left_s": 0.1}, "call"), ({"left_s": 59.9, "queued_s": 59.8}, "queue")],
+)
+async def test_nobody_waits_longer_than_the_clock_queue_or_the_call_has_left(
+    tmp_path: Path, facts: dict[str, float], clock: str
+) -> None:
+    places = Places(tmp_path, max_concurrency=1)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(places.ask)
+        await anyio.wait_all_tasks_blocked()
+        error = await places.ask(**facts)
+        assert error is not None
+        assert (error.code, error.clock) == (ErrorCode.TIMEOUT, clock)
+        places.done.set()
+
+
+async def test_who_gave_up_makes_room_for_another_that_waits(tmp_path: Path) -> None:
+    places = Places(tmp_path, max_concurrency=1, queue=1)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(places.ask)
+        await anyio.wait_all_tasks_blocked()
+        errors = [await places.ask(left_s=0.02) for _ in range(2)]
+        assert [error and error.code for error in errors] == [ErrorCode.TIMEOUT] * 2
+        places.done.set()
+
+
+async def test_a_place_is_given_back_also_by_who_waited_for_it(tmp_path: Path) -> None:
+    places = Places(tmp_path, max_concurrency=1)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(places.ask)
+        await anyio.wait_all_tasks_blocked()
+        places.done.set()
+    assert await places.ask() is None
+    taken = [Machine(lambda: tmp_path).take("account", 3) for _ in range(3)]
+    assert None not in taken
+
+
+async def test_a_start_is_kept_apart_from_the_last_one_but_not_beyond_the_calls_time(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    places.done.set()
+    await places.start()
+    began = anyio.current_time()
+    await places.start(left_s=0.2)
+    assert 0.2 <= anyio.current_time() - began < 5

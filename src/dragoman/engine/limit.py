@@ -6,6 +6,7 @@ A provider's places are those of its account: every Dragoman of this machine sha
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from typing import Literal
 
 import anyio
 
@@ -43,9 +44,9 @@ class Limiter:
                 if not self._enter_at_once(places, route):
                     if self._waiting >= self._limits.queue:
                         return self._overloaded()
-                    left = context.deadline - anyio.current_time()
-                    if not await self._wait(places, route, min(route.timeouts.queue - context.queued_s, left)):
-                        return self._timed_out(route, left)
+                    left, patience = context.deadline - anyio.current_time(), route.timeouts.queue - context.queued_s
+                    if not await self._wait(places, route, min(patience, left)):
+                        return self._timed_out(route, "call" if left < patience else "queue")
                 return await following(context)
 
         return limited
@@ -92,9 +93,9 @@ class Limiter:
             )
         )
 
-    def _timed_out(self, route: Route, left: float) -> Failed:
+    def _timed_out(self, route: Route, clock: Literal["call", "queue"]) -> Failed:
         hint = f"ask again later, or raise `max_concurrency` under [providers.{route.name}]"
-        if left < route.timeouts.queue:
+        if clock == "call":
             because = f"it was still waiting for a place at {route.name!r}"
             return timed_out("call", route.timeouts.call, because=because, hint=hint)
         return timed_out("queue", route.timeouts.queue, because=f"{route.name!r} is busy", hint=hint)
