@@ -204,6 +204,9 @@ class Launch:
     """In this order; a kill that is missing is added."""
     finish_s: float = FINISH_S
     """After the answer; `FLUSH_S` where the CLI keeps a session."""
+    can_be_left: bool = False
+    """Whether it goes on to its end once `Dialogue.begin` said all and its input is closed, whoever hears of it: nobody
+    has to answer it. A detached turn is then launched with the same arguments, files and folder. Only with pipes."""
 
 
 @dataclass(frozen=True)

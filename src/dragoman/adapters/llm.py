@@ -232,7 +232,7 @@ def _option(name: str, value: float | None) -> tuple[Argument, ...]:
 def plan_prompt(turn: Turn, *argv: Argument) -> Plan:
     """A plan for one process that takes one turn."""
     # UTF-8 whatever the locale: otherwise Python decodes the prompt by it, and fails on the answer.
-    channel = Launch(argv=argv, env={"PYTHONUTF8": "1"}, framing=Framing.RAW)
+    channel = Launch(argv=argv, env={"PYTHONUTF8": "1"}, framing=Framing.RAW, can_be_left=True)
     return Plan(channel=channel, host_key=turn.id)
 
 

@@ -55,7 +55,9 @@ class Call:
         self.is_taken_over = False
         """Whether it was begun by an earlier server: what is written at its beginning is there."""
         self.host: DialogueHost | None = None
-        """The channel of a child that goes on without us, once there is one."""
+        """The channel of the child that works on it, once there is one."""
+        self.handed_out = False
+        """Whether somebody who does not wait for it was told its id: from then on its children are to outlive us."""
         self.left = False
         """Whether its child goes on without us, since this process ends."""
         self.job = False
@@ -80,6 +82,11 @@ class Call:
         await self._done.wait()
         assert self._reply is not None  # noqa: S101 - set before the event
         return self._reply
+
+    @property
+    def outlives_us(self) -> bool:
+        """Whether the child that works on it goes on when this process ends."""
+        return self.host is not None and self.host.outlives_in is not None
 
     def cancel(self) -> None:
         """End the call. Its child is stopped in the background; `outcome` gives what was received."""

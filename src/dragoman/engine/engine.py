@@ -238,6 +238,7 @@ class Engine:
             reply = await self._turns.keep(context, reply)
         finally:
             call.finish(reply)
+            call.host = None
         # What is left can wait until the reply is on its way.
         await anyio.lowlevel.checkpoint()
         self._recorder.ended(context, reply)
@@ -265,11 +266,12 @@ class Engine:
         # Entered here and not in the task: between the spawn and the task's first step nobody may lose the child.
         self._hosts[host] = anyio.Event()
         call = context.call
-        if host.outlives_in is not None:
-            call.host = host
+        call.host = host
         if not call.is_taken_over:
             self._recorder.process_started(host.child, call.id, folder.made)
             self.jobs.detached(call, host)
+        if call.handed_out:
+            self._running().start_soon(self.jobs.leave_alone, call, host)
         session, context.session_lock = context.session_lock, None
         self._running().start_soon(self._keep, host, folder, session)
 
@@ -299,7 +301,7 @@ class Engine:
 
     async def _leave(self, patience_s: float) -> None:
         for call in list(self._calls):
-            if call.host is not None and not call.scope.cancel_called and not call.host.finishing:
+            if call.outlives_us and not call.scope.cancel_called and not (call.host and call.host.finishing):
                 call.left = True
             call.cancel()
         for call in list(self._calls):

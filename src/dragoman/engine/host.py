@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -37,7 +37,7 @@ from dragoman.adapters.base import (
     Write,
 )
 from dragoman.log import logger
-from dragoman.processes import Child, LineFramer, Tail
+from dragoman.processes import Child, Detached, LineFramer, Tail
 from dragoman.schemas import ErrorCode, ErrorInfo, Event, Notice, Retrying, Text
 
 DRAIN_S = 0.5
@@ -85,6 +85,7 @@ class DialogueHost:
         grace_s: float,
         outlives_in: Path | None = None,
         mark: str = "",
+        may_outlive: Callable[[], Detached] | None = None,
     ) -> None:
         self.child = child
         self.outlives_in = outlives_in
@@ -92,6 +93,11 @@ class DialogueHost:
         self.mark = mark
         """What all that the child started is known by; see `sweep`."""
         self.is_left = False
+        self._may_outlive = may_outlive
+        self._begun = anyio.Event()
+        self._input_ended = anyio.Event()
+        self._outlives: anyio.Event | None = None
+        """Somebody wants the child to go on when this process ends; set when it is known whether it does."""
         self.gone = anyio.Event()
         self.stderr = Tail(stderr_bytes)
         self.poisoned: str | None = None
@@ -128,6 +134,8 @@ class DialogueHost:
                 self._tasks = tasks
                 if self._is_stopping:
                     tasks.start_soon(self._stop_steps)
+                if self._outlives is not None:
+                    tasks.start_soon(self._go_on_alone, self._outlives)
                 self._perform(self._dialogue.start)
                 code = await self.child.wait()
                 await self._drain()
@@ -144,6 +152,8 @@ class DialogueHost:
             self._end_all(self.child.exit_code)
             self.gone.set()
             self._ready.set()
+            if self._outlives is not None:
+                self._outlives.set()
 
     async def turn(self, turn: Turn, listener: Listener) -> Outcome:
         """Put a turn to the child and wait for its end."""
@@ -151,6 +161,7 @@ class DialogueHost:
         open_turn = self._turns[turn.id] = _Open(turn, listener)
         try:
             self._perform(lambda: self._dialogue.begin(turn))
+            self._begun.set()
             if self.gone.is_set():
                 # It ended before it took the question; why is in what it said.
                 self._end_all(self.child.exit_code)
@@ -176,6 +187,38 @@ class DialogueHost:
             _settle(open_turn, _crashed("it was stopped"))
         if self._tasks is not None:
             self._tasks.start_soon(self._stop_steps)
+
+    async def outlive(self) -> bool:
+        """Have the child go on when this process ends, if that can be; whether it does. Not told of it before a turn.
+
+        Giving up this wait changes nothing.
+        """
+        if self._may_outlive is not None and self._outlives is None and not self.gone.is_set():
+            self._outlives = anyio.Event()
+            if self._tasks is not None:
+                self._tasks.start_soon(self._go_on_alone, self._outlives)
+        if self._outlives is not None:
+            await self._outlives.wait()
+        return self.outlives_in is not None
+
+    async def _go_on_alone(self, known: anyio.Event) -> None:
+        assert self._may_outlive is not None  # noqa: S101 - asked by `outlive`
+        try:
+            await self._begun.wait()
+            # Nothing more is said to it: what it can do with its input closed is all it is asked to do.
+            self._post(None)
+            await self._input_ended.wait()
+            if self._is_stopping:
+                return
+            detached = self._may_outlive()
+            if await self.child.detach(detached):
+                self.outlives_in = detached.folder
+                by_signal = tuple(step for step in self._launch.stop if step.act in ("term", "kill"))
+                self._launch = replace(self._launch, stop=by_signal)
+        except OSError as error:
+            logger.warning("a job ends with this process, since its folder could not be made: {}", error)
+        finally:
+            known.set()
 
     def leave(self) -> None:
         """Let the child go on without us: nothing of it is heard any more."""
@@ -243,6 +286,7 @@ class DialogueHost:
             # If it does not read any more, why is in its output and its exit.
             if data is None or not await self.child.write(data):
                 self.child.close_stdin()
+                self._input_ended.set()
         self._is_writing = False
 
     async def _read(self, stream: Stream) -> None:
@@ -274,7 +318,7 @@ class DialogueHost:
     async def _drain(self) -> None:
         """Read what the child left, unless nobody waits for it any more."""
         with self._draining:
-            if self._launch.stdout is Stdout.FILE:
+            if self._launch.stdout is Stdout.FILE or self.outlives_in is not None:
                 # Unlike a pipe it may hold any amount, and it has an end.
                 await self._stdout_drained.wait()
             with anyio.move_on_after(DRAIN_S):

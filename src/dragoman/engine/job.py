@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 CANCEL_S = 5.0
 """How long cancelling waits for another process to end its job."""
+HAND_OUT_S = 1.0
+"""How long whoever is told a job's id waits until its child can outlive us. It takes a few milliseconds."""
 PROMPT_SHOWN = 80
 
 
@@ -47,6 +49,12 @@ class Job:
             elif self._reply is None:
                 self._reply = await self._jobs.elsewhere(self.id)
         return self.reply()
+
+    async def hand_out(self) -> None:
+        """Before its id is told to somebody who does not wait for it: from now on it outlives us, where that can be."""
+        if self.call is not None and self.call.reply is None:
+            with anyio.move_on_after(HAND_OUT_S, shield=True):
+                await self._jobs.hand_out(self.call)
 
     async def cancel(self) -> LLMResponse:
         """End it, in whichever process it runs."""
@@ -110,7 +118,7 @@ def info_of_call(call: Call) -> JobInfo:
         conversation_id=call.conversation_id,
         created_at=call.created_at,
         prompt=excerpt(call.request.prompt),
-        background=call.request.background,
+        background=call.request.background or call.outlives_us,
     )
 
 

@@ -185,6 +185,24 @@ class Jobs:
         if host.outlives_in is not None and shepherd is not None:
             self._recorder.post(records.JobDetached(call.id, shepherd, folder=str(host.outlives_in)))
 
+    async def hand_out(self, call: Call) -> None:
+        """See `Job.hand_out`."""
+        call.handed_out = True
+        if call.host is not None:
+            await self.leave_alone(call, call.host)
+
+    async def leave_alone(self, call: Call, host: DialogueHost) -> None:
+        """Have the child of a job that was handed out go on when this process ends, and write that down."""
+        if host.outlives_in is not None or not await host.outlive():
+            return
+        store, shepherd = self._recorder.store, getattr(host.child, "shepherd_pid", None)
+        if store is not None and shepherd is not None:
+            try:
+                await store.write(JobDetached(call.id, shepherd, folder=str(host.outlives_in)))
+            except StoreError as error:
+                # It ended just now; or the store cannot be written, and nobody will ever find it.
+                logger.debug("a job that was handed out is not known to go on: {}", error)
+
     async def take_over(self) -> None:
         """Go on with the detached jobs of servers that are gone."""
         if (store := await self._recorder.opened()) is None:
@@ -215,13 +233,17 @@ class Jobs:
             logger.error("job {} cannot be gone on with: {}", row.id, error)
             store.post(records.JobEnded(row.id, "interrupted"))
             return
+        # Not written down, it is where the first child of a job always is; one that never started begins now.
+        adopted = await take_up(Path(row.folder) if row.folder else jobs_folder() / row.id)
+        if adopted is not None:
+            # Whoever it was that was asked in the end: nobody else understands what it says.
+            request = request.model_copy(update={"provider": adopted.heard.provider})
         call = Call(request, row.face, call_id=row.id)
         call.job = call.is_taken_over = True
         call.conversation_id = row.conversation_id
         call.created -= max(0.0, time.time() - row.created_at)
         call.created_at = row.created_at
-        # Not written down, it is where the first child of a job always is; one that never started begins now.
-        call.adopted = await take_up(Path(row.folder) if row.folder else jobs_folder() / row.id)
+        call.adopted = adopted
         self._calls[call.id] = call
         self._any.set()
         self._submit(call)
@@ -362,7 +384,7 @@ class Jobs:
 
 
 def _is_looked_for(call: Call) -> bool:
-    return call.request.background or call.request.idempotency_key is not None
+    return call.request.background or call.handed_out or call.request.idempotency_key is not None
 
 
 def _digest(request: LLMRequest) -> str:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -18,14 +19,14 @@ from dragoman.engine import arguments
 from dragoman.engine.admission import admitted
 from dragoman.engine.clocks import Clocks, timed_out
 from dragoman.engine.context import Context, Route
-from dragoman.engine.detached import Heard, jobs_folder, set_up
+from dragoman.engine.detached import Heard, jobs_folder, later_detached, set_up
 from dragoman.engine.endings import checked, ending, spawn_failure, with_key_hint
 from dragoman.engine.environment import Environment, Lineage, build_environment
 from dragoman.engine.finding import Missing, Versions
 from dragoman.engine.host import DialogueHost
 from dragoman.engine.layout import lay_out, private_folder, read_settings
 from dragoman.log import logger
-from dragoman.processes import Child, Command, Detached, PrivateFolder, Spawner, SpawnError, empty_folder
+from dragoman.processes import Command, PrivateFolder, Spawner, SpawnError, empty_folder
 from dragoman.schemas import Attempt, ErrorCode, ErrorInfo, Event, Retrying, Started, error_from
 
 Serve = Callable[[DialogueHost, PrivateFolder, Context], None]
@@ -94,6 +95,9 @@ class Runner:
         outlives_in = None
         if turn.detached:
             outlives_in = adopted.folder if adopted else _job_folder(context)
+        may_outlive = None
+        if launch.can_be_left and context.call.job and not turn.detached:
+            may_outlive = partial(later_detached, _job_folder(context), heard, route.adapter, plan, context.deadline)
         folder = private_folder(launch, route.name, outlives_in)
         context.argv_shape = arguments.shape(route.program.argv, launch.argv)
         clocks = Clocks(route.timeouts, route.adapter.profile, context.deadline)
@@ -115,7 +119,9 @@ class Runner:
                     detached = None
                     if outlives_in is not None:
                         detached = set_up(outlives_in, heard, route.adapter, plan, context.deadline)
-                    child = await self._start(route, launch, folder, variables, runs_in, detached)
+                    command = self._command(route, launch, folder, variables, runs_in)
+                    command = replace(command, detached=detached, may_detach=may_outlive is not None)
+                    child = await self._spawner.spawn(command)
                 else:
                     child = adopted.child
                 host = DialogueHost(
@@ -127,6 +133,7 @@ class Runner:
                     grace_s=route.timeouts.grace,
                     outlives_in=outlives_in,
                     mark=heard.mark,
+                    may_outlive=may_outlive,
                 )
                 self._serve(host, folder, context)
                 context.channel = f"{os.getpid()}:{child.pid}"
@@ -177,21 +184,13 @@ class Runner:
             raise error_from(ErrorInfo.of(ErrorCode.NOT_FOUND, found.reason, next_step=found.next_step))
         return replace(found, settings=settings)
 
-    async def _start(
-        self,
-        route: Route,
-        launch: Launch,
-        folder: PrivateFolder,
-        variables: Mapping[str, str],
-        cwd: Path,
-        detached: Detached | None,
-    ) -> Child:
+    def _command(
+        self, route: Route, launch: Launch, folder: PrivateFolder, variables: Mapping[str, str], cwd: Path
+    ) -> Command:
         argv = [*route.program.argv, *arguments.spelled(launch.argv, folder), *route.settings.args]
         arguments.check_lengths(argv)
         stdout_file = folder.path / "stdout" if launch.stdout.value == "file" else None
-        return await self._spawner.spawn(
-            Command(argv, variables, cwd, stdout_file, remove=folder.made, detached=detached)
-        )
+        return Command(argv, variables, cwd, stdout_file, remove=folder.made)
 
     def _folder(self, launch: Launch, folder: PrivateFolder, turn: Turn) -> Path:
         """Where a child runs."""

@@ -43,7 +43,7 @@ class Detached:
     folder: Path
     """An existing folder for nothing else: its stdin, stdout and stderr become files in it, and what is known of it."""
     stdin: bytes
-    """All of its input."""
+    """All of its input; of a child that runs it is only kept."""
     until: float
     """When its tree is stopped, in seconds since 1970."""
     stdout_bytes: int = 256 * 1024 * 1024
@@ -59,6 +59,8 @@ class Command:
     cwd: Path
     stdout_file: Path | None = None
     """Give the child this file as its stdout and follow it; None: a pipe."""
+    may_detach: bool = False
+    """Keep what is read of its pipes, so that `Child.detach` can begin its files with that."""
     remove: Path | None = None
     """A folder that is removed when the child and all that it left behind are gone, whoever lives to see it. Not done
     for a detached child: it is gone only when nobody asks for it any more."""
@@ -124,6 +126,17 @@ class Child(Protocol):
 
     def leave(self) -> None:
         """Instead of `close`: let go of a detached child, which lives on. Any other is closed."""
+        ...
+
+    async def detach(self, detached: Detached) -> bool:
+        """Have it live on when its server is gone, though it was not started so. It must have all of its input.
+
+        Somebody must be waiting in `wait`. Its streams go on as if nothing had been done. False: it ends with its
+        server as before, since it ended just now, said more than is kept, or there is no way to do it.
+
+        Raises:
+            OSError: no files could be made in the folder.
+        """
         ...
 
     def kill(self) -> None:

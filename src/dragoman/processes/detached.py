@@ -20,7 +20,7 @@ import anyio
 import anyio.to_thread
 
 from dragoman.processes import tree, wire
-from dragoman.processes.child import DEAF_S, Ended, StoppedBy
+from dragoman.processes.child import DEAF_S, Detached, Ended, StoppedBy
 from dragoman.processes.streams import GrowingFile
 from dragoman.processes.sweep import Leftover, sweep
 
@@ -213,6 +213,10 @@ class AdoptedChild:
             self._exit = -signal.SIGKILL if end is None else end.exit_code
             self.exited.set()
         return self._exit
+
+    async def detach(self, detached: Detached) -> bool:  # noqa: ARG002 - it has a folder
+        """See `Child.detach`. It is detached."""
+        return True
 
     def signal(self, number: signal.Signals) -> None:
         """See `Child.signal`."""

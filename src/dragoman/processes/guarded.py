@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import time
@@ -11,7 +12,7 @@ from collections.abc import Callable
 import anyio
 
 from dragoman.processes import tree, wire
-from dragoman.processes.child import DEAF_S, Command
+from dragoman.processes.child import DEAF_S, Command, Detached
 from dragoman.processes.streams import Streams
 
 
@@ -37,6 +38,8 @@ class GuardedChild:
         self._streams = streams
         self._grace_s = command.grace_s
         self._is_detached = command.detached is not None
+        self._answered: anyio.Event | None = None
+        """Set when it is known who reads its pipes from the order to hand them over on."""
         self._unread = bytearray()
         self._exit: int | None = None
         self._is_gone = False
@@ -52,11 +55,11 @@ class GuardedChild:
 
     async def read_stdout(self) -> bytes:
         """See `Child.read_stdout`."""
-        return await self._streams.stdout.read(self.exited)
+        return await self._streams.read("stdout", self.exited)
 
     async def read_stderr(self) -> bytes:
         """See `Child.read_stderr`."""
-        return await self._streams.stderr.read(self.exited)
+        return await self._streams.read("stderr", self.exited)
 
     async def wait(self) -> int:
         """See `Child.wait`."""
@@ -71,9 +74,33 @@ class GuardedChild:
                 self.lost = True
                 self._ended(-signal.SIGKILL)
             else:
-                self._ended(report[1])
+                self._heard(report)
         assert self._exit is not None  # noqa: S101 - just set
         return self._exit
+
+    async def detach(self, detached: Detached) -> bool:
+        """See `Child.detach`.
+
+        From the order on nobody reads the pipes here until the shepherd says that it does, or has ended without a word:
+        so there are never two readers, and whenever this process is killed the shepherd has all that was said or none.
+        """
+        if self._is_detached or self._is_closed or self._exit is not None:
+            return self._is_detached
+        if self._answered is None:
+            given = self._streams.to_files(detached)
+            if given is None:
+                return False
+            data = os.fsencode("\0".join(task_words(detached)))
+            try:
+                # So few bytes go whole or not at all.
+                told = bytes([wire.HAND_OVER]) + wire.LENGTH.pack(len(data)) + data
+                socket.send_fds(self._lifeline, [told], given)
+            except OSError:
+                self._streams.are_pipes()
+                return False
+            self._answered = anyio.Event()
+        await self._answered.wait()
+        return self._is_detached
 
     def signal(self, number: signal.Signals) -> None:
         """See `Child.signal`."""
@@ -90,6 +117,7 @@ class GuardedChild:
             order(self._lifeline, wire.STOP)
             self._streams.close()
             self.exited.set()
+            self._is_answered()
 
     def leave(self) -> None:
         """See `Child.leave`."""
@@ -121,13 +149,34 @@ class GuardedChild:
                 if report is None:
                     self._is_gone = True
                 else:
-                    self._ended(report[1])
+                    self._heard(report)
         return self._is_gone
+
+    def _heard(self, report: tuple[bytes, int, int]) -> None:
+        kind, number, _ = report
+        if kind == wire.TAKEN_OVER:
+            self._is_detached = True
+            self._streams.are_files()
+            self._is_answered()
+        else:
+            self._ended(number)
 
     def _ended(self, code: int) -> None:
         if self._exit is None:
             self._exit = code
+            # If its shepherd was to take it over, it cannot have done so: it would have said so before.
+            self._streams.are_pipes()
+            self._is_answered()
             self.exited.set()
+
+    def _is_answered(self) -> None:
+        if self._answered is not None:
+            self._answered.set()
+
+
+def task_words(detached: Detached) -> tuple[str, str, str]:
+    """A detached child as its shepherd is told of it."""
+    return str(detached.folder.absolute()), str(detached.until), str(detached.stdout_bytes)
 
 
 def order(lifeline: socket.socket, order: int) -> None:

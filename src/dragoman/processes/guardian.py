@@ -171,7 +171,8 @@ def run_shepherd(control: socket.socket, leave: int, prctl: Prctl) -> NoReturn:
         else:
             shepherd = Shepherd(lifeline, woken, leader, float(grace))
         shepherd.say(STARTED, leader, os.getpid())
-        shepherd.tend()
+        while shepherd is not None:
+            shepherd = shepherd.tend()
         if remove:
             remove_folder(remove)
     finally:

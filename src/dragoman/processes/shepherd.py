@@ -19,12 +19,16 @@ from dragoman.processes.wire import (
     EXIT,
     EXIT_TO_BE,
     FAILED,
+    HAND_OVER,
     KILL_TREE,
     KILL_TREE_SIGNAL,
     REPORT,
     STOP,
     STOP_SIGNAL,
+    TAKEN_OVER,
     quietly,
+    receive_order,
+    receive_parts,
 )
 
 TYPE_CHECKING = False  # importing typing would cost memory in every shepherd
@@ -35,6 +39,11 @@ if TYPE_CHECKING:
 LOOK_MS = 250
 """How often a detached shepherd looks at the time and at its program's output. In this time a wild one writes some
 hundred MB more; a limit of the system's own would be exact, but holds for every file that it or its tools write."""
+PIECE = 1 << 16
+"""How much of a pipe is moved at once."""
+PIECES = 32
+"""How many pieces are looked for in the pipe of a program that ended: more than a pipe holds, unless somebody raised
+the system's limit; what it left behind may go on writing for ever."""
 ROUND_S = 0.02
 """How long a killed tree may take to show up as dead before what it forked meanwhile is looked for again."""
 DEFAULTS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
@@ -74,7 +83,10 @@ class Shepherd:
         self.lifeline = lifeline
         self.woken = woken
         self.leader: int | None = leader
+        self.started_at = time.time()
         self.grace_s = grace_s
+        self.successor: Shepherd | None = None
+        """Who goes on from here, in this process."""
         self.kill_at: float | None = None
         """When the tree is killed; None: nobody wants it stopped."""
         self.poll = select.poll()
@@ -82,14 +94,20 @@ class Shepherd:
         self.poll.register(woken, select.POLLIN)
         signal.signal(STOP_SIGNAL, self.told_to_stop)
 
-    def tend(self) -> None:
-        while self.reap():
+    def tend(self) -> Shepherd | None:
+        """To the end, or until another shepherd is to go on, which is returned."""
+        while self.successor is None and self.reap():
             for ready, _ in self.poll.poll(self.patience_ms()):
-                if ready == self.woken:
-                    drain(self.woken)
-                else:
-                    self.obey()
+                self.attend(ready)
             self.do_what_is_due()
+        return self.successor
+
+    def attend(self, ready: int) -> None:
+        """Something happened at this descriptor."""
+        if ready == self.woken:
+            drain(self.woken)
+        else:
+            self.obey()
 
     def do_what_is_due(self) -> None:
         if self.kill_at is not None and time.monotonic() >= self.kill_at:
@@ -124,20 +142,36 @@ class Shepherd:
         quietly(self.lifeline.sendall, REPORT.pack(kind, first, second))
 
     def obey(self) -> None:
-        try:
-            orders = self.lifeline.recv(64)
-        except OSError:
-            orders = b""
-        if not orders:
+        order, descriptors = receive_order(self.lifeline)
+        if order is None:
             self.poll.unregister(self.lifeline)
             self.left_alone()
-        for order in orders:
-            if order == STOP:
-                self.stop(self.grace_s)
-            elif order == KILL_TREE:
-                self.stop(0)
-            else:
-                self.signal_group(order)
+        elif order == STOP:
+            self.stop(self.grace_s)
+        elif order == KILL_TREE:
+            self.stop(0)
+        elif order == HAND_OVER:
+            self.take_over(descriptors)
+        else:
+            self.signal_group(order)
+
+    def take_over(self, descriptors: list[int]) -> None:
+        """Detach the program, unless it ended: then the server was told so and goes on reading its pipes itself."""
+        try:
+            folder, until, most = receive_parts(self.lifeline)
+        except EOFError:
+            # The server died in mid-sentence, which is noticed next.
+            folder = until = most = b""
+        if self.leader is None or not folder:
+            for number in descriptors:
+                os.close(number)
+            return
+        stdout, stderr, stdout_file, stderr_file, claim = descriptors
+        task = Task(claim, os.fsdecode(folder), float(until), int(most), {stdout: stdout_file, stderr: stderr_file})
+        successor = DetachedShepherd(self.lifeline, self.woken, self.leader, self.grace_s, task, self.started_at)
+        successor.kill_at = self.kill_at
+        successor.say(TAKEN_OVER, self.leader, os.getpid())
+        self.successor = successor
 
     def left_alone(self) -> None:
         """The server is gone, or has let go."""
@@ -170,13 +204,15 @@ class Shepherd:
 
 
 class Task:
-    """What a detached program is: the locked file, its folder, until when (since 1970) and how much it may say."""
+    """What a detached program is: the locked file, its folder, until when (since 1970) and how much it may say; and of
+    one that was started with pipes, in which file what comes from which of them belongs."""
 
-    def __init__(self, claim: int, folder: str, until: float, most: int) -> None:
+    def __init__(self, claim: int, folder: str, until: float, most: int, pipes: dict[int, int] | None = None) -> None:
         self.claim = claim
         self.folder = folder
         self.until = until
         self.most = most
+        self.pipes = pipes or {}
 
 
 class DetachedShepherd(Shepherd):
@@ -187,19 +223,33 @@ class DetachedShepherd(Shepherd):
     its folder says how it ended.
     """
 
-    def __init__(self, lifeline: socket.socket, woken: int, leader: int, grace_s: float, task: Task) -> None:
+    def __init__(
+        self,
+        lifeline: socket.socket,
+        woken: int,
+        leader: int,
+        grace_s: float,
+        task: Task,
+        started_at: float | None = None,
+    ) -> None:
         super().__init__(lifeline, woken, leader, grace_s)
         self.task = task
         self.exit = ""
         self.stopped_by = BY_ITSELF
+        self.is_incomplete = False
+        """Whether something that the program said could not be kept."""
+        for pipe in task.pipes:
+            self.poll.register(pipe, select.POLLIN)
         signal.signal(KILL_TREE_SIGNAL, self.told_to_kill)
         own = os.getpid()
-        words = (own, start_time(own), leader, start_time(leader), time.time(), task.until, grace_s, boot_id())
+        self.started_at = started_at or self.started_at
+        words = (own, start_time(own), leader, start_time(leader), self.started_at, task.until, grace_s, boot_id())
         # In one piece, in the place of spaces.
         os.pwrite(task.claim, (" ".join(map(str, words)) + "\n").encode(), 0)
 
     def tend(self) -> None:
         super().tend()
+        self.move_rest()
         # In place and then renamed: it needs no room on a disk that is full by now, and is seen whole or not at all.
         said = self.exit.encode()
         file = os.open(f"{self.task.folder}/{EXIT_TO_BE}", os.O_WRONLY)
@@ -225,9 +275,49 @@ class DetachedShepherd(Shepherd):
         super().do_what_is_due()
 
     def ended(self, code: int, memory_kib: int) -> None:
+        # Whoever hears of the end takes what stands in the files for all that it said.
+        self.move_rest()
+        if self.is_incomplete:
+            code = -signal.SIGKILL
         self.exit = f"{code} {time.time()} {self.stopped_by}\n"
         super().ended(code, memory_kib)
         self.stop(self.grace_s)
+
+    def attend(self, ready: int) -> None:
+        if ready in self.task.pipes:
+            self.move(ready)
+        else:
+            super().attend(ready)
+
+    def move_rest(self) -> None:
+        """Move what is left in the pipes."""
+        for pipe in list(self.task.pipes):
+            for _ in range(PIECES):
+                if not self.move(pipe):
+                    break
+
+    def move(self, pipe: int) -> bool:
+        """Move a piece of what is in a pipe; whether there was any."""
+        try:
+            piece = os.read(pipe, PIECE)
+        except BlockingIOError:
+            return False
+        file = self.task.pipes[pipe]
+        try:
+            while rest := piece[os.write(file, piece) :]:
+                piece = rest
+        except OSError:
+            # The disk is full. A part of an answer must not pass for the whole of it.
+            self.is_incomplete = True
+            self.stopped_by = BY_SIZE
+            self.stop(0)
+            piece = b""
+        if not piece:
+            self.poll.unregister(pipe)
+            os.close(pipe)
+            os.close(file)
+            del self.task.pipes[pipe]
+        return bool(piece)
 
     def left_alone(self) -> None:
         self.lifeline.close()

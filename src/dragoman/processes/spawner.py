@@ -19,8 +19,8 @@ from weakref import WeakSet
 import anyio
 
 from dragoman.processes import guardian, wire
-from dragoman.processes.child import Child, Command, Detached, SpawnError
-from dragoman.processes.guarded import GuardedChild, order, receive_report
+from dragoman.processes.child import Child, Command, SpawnError
+from dragoman.processes.guarded import GuardedChild, order, receive_report, task_words
 from dragoman.processes.streams import Streams
 
 ATTEMPTS = guardian.WAITING + 3
@@ -67,7 +67,11 @@ class Spawner:
         """
         program = _find(command)
         request = _request(program, command)
-        streams = Streams.detached(command.detached) if command.detached else Streams.open(command.stdout_file)
+        streams = (
+            Streams.detached(command.detached)
+            if command.detached
+            else Streams.open(command.stdout_file, keeps=command.may_detach)
+        )
         _inherited_by_forks.add(streams)
         child: GuardedChild | None = None
         try:
@@ -218,7 +222,7 @@ def _request(program: str, command: Command) -> bytes:
     words = [
         str(command.grace_s),
         str(command.remove or "") if detached is None else "",
-        *(("", "", "") if detached is None else _task(detached)),
+        *(("", "", "") if detached is None else task_words(detached)),
         str(command.cwd),
         str(len(command.argv)),
         program,
@@ -229,10 +233,6 @@ def _request(program: str, command: Command) -> bytes:
         raise SpawnError(program, OSError(errno.EINVAL, "an argument, a variable or the folder has a NUL in it"))
     data = os.fsencode("\0".join(words))
     return wire.LENGTH.pack(len(data)) + data
-
-
-def _task(detached: Detached) -> tuple[str, str, str]:
-    return str(detached.folder.absolute()), str(detached.until), str(detached.stdout_bytes)
 
 
 async def _send(connection: socket.socket, data: bytes, descriptors: Sequence[int]) -> None:

@@ -9,10 +9,10 @@ import errno
 import fcntl
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import anyio
 import anyio.lowlevel
@@ -23,6 +23,9 @@ from dragoman.processes.child import Detached
 READ_BYTES = 256 * 1024
 PIPE_BYTES = 64 * 1024
 """What a pipe holds, unless it was made larger."""
+KEPT_BYTES = 8 * 1024 * 1024
+"""How much of each pipe is kept for the case that a file is to go on with it. Past that it is let go: a child that said
+so much before anybody lost patience ends with its server."""
 FOLLOW_INTERVAL_S = 0.02
 """How often a followed file is looked at; no portable call waits for a file to grow."""
 NEW = os.O_CREAT | os.O_EXCL
@@ -36,6 +39,11 @@ class GrowingFile:
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
         self._end: int | None = None
+
+    def skip(self, size: int) -> None:
+        """Leave out so much of its beginning."""
+        if self._descriptor is not None:
+            os.lseek(self._descriptor, size, os.SEEK_SET)
 
     async def read(self, exited: anyio.Event) -> bytes:
         """What came since the last time; ``b""`` at the end. It ends where it ended when its writer `exited`."""
@@ -62,10 +70,13 @@ class GrowingFile:
 class PipeEnd:
     """Our end of a pipe that a child writes into. One that is found full is made larger: each read costs some time."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, keeps: bool = False) -> None:
         self._descriptor: int | None = descriptor
         self._waited = True
         self._is_large = False
+        self._goes_on: anyio.Event | None = None
+        self.kept = bytearray() if keeps else None
+        """All that was read; None: it was not to be kept, or became too much."""
         os.set_blocking(descriptor, False)
 
     async def read(self, _exited: anyio.Event) -> bytes:
@@ -75,6 +86,9 @@ class PipeEnd:
             await anyio.lowlevel.checkpoint()
         self._waited = False
         while self._descriptor is not None:
+            if self._goes_on is not None:
+                await self._goes_on.wait()
+                continue
             try:
                 chunk = os.read(self._descriptor, READ_BYTES)
             except BlockingIOError:
@@ -84,15 +98,32 @@ class PipeEnd:
                 except (anyio.ClosedResourceError, anyio.BrokenResourceError):
                     break
             else:
+                if self.kept is not None:
+                    self.kept += chunk
+                    if len(self.kept) > KEPT_BYTES:
+                        self.kept = None
                 if len(chunk) >= PIPE_BYTES and not self._is_large:
                     self._is_large = True
                     _enlarge(self._descriptor)
                 return chunk
         return b""
 
+    def hold(self) -> int:
+        """Read no more until `go_on`; its descriptor, for somebody else to read. It is open."""
+        assert self._descriptor is not None  # noqa: S101 - see above
+        self._goes_on = anyio.Event()
+        return self._descriptor
+
+    def go_on(self) -> None:
+        """Nobody else reads it: whoever reads here goes on."""
+        if self._goes_on is not None:
+            self._goes_on.set()
+            self._goes_on = None
+
     def close(self) -> None:
         """Close it. Whoever reads gets the end."""
         self._descriptor = _shut(self._descriptor)
+        self.go_on()
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
@@ -104,10 +135,12 @@ class Streams:
     stderr: GrowingFile | PipeEnd
     theirs: tuple[int, ...]
     """Its ends of them, and the claim to a detached child, until it has them."""
+    files: Sequence[GrowingFile] = ()
+    """What stdout and stderr go on in, as soon as somebody else reads the pipes."""
 
     @classmethod
-    def open(cls, stdout_file: Path | None) -> Self:
-        """New pipes; with `stdout_file` stdout is that file, made when missing and emptied.
+    def open(cls, stdout_file: Path | None, *, keeps: bool = False) -> Self:
+        """New pipes; with `stdout_file` stdout is that file, made when missing and emptied. `keeps`: see `to_files`.
 
         Raises:
             OSError: too many open files, or the file cannot be made.
@@ -118,7 +151,8 @@ class Streams:
             os.set_blocking(our_stdin, False)
             if stdout_file is None:
                 our_stdout, stdout = _pipe(opened)
-                return cls(our_stdin, PipeEnd(our_stdout), PipeEnd(our_stderr), (stdin, stdout, stderr))
+                ends = PipeEnd(our_stdout, keeps=keeps), PipeEnd(our_stderr, keeps=keeps)
+                return cls(our_stdin, *ends, (stdin, stdout, stderr))
             stdout = _open(opened, stdout_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
             our_stdout = _open(opened, stdout_file, os.O_RDONLY)
             return cls(our_stdin, GrowingFile(our_stdout), PipeEnd(our_stderr), (stdin, stdout, stderr))
@@ -154,6 +188,61 @@ class Streams:
             case _:
                 pass
 
+    def to_files(self, detached: Detached) -> Sequence[int] | None:
+        """Stop reading the pipes, and begin the files of a detached child with what was read.
+
+        What a shepherd needs to go on there: the pipes, the files and the claim. None: not all is kept, or there are no
+        pipes any more; then nothing was done. Afterwards one of `are_files` and `are_pipes` is to be said.
+
+        Raises:
+            OSError: there is no room, or the folder is missing or has such files; nothing was done.
+        """
+        pipes = [pipe for pipe in (self.stdout, self.stderr) if isinstance(pipe, PipeEnd) and pipe.kept is not None]
+        if len(pipes) < 2:
+            return None
+        made = self.detached(detached)
+        files = [file for file in (made.stdout, made.stderr) if isinstance(file, GrowingFile)]
+        stdin, *written, claim = made.theirs
+        os.close(stdin)
+        made.theirs = (*written, claim)
+        try:
+            for pipe, descriptor, file in zip(pipes, written, files, strict=True):
+                _write_all(descriptor, pipe.kept or b"")
+                file.skip(len(pipe.kept or b""))
+        except OSError:
+            made.close()
+            raise
+        self.theirs, self.files = made.theirs, files
+        return [*(pipe.hold() for pipe in pipes), *written, claim]
+
+    def are_files(self) -> None:
+        """A shepherd reads the pipes."""
+        if self.files:
+            pipes = self.stdout, self.stderr
+            (self.stdout, self.stderr), self.files = self.files, ()
+            self.give_away()
+            for pipe in pipes:
+                pipe.close()
+
+    def are_pipes(self) -> None:
+        """No shepherd reads the pipes, nor ever will."""
+        if self.files:
+            files, self.files = self.files, ()
+            self.give_away()
+            for file in files:
+                file.close()
+            for pipe in (self.stdout, self.stderr):
+                if isinstance(pipe, PipeEnd):
+                    pipe.go_on()
+
+    async def read(self, stream: Literal["stdout", "stderr"], exited: anyio.Event) -> bytes:
+        """What came since the last time, from wherever it comes by now; ``b""`` at the end."""
+        while True:
+            source: GrowingFile | PipeEnd = getattr(self, stream)
+            chunk = await source.read(exited)
+            if chunk or source is getattr(self, stream):
+                return chunk
+
     async def write(self, data: bytes) -> bool:
         """Write all of `data`. False when nobody reads it."""
         view = memoryview(data)
@@ -185,8 +274,9 @@ class Streams:
         """Close every end we have. Whoever reads or writes gets the end of the stream."""
         self.give_away()
         self.stdin = _shut(self.stdin)
-        self.stdout.close()
-        self.stderr.close()
+        for end in (self.stdout, self.stderr, *self.files):
+            end.close()
+        self.files = ()
 
 
 def _pipe(opened: list[int]) -> tuple[int, int]:
@@ -205,6 +295,12 @@ def _open(opened: list[int], file: Path, flags: int) -> int:
     descriptor = os.open(file, flags, 0o600)
     opened.append(descriptor)
     return descriptor
+
+
+def _write_all(descriptor: int, data: bytes | bytearray) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def _write_new(file: Path, data: bytes) -> None:

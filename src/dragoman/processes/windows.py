@@ -20,7 +20,7 @@ from typing import Self
 import anyio
 import anyio.abc
 
-from dragoman.processes.child import Child, Command, Ended, SpawnError
+from dragoman.processes.child import Child, Command, Detached, Ended, SpawnError
 
 assert sys.platform == "win32"  # noqa: S101 - for the type checker, too: what follows exists only there
 
@@ -199,6 +199,10 @@ class JobChild:
         code = await self._process.wait()
         self.exited.set()
         return code
+
+    async def detach(self, detached: Detached) -> bool:  # noqa: ARG002 - see `Spawner.spawn`
+        """See `Child.detach`. It always ends with its server."""
+        return False
 
     def signal(self, number: signal.Signals) -> None:
         """Ctrl-Break for an interrupt; anything else kills."""

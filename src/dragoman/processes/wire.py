@@ -22,6 +22,8 @@ REPORT = struct.Struct("!cii")
 """What a shepherd says: one of the kinds below and two numbers."""
 STARTED = b"S"
 """The program runs: its pid, the shepherd's pid."""
+TAKEN_OVER = b"T"
+"""The shepherd does what `HAND_OVER` asked for; the numbers of `STARTED`."""
 FAILED = b"F"
 """It does not: the errno, and 1 if the folder was to blame."""
 ENDED = b"E"
@@ -29,6 +31,11 @@ ENDED = b"E"
 
 STOP = 0
 """The order to stop the whole tree with its grace. The other orders: the number of a signal for the program's group."""
+HAND_OVER = 254
+"""The order to make a program that runs a detached one. Behind it a length and three parts as in a request, those of a
+detached program; with it come our ends of the program's stdout and stderr, the files that continue them, and the file
+`CLAIM`. From its `TAKEN_OVER` on the shepherd reads the pipes, and the server the files. One that never says so, since
+the program or itself ended first, has read nothing."""
 KILL_TREE = 255
 """The order to kill the whole tree."""
 STOP_SIGNAL = signal.SIGTERM
@@ -59,11 +66,31 @@ def receive_socket(control: socket.socket) -> socket.socket | None:
 def receive_request(lifeline: socket.socket) -> tuple[list[int], list[bytes]]:
     """What comes with the request, and its parts. Raises EOFError when the server goes away."""
     # Never more than is there: a large buffer would stay in the memory of every shepherd.
-    header, descriptors, _, _ = socket.recv_fds(lifeline, LENGTH.size, 4)
+    header, descriptors = receive_some(lifeline, LENGTH.size)
+    return descriptors, receive_parts(lifeline, header)
+
+
+def receive_order(lifeline: socket.socket) -> tuple[int | None, list[int]]:
+    """The next order and what comes with it; None: the server is gone, or has let go."""
+    try:
+        order, descriptors = receive_some(lifeline, 1)
+    except OSError:
+        return None, []
+    return (order[0] if order else None), descriptors
+
+
+def receive_some(lifeline: socket.socket, size: int) -> tuple[bytes, list[int]]:
+    """At most so many bytes, and the descriptors that come with them."""
+    data, descriptors, _, _ = socket.recv_fds(lifeline, size, 5)
     for number in descriptors:
         os.set_inheritable(number, False)
+    return data, descriptors
+
+
+def receive_parts(lifeline: socket.socket, header: bytes = b"") -> list[bytes]:
+    """What a length announces; of that, `header` is there. Raises EOFError when the server goes away."""
     header += receive_exactly(lifeline, LENGTH.size - len(header))
-    return descriptors, receive_exactly(lifeline, LENGTH.unpack(header)[0]).split(b"\0")
+    return receive_exactly(lifeline, LENGTH.unpack(header)[0]).split(b"\0")
 
 
 def receive_exactly(lifeline: socket.socket, size: int) -> bytes:

@@ -61,10 +61,10 @@ class Desk:
         claimed = claim.get()
         if claimed is not None:
             claimed.job = job
-            self._hand_out(job)
+            await self._hand_out(job)
             return result_of(job.reply(), caller)
         if request.background:
-            self._hand_out(job)
+            await self._hand_out(job)
         wait_s = caller.wait_s(call.given.get("max_wait_s"), 0 if request.background else None)
         reply = await self._owned_wait(job, wait_s, caller)
         if reply.status != "running":
@@ -98,11 +98,15 @@ class Desk:
         try:
             reply = await self.wait(job, wait_s, caller)
             if reply.status == "running":
-                self._hand_out(job)
+                await self._hand_out(job)
+                reply = job.reply()
         except BaseException:
             others = self._waiting[job.id] > 1 or job.id in self._handed_out
-            if job.call is not None and not others and not await self._goes_on(caller):
-                job.call.cancel()
+            if job.call is not None and not others:
+                if await self._goes_on(caller):
+                    await self._hand_out(job)
+                else:
+                    job.call.cancel()
             raise
         finally:
             self._waiting[job.id] -= 1
@@ -116,7 +120,8 @@ class Desk:
             return True
         return caller.context is not None and await self._withdrawals.time_ran_out(caller.context.request_context)
 
-    def _hand_out(self, job: Job) -> None:
+    async def _hand_out(self, job: Job) -> None:
+        await job.hand_out()
         self._handed_out[job.id] = None
         if len(self._handed_out) > HANDED_OUT:
             self._handed_out.popitem(last=False)

@@ -93,7 +93,14 @@ class FakeAdapter:
         """One process for one turn."""
         model = (Value("--model=", turn.model),) if turn.model else ()
         framing = Framing.RAW if self._raw else Framing.LINES
-        return Plan(Launch(model, framing=framing, stdout=self._stdout, stop=self._stop), host_key=turn.id)
+        launch = Launch(
+            model,
+            framing=framing,
+            stdout=self._stdout,
+            stop=self._stop,
+            can_be_left=self.profile.detaches and self._stdout is Stdout.PIPE,
+        )
+        return Plan(launch, host_key=turn.id)
 
     def dialogue(self, plan: Plan) -> Dialogue:
         """A new dialogue."""

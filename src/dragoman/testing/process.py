@@ -13,6 +13,8 @@ from itertools import count
 import anyio
 import anyio.lowlevel
 
+from dragoman.processes import Detached
+
 _pids = count(1_000_000_000)  # no kernel gives such pids, so nothing that looks one up finds a stranger
 
 
@@ -105,6 +107,10 @@ class FakeProcess:
         """See `Child.wait`."""
         await self.exited.wait()
         return -signal.SIGKILL if self._code is None else self._code
+
+    async def detach(self, detached: Detached) -> bool:
+        """See `Child.detach`: it cannot be."""
+        return False
 
     def signal(self, number: signal.Signals) -> None:
         """See `Child.signal`."""

@@ -108,6 +108,8 @@ class ClaudeAdapter:
             env=_environment(turn),
             stop=STOP_BY_SIGNAL if turn.detached else _STOP,
             finish_s=FINISH_S if turn.session is None else FLUSH_S,
+            # Open, its input is only for an interrupt.
+            can_be_left=found.at_least(*SINCE),
         )
         return Plan(launch, host_key=f"claude {turn.id}")
 

@@ -95,7 +95,7 @@ class CodexAdapter:
         looks = turn.cwd is not None
         finish_s = FLUSH_S if turn.session else FINISH_S
         if turn.detached or PROFILE.transport(found) == "exec":
-            launch = Launch(exec_arguments(turn, _base_url(turn, found)), finish_s=finish_s)
+            launch = Launch(exec_arguments(turn, _base_url(turn, found)), finish_s=finish_s, can_be_left=True)
             return Plan(launch, host_key=f"codex exec {turn.id}")
         arguments = ("app-server", *overrides(looks=looks))
         # A command that codex runs outlives the end of its turn, so only turns without a shell share a process.
