@@ -128,6 +128,13 @@ class Holds(FakeAdapter):
         return Plan(Launch((), stop=(StopStep("eof"),)), host_key=turn.id)
 
 
+class Differs(FakeAdapter):
+    """Detached it is another program."""
+
+    def plan(self, turn: Turn, found: Installed) -> Plan:
+        return Plan(Launch(("alone",) if turn.detached else (), can_be_left=True), host_key=turn.id)
+
+
 class Unwilling(FakeAdapter):
     def plan(self, turn: Turn, found: Installed) -> Plan:
         raise Refused(ErrorCode.POLICY, "not today")
@@ -191,6 +198,7 @@ def wrong_type(self: LineDialogue, end: Exit) -> Iterable[Act]:
         (Plans("{turn.history}", profile={"takes_history": True}), "stands in the argument .*zq-what-was-said"),
         (Speaks(detaches=True, begin=waits), "a detached turn does not close its input"),
         (Holds(detaches=True), "a detached launch is to be stopped over its input"),
+        (Differs(detaches=True), "a launch that can be left is not that of a detached turn"),
         (Fickle(), "not pure"),
         (Unwilling(), "refuses the plainest turn: not today"),
         (Speaks(closed=ends_never), "exit 0 the turn ended 0 times"),

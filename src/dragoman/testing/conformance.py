@@ -143,6 +143,9 @@ def check_detached(adapter: Adapter, found: Installed) -> list[str]:
             faults.append("a detached turn does not close its input at once: `begin` must write all of it")
         if any(step.act in ("interrupt", "eof") for step in plan.channel.stop):
             faults.append("a detached launch is to be stopped over its input, which nobody holds: use signals")
+        usual = adapter.plan(replace(turn, detached=False), found).channel
+        if usual.can_be_left and replace(usual, stop=plan.channel.stop) != plan.channel:
+            faults.append("a launch that can be left is not that of a detached turn: nobody could go on with it")
     return faults
 
 

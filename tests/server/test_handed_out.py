@@ -1,0 +1,241 @@
+"""A call that was handed out by its id, and its server, which ends in every way there is."""
+
+import random
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from dragoman.testing import FakeCli, Liveness
+from dragoman.testing.fakes import Step
+from tests.server.serving import variables
+from tests.server.wire import Wire, served
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(sys.platform != "linux", reason="the full promise is Linux's"),
+]
+LONG_S = 60
+"""Bounds a test on a busy machine."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where servers run, one after another; `work` is where they were started."""
+    for name in ("bin", "home", "work", "tmp"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def script(folder: Path, *steps: Step) -> FakeCli:
+    """What `llm` does."""
+    cli = FakeCli(folder / "bin", "llm")
+    cli.script({"read": "all"}, *steps)
+    return cli
+
+
+def slowly(live: Liveness) -> list[Step]:
+    return [{"out": "first "}, {"err": "a thought\n"}, live.connect(), {"wait": "gate"}, {"out": "second"}]
+
+
+def serving(folder: Path, mode: str = "legacy") -> AbstractAsyncContextManager[Wire]:
+    return served(folder, {**variables(folder), "TMPDIR": str(folder / "tmp")}, mode)
+
+
+async def handed_out(wire: Wire, **arguments: object) -> str:
+    """Ask, do not wait, and return when the job is one that goes on without its server."""
+    running = (await wire.call("ask_llm", prompt="hi", max_wait_s=0, **arguments))["structuredContent"]
+    assert running["status"] == "running", running
+    while not (await listed(wire))[running["job_id"]]["background"]:
+        pass
+    return running["job_id"]
+
+
+async def listed(wire: Wire) -> dict[str, dict[str, Any]]:
+    jobs = (await wire.call("job", action="list"))["structuredContent"]["jobs"]
+    return {job["job_id"]: job for job in jobs}
+
+
+async def outcome(wire: Wire, job_id: str, action: str = "wait") -> dict[str, Any]:
+    return (await wire.call("job", action=action, job_id=job_id))["structuredContent"]
+
+
+async def kill(wire: Wire) -> None:
+    wire.process.kill()
+    await wire.process.wait()
+
+
+async def close(wire: Wire) -> None:
+    await wire.close_stdin()
+    await wire.ended()
+
+
+async def terminate(wire: Wire) -> None:
+    wire.signal(signal.SIGTERM)
+    await wire.ended()
+
+
+def nothing_is_left(folder: Path) -> bool:
+    return not list((folder / "state" / "jobs").iterdir()) and not list((folder / "tmp").iterdir())
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize("ends", [kill, close, terminate])
+async def test_it_goes_on_and_the_next_server_has_all_of_its_answer(
+    folder: Path, mode: str, ends: Callable[[Wire], Awaitable[None]]
+) -> None:
+    async with Liveness() as live:
+        cli = script(folder, *slowly(live))
+        with anyio.fail_after(LONG_S):
+            async with serving(folder, mode) as wire:
+                await wire.open()
+                job_id = await handed_out(wire, conversation_id="talk")
+                await live.connected()
+                await ends(wire)
+            async with serving(folder, mode) as wire:
+                await wire.open()
+                assert (await outcome(wire, job_id, "result"))["status"] == "running"
+                assert len(live.alive) == 1
+                await live.release()
+                reply = await outcome(wire, job_id)
+                shown = await wire.call("conversation", action="show", conversation_id="talk")
+                await live.all_gone()
+                await close(wire)
+    assert (reply["status"], reply["text"], reply["conversation_id"]) == ("completed", "first second", "talk")
+    assert [turn["text"] for turn in shown["structuredContent"]["turns"]] == ["first second"]
+    assert cli.starts == 1
+    assert nothing_is_left(folder)
+
+
+async def test_it_ends_while_no_server_is_there_and_is_collected_later(folder: Path) -> None:
+    async with Liveness() as live:
+        script(folder, *slowly(live))
+        with anyio.fail_after(LONG_S):
+            async with serving(folder) as wire:
+                await wire.open()
+                job_id = await handed_out(wire)
+                await live.connected()
+                await kill(wire)
+            await live.release()
+            await live.all_gone()
+            async with serving(folder) as wire:
+                await wire.open()
+                reply = await outcome(wire, job_id)
+    assert (reply["status"], reply["text"]) == ("completed", "first second")
+
+
+async def test_its_own_server_hears_all_of_it(folder: Path) -> None:
+    async with Liveness() as live:
+        script(folder, *slowly(live))
+        with anyio.fail_after(LONG_S):
+            async with serving(folder) as wire:
+                await wire.open()
+                job_id = await handed_out(wire)
+                await live.connected()
+                await live.release()
+                reply = await outcome(wire, job_id)
+                await live.all_gone()
+                await close(wire)
+    assert (reply["status"], reply["text"]) == ("completed", "first second")
+    assert nothing_is_left(folder)
+
+
+@pytest.mark.parametrize("by", ["its own server", "the next server"])
+async def test_cancelling_it_ends_its_tree(folder: Path, by: str) -> None:
+    async with Liveness() as live:
+        hidden: Step = {"grandchild": {"setsid": True, "double_fork": True, "connect": live.port}}
+        script(folder, {"out": "half"}, hidden, live.connect(), {"pause": True})
+        with anyio.fail_after(LONG_S):
+            async with serving(folder) as wire:
+                await wire.open()
+                job_id = await handed_out(wire)
+                await live.connected(2)
+                if by == "its own server":
+                    await outcome(wire, job_id, "cancel")
+                    await live.all_gone()
+                    await close(wire)
+                else:
+                    await kill(wire)
+            async with serving(folder) as wire:
+                await wire.open()
+                while not (await outcome(wire, job_id, "result"))["text"]:
+                    pass
+                reply = await outcome(wire, job_id, "cancel")
+                await live.all_gone()
+                await close(wire)
+            assert nothing_is_left(folder)
+    assert (reply["status"], reply["text"]) == ("cancelled", "half")
+
+
+async def test_its_time_is_over_though_no_server_is_there(folder: Path) -> None:
+    async with Liveness() as live:
+        hidden: Step = {"grandchild": {"setsid": True, "connect": live.port}}
+        script(folder, {"out": "half"}, hidden, live.connect(), {"pause": True})
+        with anyio.fail_after(LONG_S):
+            async with serving(folder) as wire:
+                await wire.open()
+                job_id = await handed_out(wire, timeout_s=3)
+                await live.connected(2)
+                await kill(wire)
+            await live.all_gone()
+            async with serving(folder) as wire:
+                await wire.open()
+                reply = await outcome(wire, job_id)
+    assert reply["status"] == "failed"
+    assert reply["error"]["code"] in ("timeout", "crashed")
+
+
+async def test_one_that_nobody_was_told_of_ends_with_its_server(folder: Path) -> None:
+    async with Liveness() as live:
+        script(folder, *slowly(live))
+        with anyio.fail_after(LONG_S):
+            async with serving(folder) as wire:
+                await wire.open()
+                await wire.start("ask_llm", prompt="hi", max_wait_s=1000)
+                await live.connected()
+                [job] = (await listed(wire)).values()
+                await kill(wire)
+            await live.all_gone()
+            async with serving(folder) as wire:
+                await wire.open()
+                reply = await outcome(wire, job["job_id"])
+    assert job["background"] is False
+    assert reply["status"] == "interrupted"
+
+
+async def test_whenever_its_server_is_killed_it_is_whole_or_interrupted_and_nothing_is_left(folder: Path) -> None:
+    """Where exactly the hand-over itself can be broken off is tried line by line in the tests of processes."""
+    chance = random.Random(5)  # noqa: S311 - to be repeatable
+    seen: list[str] = []
+    # It is handed out after a second; None: when that was told.
+    for moment in (0, chance.uniform(0.9, 1.0), chance.uniform(1.0, 1.1), None):
+        async with Liveness() as live:
+            script(folder, *slowly(live))
+            with anyio.fail_after(LONG_S):
+                async with serving(folder) as wire:
+                    await wire.open()
+                    number = await wire.start("ask_llm", prompt="hi", max_wait_s=1)
+                    await live.connected()
+                    [job_id] = [job["job_id"] for job in (await listed(wire)).values() if job["status"] == "running"]
+                    if moment is None:
+                        await wire.answer(number)
+                    else:
+                        await anyio.sleep(moment)
+                    was_told = any(message.get("id") == number for message in wire.received)
+                    await kill(wire)
+                async with serving(folder) as wire:
+                    await wire.open()
+                    if (await outcome(wire, job_id, "result"))["status"] == "running":
+                        await live.release()
+                    reply = await outcome(wire, job_id)
+                    await live.all_gone()
+                    await close(wire)
+        seen.append(reply["status"])
+        assert reply["status"] == "interrupted" or reply["text"] == "first second"
+        assert reply["status"] == "completed" or not was_told
+    assert set(seen) == {"completed", "interrupted"}
