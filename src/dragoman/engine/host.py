@@ -36,6 +36,7 @@ from dragoman.adapters.base import (
     TurnId,
     Write,
 )
+from dragoman.engine.detached import forget
 from dragoman.log import logger
 from dragoman.processes import Child, Detached, LineFramer, Tail
 from dragoman.schemas import ErrorCode, ErrorInfo, Event, Notice, Retrying, Text
@@ -203,6 +204,7 @@ class DialogueHost:
 
     async def _go_on_alone(self, known: anyio.Event) -> None:
         assert self._may_outlive is not None  # noqa: S101 - asked by `outlive`
+        detached: Detached | None = None
         try:
             await self._begun.wait()
             # Nothing more is said to it: what it can do with its input closed is all it is asked to do.
@@ -215,9 +217,12 @@ class DialogueHost:
                 self.outlives_in = detached.folder
                 by_signal = tuple(step for step in self._launch.stop if step.act in ("term", "kill"))
                 self._launch = replace(self._launch, stop=by_signal)
-        except OSError as error:
-            logger.warning("a job ends with this process, since its folder could not be made: {}", error)
+        except Exception as error:  # noqa: BLE001 - no room on the disk, or a stranger's adapter
+            logger.opt(exception=error).warning("a job that was handed out ends with this process: {!r}", error)
         finally:
+            if detached is not None and self.outlives_in is None:
+                # Its shepherd, if it is just taking it over, stops it then.
+                forget(detached.folder)
             known.set()
 
     def leave(self) -> None:

@@ -198,8 +198,8 @@ class Jobs:
         store, shepherd = self._recorder.store, getattr(host.child, "shepherd_pid", None)
         if store is not None and shepherd is not None:
             try:
-                await store.write(JobDetached(call.id, shepherd, folder=str(host.outlives_in)))
-            except StoreError as error:
+                await store.write(records.JobDetached(call.id, shepherd, folder=str(host.outlives_in)))
+            except records.StoreError as error:
                 # It ended just now; or the store cannot be written, and nobody will ever find it.
                 logger.debug("a job that was handed out is not known to go on: {}", error)
 
