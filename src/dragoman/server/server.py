@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from difflib import get_close_matches
 from typing import Any
 
 import anyio
 from mcp.server import MCPServer
+from mcp.server.mcpserver import server as sdk
 from mcp.server.stdio import stdio_server
 from mcp_types import CallToolResult, Tool
 
@@ -38,6 +39,18 @@ async def _connection(_: MCPServer[Departure | None]) -> AsyncGenerator[Departur
     yield stream.get()
 
 
+@contextmanager
+def _log_of_ours() -> Generator[None]:
+    """The SDK would set up a log, which is there already, and import Rich for it: a thirtieth of the start."""
+    names = vars(sdk)
+    configure = names["configure_logging"]
+    names["configure_logging"] = lambda _level="INFO": None
+    try:
+        yield
+    finally:
+        names["configure_logging"] = configure
+
+
 class DragomanServer(MCPServer[Departure | None]):
     """Tools are told and called here and not through the SDK's registry, which drops unknown arguments silently.
 
@@ -49,18 +62,19 @@ class DragomanServer(MCPServer[Departure | None]):
         withdrawals = Withdrawals()
         self._served = served_tools(engine, Desk(engine, withdrawals))
         self._changes = ToolChanges(engine.providers.present, PROVIDERS)
-        super().__init__(
-            "dragoman",
-            title="Dragoman",
-            version=__version__,
-            instructions=INSTRUCTIONS,
-            icons=[ICON],
-            log_level="WARNING",
-            subscriptions=self._changes.bus,
-            extensions=[Tasks(engine, self._callers, self._takes_long)],
-            middleware=[self._changes.remember, withdrawals.hear],
-            lifespan=lifespan,
-        )
+        with _log_of_ours():
+            super().__init__(
+                "dragoman",
+                title="Dragoman",
+                version=__version__,
+                instructions=INSTRUCTIONS,
+                icons=[ICON],
+                log_level="WARNING",
+                subscriptions=self._changes.bus,
+                extensions=[Tasks(engine, self._callers, self._takes_long)],
+                middleware=[self._changes.remember, withdrawals.hear],
+                lifespan=lifespan,
+            )
         self._changes.announce(self._lowlevel_server)
         add_resources(self, engine, self._callers)
         add_prompts(self, engine)
