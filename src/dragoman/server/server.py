@@ -42,7 +42,7 @@ async def _connection(_: MCPServer[Departure | None]) -> AsyncGenerator[Departur
 @contextmanager
 def _log_of_ours() -> Generator[None]:
     """The SDK would set up a log, which is there already, and import Rich for it: a thirtieth of the start."""
-    names = vars(sdk)
+    names = sdk.__dict__
     configure = names["configure_logging"]
     names["configure_logging"] = lambda _level="INFO": None
     try:
