@@ -98,6 +98,24 @@ async def test_a_job_goes_on_when_its_engine_is_left_and_the_next_one_has_all_of
     assert list(jobs_folder().iterdir()) == []
 
 
+async def test_each_attempt_of_a_call_that_was_handed_out_goes_on_when_its_engine_is_left(tmp_path: Path) -> None:
+    async with Liveness() as live:
+        FakeCli(tmp_path, "dragoman-fake").scripts([{"read": "all"}, {"exit": 1}], slowly(live))
+        with anyio.fail_after(LONG_S):
+            async with engine(tmp_path, attempts=2) as running:
+                job = await running.jobs.start(LLMRequest(prompt="one", provider="fake"), face="test")
+                await job.hand_out()
+                await live.connected()
+                while not (await running.jobs.find(job.id)).info.background:  # noqa: ASYNC110 - nothing tells
+                    await anyio.sleep(0.001)
+            async with engine(tmp_path, attempts=2) as other:
+                await live.release()
+                reply = await (await other.jobs.find(job.id)).wait()
+                await live.all_gone(LONG_S)
+    assert (reply.status, reply.text) == ("completed", "first second")
+    assert list(jobs_folder().iterdir()) == []
+
+
 async def test_a_job_goes_on_when_whoever_opened_its_engine_is_cancelled(tmp_path: Path) -> None:
     async with Liveness() as live:
         script(tmp_path, *slowly(live))

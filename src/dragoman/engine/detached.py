@@ -75,15 +75,6 @@ def set_up(folder: Path, heard: Heard, adapter: Adapter, plan: Plan, deadline: f
     return Detached(folder, _input(adapter, plan, heard.turn), until)
 
 
-def later_detached(folder: Path, heard: Heard, adapter: Adapter, plan: Plan, deadline: float) -> Detached:
-    """`set_up` for a child that runs, whose `Launch.can_be_left` says it could have been started detached.
-
-    Raises:
-        OSError: it could not be written.
-    """
-    return set_up(folder, replace(heard, turn=replace(heard.turn, detached=True)), adapter, plan, deadline)
-
-
 async def take_up(folder: Path) -> Adopted | None:
     """The child of this folder, alive, ended or lost; None: it was never started, or nobody knows what it was to do."""
     try:

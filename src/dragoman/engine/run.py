@@ -13,20 +13,20 @@ from pathlib import Path
 
 import anyio
 
-from dragoman.adapters.base import Failed, Installed, Launch, Outcome, Refused, Turn
+from dragoman.adapters.base import Adapter, Failed, Installed, Launch, Outcome, Plan, Refused, Turn
 from dragoman.config import Configuration, state_folder
 from dragoman.engine import arguments
 from dragoman.engine.admission import admitted
 from dragoman.engine.clocks import Clocks, timed_out
 from dragoman.engine.context import Context, Route
-from dragoman.engine.detached import Heard, jobs_folder, later_detached, set_up
+from dragoman.engine.detached import Heard, jobs_folder, set_up
 from dragoman.engine.endings import checked, ending, spawn_failure, with_key_hint
 from dragoman.engine.environment import Environment, Lineage, build_environment
 from dragoman.engine.finding import Missing, Versions
 from dragoman.engine.host import DialogueHost
 from dragoman.engine.layout import lay_out, private_folder, read_settings
 from dragoman.log import logger
-from dragoman.processes import Command, PrivateFolder, Spawner, SpawnError, empty_folder
+from dragoman.processes import Command, Detached, PrivateFolder, Spawner, SpawnError, empty_folder
 from dragoman.schemas import Attempt, ErrorCode, ErrorInfo, Event, Retrying, Started, error_from
 
 Serve = Callable[[DialogueHost, PrivateFolder, Context], None]
@@ -97,7 +97,7 @@ class Runner:
             outlives_in = adopted.folder if adopted else _job_folder(context)
         may_outlive = None
         if launch.can_be_left and context.call.job and not turn.detached:
-            may_outlive = partial(later_detached, _job_folder(context), heard, route.adapter, plan, context.deadline)
+            may_outlive = partial(_later_detached, context, heard, route.adapter, plan)
         folder = private_folder(launch, route.name, outlives_in)
         context.argv_shape = arguments.shape(route.program.argv, launch.argv)
         clocks = Clocks(route.timeouts, route.adapter.profile, context.deadline)
@@ -229,6 +229,12 @@ class _Listener:
         """The failure when a clock fired."""
         because = f"the CLI was retrying by itself: {self._retrying.cause}" if self._retrying else ""
         return timed_out(self._clocks.fired, self._clocks.seconds(), because=because)
+
+
+def _later_detached(context: Context, heard: Heard, adapter: Adapter, plan: Plan) -> Detached:
+    """What becomes of a child of this attempt, while it runs, if its call is handed out."""
+    heard = replace(heard, turn=replace(heard.turn, detached=True))
+    return set_up(_job_folder(context), heard, adapter, plan, context.deadline)
 
 
 def _job_folder(context: Context) -> Path:
