@@ -57,6 +57,39 @@ def test_what_a_killed_process_held_is_free_again_at_once(tmp_path: Path) -> Non
         place.release()
 
 
+def test_a_place_that_was_given_back_is_anybodys_and_costs_no_new_file(tmp_path: Path) -> None:
+    ours, others = Places(tmp_path, "a"), Places(tmp_path, "a")
+    for _ in range(3):
+        place = ours.take()
+        assert place is not None
+        assert others.take() is None
+        place.release()
+        other = others.take()
+        assert other is not None
+        assert ours.take() is None
+        other.release()
+    ours.close()
+    others.close()
+    last = Places(tmp_path, "a").take()
+    assert last is not None
+    last.release()
+
+
+def test_who_had_a_place_of_a_folder_that_was_removed_meets_the_others_in_the_new_one(tmp_path: Path) -> None:
+    ours = Places(tmp_path, "a")
+    place = ours.take()
+    assert place is not None
+    place.release()
+    (tmp_path / "a.0").unlink()
+    place = ours.take()
+    assert place is not None
+    assert Places(tmp_path, "a").take() is None
+    ours.close()
+    # It was held while the rest was let go of.
+    place.release()
+    assert Places(tmp_path, "a").take() is not None
+
+
 def test_a_child_that_is_started_meanwhile_does_not_keep_a_place(tmp_path: Path) -> None:
     place = Places(tmp_path, "a").take()
     assert place is not None

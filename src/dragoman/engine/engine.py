@@ -87,7 +87,7 @@ class Engine:
         versions = Versions(self._spawner)
         self.workspaces = configuration.workspaces or default_workspaces(folder or Path.cwd())
         self._recorder = Recorder(store_file, Lineage.told(environ))
-        machine = Machine(lambda: state_folder() / "locks", clock)
+        machine = self._machine = Machine(lambda: state_folder() / "locks", clock)
         breakers = Breakers(configuration.breaker, machine, lambda: self._recorder.store, clock)
         self.providers = Providers(configuration, found, broken, environ, self._spawner, versions, breakers)
         self._locks = Locks(lambda: state_folder() / "conversations.lock")
@@ -142,6 +142,7 @@ class Engine:
             with anyio.CancelScope(shield=True):
                 await self._recorder.close()
             self._locks.close()
+            self._machine.close()
 
     def submit(
         self,

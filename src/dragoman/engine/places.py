@@ -19,13 +19,21 @@ if sys.platform == "win32":
     import msvcrt
 
     def _try_lock(descriptor: int) -> None:
+        os.lseek(descriptor, 0, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+    def _unlock(descriptor: int) -> None:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 
 else:
     import fcntl
 
     def _try_lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _unlock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 _TIME_BYTES = 20
@@ -34,18 +42,16 @@ _TIME_BYTES = 20
 class Place:
     """A place that is held until `release`, or the end of the process."""
 
-    def __init__(self, descriptor: int | None = None, given_back: Callable[[], None] | None = None) -> None:
+    def __init__(self, descriptor: int | None = None, give_back: Callable[[int], None] = os.close) -> None:
         self.descriptor = descriptor
         """None: it is not shared with anyone."""
-        self._given_back = given_back
+        self._give_back = give_back
 
     def release(self) -> None:
         """Give it back. More than once is once."""
         descriptor, self.descriptor = self.descriptor, None
         if descriptor is not None:
-            os.close(descriptor)
-            if self._given_back is not None:
-                self._given_back()
+            self._give_back(descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -62,6 +68,9 @@ class Places:
         self._name = name
         self._ours: set[int] = set()
         """Those that were taken through this object: nobody need be asked about them."""
+        self._free: dict[int, int] = {}
+        """Descriptors of those that were given back: a place is taken for every call."""
+        self._is_closed = False
 
     def take(self, count: int = 1) -> Place | None:
         """One of the first `count` places; None: all are taken.
@@ -75,19 +84,40 @@ class Places:
                 return place
         return None
 
+    def close(self) -> None:
+        """Let go of what is not held."""
+        self._is_closed = True
+        while self._free:
+            os.close(self._free.popitem()[1])
+
     def _take(self, number: int) -> Place | None:
-        # The files stay: removing one that another process just opened would make two locks of one.
-        descriptor = os.open(self._folder / f"{self._name}.{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        place = Place(descriptor, partial(self._ours.discard, number))
+        descriptor = self._opened(number)
         try:
             _try_lock(descriptor)
         except (BlockingIOError, PermissionError):  # Windows says the latter
-            place.release()
+            os.close(descriptor)
             return None
         except BaseException:
-            place.release()
+            os.close(descriptor)
             raise
-        return place
+        return Place(descriptor, partial(self._give_back, number))
+
+    def _opened(self, number: int) -> int:
+        # The files stay: removing one that another process just opened would make two locks of one. Somebody may remove
+        # the whole folder all the same; those who come then meet at new files.
+        if (descriptor := self._free.pop(number, None)) is not None:
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+            os.close(descriptor)
+        return os.open(self._folder / f"{self._name}.{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _give_back(self, number: int, descriptor: int) -> None:
+        self._ours.discard(number)
+        if self._is_closed:
+            os.close(descriptor)
+            return
+        _unlock(descriptor)
+        self._free[number] = descriptor
 
 
 class Starts:
@@ -96,6 +126,10 @@ class Starts:
     def __init__(self, folder: Path, name: str, clock: Callable[[], float]) -> None:
         self._places = Places(folder, f"{name}.start")
         self._clock = clock
+
+    def close(self) -> None:
+        """Let go of its file."""
+        self._places.close()
 
     def claim(self, gap_s: float) -> float:
         """Claim the next start. 0: it is ours, now. More: ask again after so many seconds.
@@ -118,6 +152,7 @@ class Starts:
 
 
 def _time_in(descriptor: int) -> float:
+    os.lseek(descriptor, 0, os.SEEK_SET)
     try:
         return float(os.read(descriptor, _TIME_BYTES) or 0)
     except ValueError:
@@ -135,6 +170,7 @@ class Machine:
         self._clock = clock
         self._folder: Path | None = None
         self._places: dict[str, Places] = {}
+        self._starts: dict[str, Starts] = {}
         self._is_alone = False
 
     def take(self, account: str, count: int, *, of: str = "call") -> Place | None:
@@ -150,10 +186,17 @@ class Machine:
     def claim_start(self, account: str, gap_s: float) -> float:
         """See `Starts.claim`."""
         try:
-            return Starts(self._shared(), account, self._clock).claim(gap_s)
+            if account not in self._starts:
+                self._starts[account] = Starts(self._shared(), account, self._clock)
+            return self._starts[account].claim(gap_s)
         except OSError as error:
             self._alone(error)
             return 0.0
+
+    def close(self) -> None:
+        """Let go of all that is not held by a call."""
+        for shared in (*self._places.values(), *self._starts.values()):
+            shared.close()
 
     def _shared(self) -> Path:
         if self._folder is None:

@@ -64,7 +64,7 @@ class GrowingFile:
 
     def close(self) -> None:
         """Close it. Whoever reads gets the end."""
-        self._descriptor = _shut(self._descriptor)
+        self._descriptor = _shut(self._descriptor, is_awaited=False)
 
 
 class PipeEnd:
@@ -73,6 +73,7 @@ class PipeEnd:
     def __init__(self, descriptor: int, *, keeps: bool = False) -> None:
         self._descriptor: int | None = descriptor
         self._waited = True
+        self._is_waiting = False
         self._is_large = False
         self._goes_on: anyio.Event | None = None
         self.kept = bytearray() if keeps else None
@@ -92,11 +93,13 @@ class PipeEnd:
             try:
                 chunk = os.read(self._descriptor, READ_BYTES)
             except BlockingIOError:
-                self._waited = True
+                self._waited = self._is_waiting = True
                 try:
                     await anyio.wait_readable(self._descriptor)
                 except (anyio.ClosedResourceError, anyio.BrokenResourceError):
                     break
+                finally:
+                    self._is_waiting = False
             else:
                 if self.kept is not None:
                     self.kept += chunk
@@ -122,7 +125,7 @@ class PipeEnd:
 
     def close(self) -> None:
         """Close it. Whoever reads gets the end."""
-        self._descriptor = _shut(self._descriptor)
+        self._descriptor = _shut(self._descriptor, is_awaited=self._is_waiting)
         self.go_on()
 
 
@@ -137,6 +140,8 @@ class Streams:
     """Its ends of them, and the claim to a detached child, until it has them."""
     files: Sequence[GrowingFile] = ()
     """What stdout and stderr go on in, as soon as somebody else reads the pipes."""
+    is_full: bool = False
+    """Whether a task waits for stdin to be read."""
 
     @classmethod
     def open(cls, stdout_file: Path | None, *, keeps: bool = False) -> Self:
@@ -250,10 +255,13 @@ class Streams:
             try:
                 view = view[os.write(self.stdin, view) :]
             except BlockingIOError:
+                self.is_full = True
                 try:
                     await anyio.wait_writable(self.stdin)
                 except (anyio.ClosedResourceError, anyio.BrokenResourceError, OSError):
                     return False
+                finally:
+                    self.is_full = False
             except OSError as error:
                 if error.errno not in (errno.EPIPE, errno.EBADF):
                     raise
@@ -268,12 +276,12 @@ class Streams:
 
     def close_stdin(self) -> None:
         """End the child's input."""
-        self.stdin = _shut(self.stdin)
+        self.stdin = _shut(self.stdin, is_awaited=self.is_full)
 
     def close(self) -> None:
         """Close every end we have. Whoever reads or writes gets the end of the stream."""
         self.give_away()
-        self.stdin = _shut(self.stdin)
+        self.stdin = _shut(self.stdin, is_awaited=self.is_full)
         for end in (self.stdout, self.stderr, *self.files):
             end.close()
         self.files = ()
@@ -319,8 +327,9 @@ def _closed_on_failure() -> Generator[list[int]]:
         raise
 
 
-def _shut(descriptor: int | None) -> None:
+def _shut(descriptor: int | None, *, is_awaited: bool) -> None:
     if descriptor is not None:
-        with contextlib.suppress(Exception):  # outside an event loop nobody can be waiting for it
-            anyio.notify_closing(descriptor)
+        if is_awaited:
+            with contextlib.suppress(Exception):  # outside an event loop nobody can be waiting for it
+                anyio.notify_closing(descriptor)
         os.close(descriptor)
