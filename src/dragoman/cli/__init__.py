@@ -6,6 +6,7 @@ needs it, when it runs.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -15,10 +16,27 @@ from dragoman.cli.exits import CANCELLED
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; `arguments` None: those of this process. The exit code is the result."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _open_streams()
     try:
         return _run(words)
     except KeyboardInterrupt:
         return CANCELLED
+
+
+def _open_streams() -> None:
+    """Give the standard streams that whoever started us has closed a place that leads nowhere.
+
+    Otherwise a file that is opened later, such as the store, would get the number of one, and what is meant for
+    stderr.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _run(words: list[str]) -> int:

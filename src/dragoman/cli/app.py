@@ -44,6 +44,11 @@ def run(words: Sequence[str]) -> int:
         app(list(words), prog_name=PROGRAM)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
+    except OSError as error:
+        # Help that could not be written, which no command is in charge of.
+        from dragoman.cli.guard import failed
+
+        return failed(error)
     return 0
 
 

@@ -153,7 +153,7 @@ async def _hand_out(engine: Engine, request: LLMRequest, manner: _Manner) -> int
     reply = job.reply()
     if manner.as_json:
         output.say_json(reply.public())
-    else:
+    elif reply.error is None:
         output.say(job.id)
     if reply.status == "running" and not manner.quiet:
         output.remark(f"it works on; for its answer: dragoman jobs wait {job.id}")

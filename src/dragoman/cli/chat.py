@@ -19,7 +19,7 @@ from dragoman.cli.ask import FACE, continued, refuse
 from dragoman.cli.chat_commands import Commands
 from dragoman.cli.common import Common
 from dragoman.cli.exits import CANCELLED, EXIT_CODES, OK, USAGE
-from dragoman.cli.guard import report
+from dragoman.cli.guard import report, tell
 from dragoman.cli.keyboard import notice_signals, silent_keys
 from dragoman.cli.lines import Lines
 from dragoman.cli.question import UsageError, one_conversation, shown_folder
@@ -190,8 +190,7 @@ class Chat:
         except BrokenPipeError:
             raise
         except OSError as error:
-            output.complain(str(error))
-            self._code = EXIT_CODES[ErrorCode.INTERNAL]
+            self._code = tell(error)
         return True
 
 

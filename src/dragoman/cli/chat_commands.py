@@ -92,7 +92,7 @@ class Commands:
         known = self._chat.engine.providers.adapters
         if provider not in known:
             step = f"choose one of: {', '.join(known)}"
-            raise error_from(ErrorInfo.of(ErrorCode.NOT_FOUND, f"no provider {provider!r}", next_step=step))
+            raise error_from(ErrorInfo.of(ErrorCode.NOT_FOUND, f"there is no provider {provider!r}", next_step=step))
 
     def recall(self) -> None:
         """Show the end of the conversation that is gone on with."""
@@ -106,7 +106,9 @@ class Commands:
             output.remark(f"a new conversation, {conversation_id}")
             return
         if len(turns) > RECALLED:
-            output.remark(f"{len(turns) - RECALLED} earlier turns: dragoman conversations show {info.conversation_id}")
+            earlier = len(turns) - RECALLED
+            counted = f"{earlier} earlier turn{'s' if earlier > 1 else ''}"
+            output.remark(f"{counted}: dragoman conversations show {info.conversation_id}")
         for turn in turns[-RECALLED:]:
             say_turn(turn)
 

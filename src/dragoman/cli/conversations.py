@@ -13,7 +13,7 @@ import anyio
 from dragoman.cli import output
 from dragoman.cli.common import Common
 from dragoman.cli.exits import FAILURE, OK, USAGE
-from dragoman.cli.guard import report, stoppable
+from dragoman.cli.guard import report, stoppable, tell
 from dragoman.engine import Engine
 from dragoman.engine.conversations import Conversations, Format
 from dragoman.schemas import ConversationInfo, LLMError, TurnInfo
@@ -56,6 +56,8 @@ def show(common: Common, name: str, page: int, *, as_json: bool) -> int:
             output.say(info.system_prompt)
         for turn in turns:
             say_turn(turn)
+        if not turns:
+            output.remark("no turns" if page == 1 else "no such page")
         if next_page is not None:
             output.remark(f"more: --page {next_page}")
         return OK
@@ -109,6 +111,9 @@ def import_it(common: Common, file: Path, name: str | None, *, as_json: bool) ->
         document = (sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()).decode("utf-8-sig")
     except UnicodeDecodeError:
         output.complain(f"{str(file)!r} is not UTF-8 text; give a document that was exported as JSON")
+        return USAGE
+    except OSError as error:
+        tell(error)
         return USAGE
 
     async def take(kept: Conversations) -> int:

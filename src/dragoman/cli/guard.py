@@ -28,8 +28,29 @@ def guarded(command: Callable[[], int]) -> int:
         output.abandon()
         return CLOSED_PIPE
     except Exception as error:  # noqa: BLE001 - the outermost frame: a traceback would tell a person nothing
-        return _explain(error)
+        return failed(error)
     return code
+
+
+def failed(error: Exception) -> int:
+    """Tell what ended a command on stderr; the exit code."""
+    try:
+        output.flush()
+    except OSError:
+        # Nothing can be written to it, such as when its disk is full: the interpreter shall not try again.
+        output.abandon()
+    return _explain(error)
+
+
+def tell(error: OSError) -> int:
+    """Tell what the system refused on stderr; the exit code."""
+    from dragoman.engine.advice import said_by_system
+
+    message, step = said_by_system(error)
+    output.complain(message)
+    if step:
+        output.suggest(step)
+    return FAILURE
 
 
 def report(error: ErrorInfo) -> int:
@@ -88,8 +109,7 @@ def _explain(error: Exception) -> int:
             output.suggest(step)
             return FAILURE
         case OSError():
-            output.complain(str(error))
-            return FAILURE
+            return tell(error)
         case _:
             from dragoman.log import logger
 

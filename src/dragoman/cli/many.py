@@ -16,7 +16,7 @@ import anyio.to_thread
 from dragoman.cli import output
 from dragoman.cli.common import Common
 from dragoman.cli.exits import EXIT_CODES, FAILURE, OK, USAGE
-from dragoman.cli.guard import run
+from dragoman.cli.guard import run, tell
 from dragoman.cli.question import STDIN, UsageError
 from dragoman.cli.questions_file import AnswersFile, BadLine, FileQuestion, read_questions
 from dragoman.engine import Engine
@@ -162,6 +162,9 @@ def many(common: Common, batch: Batch) -> int:
         except UsageError as error:
             output.complain(str(error))
             return USAGE
+        except OSError as error:
+            tell(error)
+            return USAGE
         if answers.repaired:
             output.remark(f"{batch.answers}: half a line at its end was cut off; its question is asked again")
         work = _Work(questions, answers, batch.retry_failed)
@@ -172,13 +175,17 @@ def many(common: Common, batch: Batch) -> int:
             output.complain(f"and {len(work.bad) - BAD_SHOWN} more lines that are no questions")
         if work.before:
             output.remark(f"{work.before} of {work.total} are answered already")
-        code = run(lambda: _ask(Engine(loaded.configuration), work, batch))
-        if work.done == work.total:
-            answers.put_in_order(work.keys())
-        else:
-            output.remark(f"stopped: {work.done} of {work.total} are answered")
+        try:
+            code = run(lambda: _ask(Engine(loaded.configuration), work, batch))
+            if work.done == work.total:
+                answers.put_in_order(work.keys())
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            code = tell(error)
+        _summarise(work, batch)
+        if work.done < work.total:
             output.suggest("run the same command again to go on")
-        _tell(work, batch)
     if code == OK and (work.bad or work.failed):
         if work.failed:
             output.suggest("--retry-failed asks those again that failed")
@@ -249,7 +256,7 @@ def _report(bar: Progress, line: str) -> None:
         bar.console.print(output.printable(line), style="dim")
 
 
-def _tell(work: _Work, batch: Batch) -> None:
+def _summarise(work: _Work, batch: Batch) -> None:
     if batch.as_json:
         output.say_json(
             {
@@ -265,4 +272,7 @@ def _tell(work: _Work, batch: Batch) -> None:
         return
     if work.tallies:
         output.say_table(HEADERS, [tally.row(name) for name, tally in sorted(work.tallies.items())])
+    if not work.total:
+        output.remark(f'no question in {batch.file}: write {{"prompt": "…"}} in each line')
+        return
     output.remark(f"{work.done} of {work.total} answered, {work.failed} of them failed: {batch.answers}")

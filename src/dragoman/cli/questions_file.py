@@ -118,6 +118,8 @@ def _read(number: int, raw: bytes, seen: Counter[str]) -> FileQuestion | BadLine
         return BadLine(number, f"{name}: {first['msg'].removeprefix('Value error, ')}")
     except LLMError as error:
         return BadLine(number, f"schema: {error}")
+    except UnicodeDecodeError:
+        return BadLine(number, "it is not UTF-8 text")
     except (ValueError, RecursionError) as error:
         return BadLine(number, f"it is no JSON: {error}")
     asked = {name: each for name, each in cast("dict[str, Any]", value).items() if name != "id"}

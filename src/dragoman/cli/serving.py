@@ -38,4 +38,4 @@ def serve(common: Common, transport: Transport) -> int:
 
 
 def _tell(url: str) -> None:
-    output.remark(f"dragoman serves MCP at {url}; Ctrl-C ends it")
+    output.remark(f"dragoman serves MCP at {url} (Ctrl-C ends it)")

@@ -35,7 +35,8 @@ def install(asked: Asked) -> int:
     def change(client: Client, file: Path) -> Change:
         return install(client, file, asked.name, own_command(), write=not asked.show)
 
-    code = _changed(asked, change, done="is registered with", known="is registered already with")
+    words = Words("is registered with", "is registered already with")
+    code = _changed(asked, change, words)
     if code == OK and not asked.show:
         compile_bytecode()
     return code
@@ -48,10 +49,21 @@ def uninstall(asked: Asked) -> int:
     def change(client: Client, file: Path) -> Change:
         return uninstall(client, file, asked.name, write=not asked.show)
 
-    return _changed(asked, change, done="is no longer registered with", known="is not registered with")
+    rest = "sessions that are open keep the tools until they end"
+    return _changed(asked, change, Words("is no longer registered with", "is not registered with", rest))
 
 
-def _changed(asked: Asked, make: Callable[[Client, Path], Change], *, done: str, known: str) -> int:
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How it is told what was done, or that there was nothing to do."""
+
+    done: str
+    known: str
+    then: str | None = None
+    """What follows from it; None: what the client's hint says."""
+
+
+def _changed(asked: Asked, make: Callable[[Client, Path], Change], words: Words) -> int:
     from dragoman.clients import CLIENTS, SetupError, config_file, here
 
     client = CLIENTS.get(asked.client)
@@ -71,12 +83,15 @@ def _changed(asked: Asked, make: Callable[[Client, Path], Change], *, done: str,
         output.remark(f"{change.file} would be:" if change.changed else f"{change.file} stays as it is:")
         output.write(change.text)
     elif change.changed:
-        output.say(f"{asked.name} {done} {client.title}: {change.file}")
+        output.say(f"{asked.name} {words.done} {client.title}: {change.file}")
         if change.backup is not None:
             output.remark(f"the file as it was: {change.backup}")
-        output.suggest(client.hint)
+        if words.then is None:
+            output.suggest(client.hint)
+        else:
+            output.remark(words.then)
     else:
-        output.say(f"{asked.name} {known} {client.title}: {change.file}")
+        output.say(f"{asked.name} {words.known} {client.title}: {change.file}")
     return OK
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -17,6 +18,9 @@ from dragoman.clients.known import Client, Entry, Place
 
 BACKUP = ".dragoman-backup"
 """What the copy of a file is called that has its content before our last change."""
+
+# What the strictest of the clients takes.
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class SetupError(Exception):
@@ -75,8 +79,10 @@ def install(client: Client, file: Path, name: str, command: Sequence[str], *, wr
     """Have the client start this command under this name; what the person added to the entry stays.
 
     Raises:
-        SetupError: the file cannot be read, understood or written.
+        SetupError: it cannot have this name, or the file cannot be read, understood or written.
     """
+    if not _NAME.fullmatch(name):
+        raise SetupError(f"{name!r} cannot be a server's name", "use letters, digits, - and _, up to 64 of them")
     text = _read(file)
     path = (client.servers, name)
     known = _entry(client, file, text, path)

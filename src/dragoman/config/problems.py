@@ -107,6 +107,11 @@ _DEMANDS = {
     "bool_parsing": "it must be true or false",
     "bool_type": "it must be true or false",
     "path_type": "it must be a path, in quotes",
+    "int_parsing": "it must be a whole number",
+    "int_type": "it must be a whole number",
+    "int_from_float": "it must be a whole number",
+    "float_parsing": "it must be a number",
+    "float_type": "it must be a number",
 }
 
 

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import errno
+
 from dragoman.schemas import ErrorInfo
 from dragoman.schemas.errors import ADVICE
 
-__all__ = ["ADVICE", "advised"]
+__all__ = ["ADVICE", "advised", "said_by_system"]
+
+_WRITABLE = "make it writable for you, or choose another place"
+_SPACE = "free some space on the disk"
+_SYSTEM = {
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EFBIG: "raise the limit on the size of files (`ulimit -f`)",
+    errno.EACCES: _WRITABLE,
+    errno.EPERM: _WRITABLE,
+    errno.EROFS: _WRITABLE,
+    errno.ENOENT: "see that the name is right and that its folder is there",
+    errno.ENOTDIR: "see that the name is right and that its folder is there",
+    errno.EMFILE: "raise the limit on open files (`ulimit -n`), or ask less at once",
+    errno.ENFILE: "end some programs: this machine has too many files open",
+}
 
 
 def advised(error: ErrorInfo) -> ErrorInfo:
     """The failure with a next step."""
     return error if error.next_step else error.model_copy(update={"next_step": ADVICE[error.code]})
+
+
+def said_by_system(error: OSError) -> tuple[str, str | None]:
+    """What the system refused, with the file it was about, and what to do; None: nothing that is known."""
+    reason = error.strerror or str(error)
+    about = "" if error.filename is None else f"{str(error.filename)!r}: "
+    return f"{about}{reason}", None if error.errno is None else _SYSTEM.get(error.errno)

@@ -17,7 +17,7 @@ from dragoman.engine.record import Recorder
 from dragoman.engine.sessions import busy
 from dragoman.engine.turns import new_conversation_id
 from dragoman.schemas import (
-    CONVERSATION_ID,
+    ConversationId,
     ConversationInfo,
     ErrorCode,
     ErrorInfo,
@@ -43,7 +43,7 @@ class Export(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     dragoman_conversation: Literal[1] = VERSION
-    conversation_id: str = Field(pattern=CONVERSATION_ID)
+    conversation_id: ConversationId
     title: str = ""
     system_prompt: str | None = None
     turns: list[TurnInfo] = Field(default_factory=list[TurnInfo])

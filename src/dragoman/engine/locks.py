@@ -121,10 +121,10 @@ class Locks:
                 flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
                 self._descriptor = os.open(self._file(), flags, 0o600)
             _lock(self._descriptor, place)
-        except (BlockingIOError, PermissionError):
+        except (BlockingIOError, PermissionError) as error:
             # Windows, and some systems for a lock that is held, say the latter; a file that is not ours says it, too.
             if self._descriptor is None:
-                return self._goes_alone("it cannot be opened")
+                return self._goes_alone(f"{str(error.filename)!r} cannot be opened")
             return False
         except OSError as error:
             return self._goes_alone(error)

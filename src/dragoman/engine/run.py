@@ -17,6 +17,7 @@ from dragoman.adapters.base import Adapter, Failed, Installed, Launch, Outcome, 
 from dragoman.config import Configuration, state_folder
 from dragoman.engine import arguments
 from dragoman.engine.admission import admitted
+from dragoman.engine.advice import said_by_system
 from dragoman.engine.clocks import Clocks, timed_out
 from dragoman.engine.context import Context, Route
 from dragoman.engine.detached import Heard, jobs_folder, set_up
@@ -149,7 +150,8 @@ class Runner:
             return Failed(spawn_failure(error))
         except OSError as error:
             # A private file could not be written, or no pipe made: the disk is full, or there are too many files open.
-            return Failed(ErrorInfo.of(ErrorCode.INTERNAL, f"the call could not be set up: {error}"))
+            reason, step = said_by_system(error)
+            return Failed(ErrorInfo.of(ErrorCode.INTERNAL, f"the call could not be set up: {reason}", next_step=step))
         finally:
             if host is None:
                 folder.close()

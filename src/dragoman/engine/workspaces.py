@@ -14,8 +14,8 @@ def default_workspaces(folder: Path) -> tuple[Path, ...]:
     return () if _too_wide(folder) else (folder,)
 
 
-def check_folder(folder: Path, workspaces: Sequence[Path]) -> Path:
-    """`folder` without links and inside one of the workspaces.
+def check_folder(folder: Path, workspaces: Sequence[Path], *, what: str = "cwd") -> Path:
+    """`folder` without links and inside one of the workspaces. `what`: how the caller knows it.
 
     Raises:
         LLMError: it is no folder (code ``bad_request``), or may not be looked at (code ``policy``).
@@ -23,22 +23,22 @@ def check_folder(folder: Path, workspaces: Sequence[Path]) -> Path:
     expanded = folder.expanduser()
     if not expanded.is_absolute():
         if not workspaces:
-            raise _error(ErrorCode.BAD_REQUEST, f"cwd {str(folder)!r} is relative", "give an absolute path")
+            raise _error(ErrorCode.BAD_REQUEST, f"{what} {str(folder)!r} is relative", "give an absolute path")
         expanded = workspaces[0] / expanded
     real = expanded.resolve()
     if not real.is_dir():
-        raise _error(ErrorCode.BAD_REQUEST, f"cwd {str(folder)!r} is not a folder", "give a folder that exists")
+        raise _error(ErrorCode.BAD_REQUEST, f"{what} {str(folder)!r} is not a folder", "give a folder that exists")
     allowed = [workspace.expanduser().resolve() for workspace in workspaces]
     if not any(real.is_relative_to(workspace) for workspace in allowed):
         listed = ", ".join(map(str, allowed)) or "none"
         raise _error(
             ErrorCode.POLICY,
-            f"cwd {str(real)!r} is outside the workspaces ({listed})",
+            f"{what} {str(real)!r} is outside the workspaces ({listed})",
             "start Dragoman in that folder, or add it to `workspaces` in your configuration file",
         )
     if _too_wide(real) and real not in allowed:
         raise _error(
-            ErrorCode.POLICY, f"cwd {str(real)!r} is the root or the home folder", "name a project folder inside it"
+            ErrorCode.POLICY, f"{what} {str(real)!r} is the root or the home folder", "name a project folder inside it"
         )
     return real
 
@@ -51,7 +51,7 @@ def new_file(path: str, workspaces: Sequence[Path]) -> Path:
     """
     if "\0" in path or not Path(path).name:
         raise _error(ErrorCode.BAD_REQUEST, f"{path!r} names no file", "give the path of a new file")
-    return check_folder(Path(path).parent, workspaces) / Path(path).name
+    return check_folder(Path(path).parent, workspaces, what="folder") / Path(path).name
 
 
 def _too_wide(folder: Path) -> bool:

@@ -20,8 +20,8 @@ from dragoman.schemas.providers import Capability, CircuitState, CircuitStatus, 
 from dragoman.schemas.replies import Attempt, Billing, ConversationTurn, FinishReason, LLMResponse, Status
 from dragoman.schemas.requests import (
     ACCESS_ORDER,
-    CONVERSATION_ID,
     Access,
+    ConversationId,
     LLMRequest,
     Message,
     Seconds,
@@ -33,7 +33,6 @@ from dragoman.schemas.requests import (
 
 __all__ = [
     "ACCESS_ORDER",
-    "CONVERSATION_ID",
     "RULES",
     "Access",
     "Attempt",
@@ -45,6 +44,7 @@ __all__ = [
     "CodeRule",
     "Combine",
     "Combined",
+    "ConversationId",
     "ConversationInfo",
     "ConversationTurn",
     "Effects",

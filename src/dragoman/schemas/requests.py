@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    field_validator,
+)
 
 Access = Literal["read-only", "edit", "full"]
 """What the child may do. Ordered from least to most."""
 
 ACCESS_ORDER: tuple[Access, ...] = get_args(Access)
 
-CONVERSATION_ID = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
+_CONVERSATION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 """A conversation's name: what can stand in a URL, a file's name and a terminal as it is."""
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -99,6 +109,18 @@ Timeouts = Annotated[TimeoutOverrides, BeforeValidator(_overrides)]
 """`TimeoutOverrides`, which may be given as the name of a preset or as a `TimeoutConfig` too."""
 
 
+def _conversation_id(value: str) -> str:
+    if not _CONVERSATION_ID.fullmatch(value):
+        raise ValueError(
+            "an id has up to 128 letters (a-z, A-Z), digits and . _ : -, and begins with a letter or a digit"
+        )
+    return value
+
+
+ConversationId = Annotated[str, AfterValidator(_conversation_id)]
+"""What names a conversation."""
+
+
 class Message(BaseModel):
     """One message of a conversation."""
 
@@ -128,7 +150,7 @@ class LLMRequest(BaseModel):
     timeouts: Timeouts = TimeoutOverrides()
     fallback: tuple[str, ...] | None = None
     """Providers to ask, in this order, when the first cannot answer; None: as configured; empty: none."""
-    conversation_id: str | None = Field(default=None, pattern=CONVERSATION_ID)
+    conversation_id: ConversationId | None = None
     """The conversation to go on with, or to begin under this name. None: a new one, with a name of ours."""
     remember: bool | None = None
     """Whether the turn is kept, so that the conversation can go on; False: it is not, not even by the CLI. None: a

@@ -174,7 +174,8 @@ def _found(name: str) -> object:
         return _known[name]
     names = sorted({*_known, *points})
     near = get_close_matches(name, names, 1)
-    raise _unusable(name, f"there is none of this name; {f'did you mean {near[0]!r}?' if near else ', '.join(names)}")
+    meant = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
+    raise _unusable(name, f"there is none of this name; {meant}")
 
 
 def _unusable(name: str, reason: str) -> LLMError:

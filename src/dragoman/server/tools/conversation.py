@@ -111,10 +111,8 @@ def _list(conversations: Sequence[ConversationInfo], page: int) -> CallToolResul
 
 def _line(info: ConversationInfo) -> str:
     age = time.time() - info.updated_at
-    return (
-        f"{info.conversation_id}  {info.turn_count} turns  {info.provider or '-'}  {age:.0f} s ago  "
-        f"{' '.join(info.title.split())}"
-    )
+    turns = f"{info.turn_count} turn{'' if info.turn_count == 1 else 's'}"
+    return f"{info.conversation_id}  {turns}  {info.provider or '-'}  {age:.0f} s ago  {' '.join(info.title.split())}"
 
 
 def _clipped(turns: Sequence[TurnInfo], answer_bytes: int) -> list[TurnInfo]:
