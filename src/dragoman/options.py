@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from dragoman.schemas import (
     Access,
     ErrorCode,
-    ErrorInfo,
     LLMRequest,
     TimeoutConfig,
     TimeoutOverrides,
     TimeoutPreset,
-    error_from,
+    error_of,
 )
 
 if TYPE_CHECKING:
@@ -144,11 +143,9 @@ def question(
         if len(fields["validators"]) == len(checks):
             checks = None
         elif fields.get("background"):
-            raise error_from(
-                ErrorInfo.of(
-                    ErrorCode.BAD_REQUEST,
-                    "a job in the background takes validators by their names only, since it may end in another process",
-                    next_step="bring them through the entry points `dragoman.validators`, or leave out `background`",
-                )
+            raise error_of(
+                ErrorCode.BAD_REQUEST,
+                "a job in the background takes validators by their names only, since it may end in another process",
+                next_step="bring them through the entry points `dragoman.validators`, or leave out `background`",
             )
     return Question(LLMRequest.model_validate(fields), schema, checks)

@@ -29,6 +29,7 @@ from dragoman.cli.declaring import (
     Validators,
     ended,
     examples,
+    given,
     provider_names,
 )
 from dragoman.cli.exits import explain
@@ -145,23 +146,23 @@ def ask(
     from dragoman.cli.question import Question
 
     words = tuple(word for word in (provider, prompt, *context.args) if word is not None)
-    options = {
-        "model": model,
-        "system_prompt": system,
-        "cwd": cwd,
-        "conversation_id": conversation,
-        "remember": False if no_remember else None,
-        "max_history": max_history,
-        "effort": effort,
-        "temperature": temperature,
-        "max_tokens": max_tokens,
-        "validators": validators,
-        "max_attempts": max_attempts,
-        "timeouts": None if timeout is None else {"call": timeout},
-        "background": background or None,
-        "idempotency_key": idempotency_key,
-    }
-    question = Question(words, {name: value for name, value in options.items() if value is not None}, last=last)
+    options = given(
+        timeout,
+        model=model,
+        system_prompt=system,
+        cwd=cwd,
+        conversation_id=conversation,
+        remember=False if no_remember else None,
+        max_history=max_history,
+        effort=effort,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        validators=validators,
+        max_attempts=max_attempts,
+        background=background or None,
+        idempotency_key=idempotency_key,
+    )
+    question = Question(words, options, last=last)
     ended(lambda: ask(context.obj, question, as_json=as_json, quiet=quiet))
 
 
@@ -195,18 +196,17 @@ def chat(
     """
     from dragoman.cli.chat import chat
 
-    options = {
-        "model": model,
-        "system_prompt": system,
-        "cwd": cwd,
-        "conversation_id": conversation,
-        "effort": effort,
-        "temperature": temperature,
-        "max_tokens": max_tokens,
-        "timeouts": None if timeout is None else {"call": timeout},
-    }
-    chosen = {name: value for name, value in options.items() if value is not None}
-    ended(lambda: chat(context.obj, provider, chosen, last=last))
+    options = given(
+        timeout,
+        model=model,
+        system_prompt=system,
+        cwd=cwd,
+        conversation_id=conversation,
+        effort=effort,
+        temperature=temperature,
+        max_tokens=max_tokens,
+    )
+    ended(lambda: chat(context.obj, provider, options, last=last))
 
 
 @app.command(epilog=examples("dragoman many questions.jsonl", "dragoman many questions.jsonl --retry-failed"))

@@ -16,7 +16,15 @@ from dragoman.cli.guard import on_stop, report
 from dragoman.cli.question import Question, UsageError, read_schema
 from dragoman.cli.status import StatusLine
 from dragoman.engine import Call, Engine, Job
-from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, LLMRequest, LLMResponse, Started, Text, error_from
+from dragoman.schemas import (
+    ErrorCode,
+    LLMError,
+    LLMRequest,
+    LLMResponse,
+    Started,
+    Text,
+    error_of,
+)
 
 FACE = "cli"
 OPTIONS = {
@@ -95,9 +103,7 @@ async def continued(engine: Engine, request: LLMRequest, *, last: bool) -> LLMRe
     if last:
         newest = await engine.conversations.list(1)
         if not newest:
-            raise error_from(
-                ErrorInfo.of(ErrorCode.NOT_FOUND, "there is no conversation yet", next_step="ask without --last")
-            )
+            raise error_of(ErrorCode.NOT_FOUND, "there is no conversation yet", next_step="ask without --last")
         request = request.model_copy(update={"conversation_id": newest[0].conversation_id})
     if request.conversation_id is None or request.provider is not None:
         return request

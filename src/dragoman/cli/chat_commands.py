@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dragoman.cli import output
 from dragoman.cli.conversations import FORMATS, say_list, say_turn, write_new
 from dragoman.cli.question import UsageError
-from dragoman.schemas import ConversationInfo, ErrorCode, ErrorInfo, LLMError, error_from
+from dragoman.schemas import ConversationInfo, ErrorCode, LLMError, error_of
 
 if TYPE_CHECKING:
     from dragoman.cli.chat import Chat
@@ -92,7 +92,7 @@ class Commands:
         known = self._chat.engine.providers.adapters
         if provider not in known:
             step = f"choose one of: {', '.join(known)}"
-            raise error_from(ErrorInfo.of(ErrorCode.NOT_FOUND, f"there is no provider {provider!r}", next_step=step))
+            raise error_of(ErrorCode.NOT_FOUND, f"there is no provider {provider!r}", next_step=step)
 
     def recall(self) -> None:
         """Show the end of the conversation that is gone on with."""

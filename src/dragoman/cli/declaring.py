@@ -28,6 +28,12 @@ def ended(command: Callable[[], int]) -> None:
     raise typer.Exit(guarded(command))
 
 
+def given(timeout: float | None, **fields: object) -> dict[str, object]:
+    """The fields of a request for which there was an option."""
+    timeouts = None if timeout is None else {"call": timeout}
+    return {name: value for name, value in {**fields, "timeouts": timeouts}.items() if value is not None}
+
+
 def provider_names(incomplete: str) -> list[str]:
     """Completes a provider."""
     from importlib.metadata import entry_points

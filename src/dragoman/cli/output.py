@@ -11,10 +11,11 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.live import Live
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _GAP = "  "
@@ -35,6 +36,13 @@ def console(stream: TextIO, *, wraps: bool = False) -> Console:
     from rich.console import Console
 
     return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=not wraps)
+
+
+def live(shown: RenderableType, on: Console, **options: Any) -> Live:  # noqa: ANN401 - those of Rich
+    """What is drawn anew in place until it is stopped, and then is gone."""
+    from rich.live import Live
+
+    return Live(shown, console=on, transient=True, redirect_stdout=False, redirect_stderr=False, **options)
 
 
 def utf8() -> None:

@@ -22,6 +22,7 @@ from dragoman.cli.declaring import (
     Validators,
     ended,
     examples,
+    given,
 )
 
 EPILOG = examples(
@@ -69,18 +70,18 @@ def query(
     from dragoman.cli.question import Question
 
     words = tuple(word for word in (provider, prompt, *context.args) if word is not None)
-    options = {
-        "strict": strict or None,
-        "max_attempts": max_attempts,
-        "validators": validators,
-        "model": model,
-        "system_prompt": system,
-        "cwd": cwd,
-        "conversation_id": conversation,
-        "effort": effort,
-        "temperature": temperature,
-        "max_tokens": max_tokens,
-        "timeouts": None if timeout is None else {"call": timeout},
-    }
-    question = Question(words, {name: value for name, value in options.items() if value is not None}, last=last)
+    options = given(
+        timeout,
+        strict=strict or None,
+        max_attempts=max_attempts,
+        validators=validators,
+        model=model,
+        system_prompt=system,
+        cwd=cwd,
+        conversation_id=conversation,
+        effort=effort,
+        temperature=temperature,
+        max_tokens=max_tokens,
+    )
+    question = Question(words, options, last=last)
     ended(lambda: query(context.obj, question, schema, as_json=as_json, quiet=quiet))

@@ -91,16 +91,7 @@ class MarkdownScreen:
         self._draw_at = 0.0
 
     def __enter__(self) -> Self:
-        from rich.live import Live
-
-        self._live = Live(
-            self,
-            console=self._console,
-            refresh_per_second=PER_SECOND,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        self._live = output.live(self, self._console, refresh_per_second=PER_SECOND)
         self._live.start(refresh=True)
         return self
 

@@ -26,16 +26,9 @@ class StatusLine:
 
     def __enter__(self) -> Self:
         if output.is_terminal(sys.stderr) and not self._quiet:
-            from rich.live import Live
             from rich.spinner import Spinner
 
-            self._live = Live(
-                Spinner("dots", text=self),
-                console=output.console(sys.stderr),
-                transient=True,
-                redirect_stdout=False,
-                redirect_stderr=False,
-            )
+            self._live = output.live(Spinner("dots", text=self), output.console(sys.stderr))
             self._live.start(refresh=True)
         return self
 

@@ -20,10 +20,10 @@ from dragoman.schemas import (
     ConversationId,
     ConversationInfo,
     ErrorCode,
-    ErrorInfo,
     FoundTurn,
     TurnInfo,
     error_from,
+    error_of,
 )
 
 if TYPE_CHECKING:
@@ -176,33 +176,29 @@ class Conversations:
     async def _store(self) -> AsyncGenerator[Store]:
         store = await self._recorder.opened()
         if store is None:
-            raise error_from(
-                ErrorInfo.of(
-                    ErrorCode.INTERNAL,
-                    "the store of conversations could not be opened",
-                    next_step="see the log, or set DRAGOMAN_HOME to a folder that can be written",
-                )
+            raise error_of(
+                ErrorCode.INTERNAL,
+                "the store of conversations could not be opened",
+                next_step="see the log, or set DRAGOMAN_HOME to a folder that can be written",
             )
         try:
             yield store
         except records.StoreError as error:
-            raise error_from(ErrorInfo.of(ErrorCode.INTERNAL, str(error), next_step=error.next_step)) from error
+            raise error_of(ErrorCode.INTERNAL, str(error), next_step=error.next_step) from error
 
     def _found(self, store: Store, conversation_id: str) -> ConversationRow:
         row = store.conversation(conversation_id)
         if row is None:
-            raise error_from(
-                ErrorInfo.of(
-                    ErrorCode.NOT_FOUND,
-                    f"there is no conversation {conversation_id!r}",
-                    next_step="list the conversations to see those there are",
-                )
+            raise error_of(
+                ErrorCode.NOT_FOUND,
+                f"there is no conversation {conversation_id!r}",
+                next_step="list the conversations to see those there are",
             )
         return row
 
 
 def _wrong(message: str, next_step: str) -> Exception:
-    return error_from(ErrorInfo.of(ErrorCode.BAD_REQUEST, message, next_step=next_step))
+    return error_of(ErrorCode.BAD_REQUEST, message, next_step=next_step)
 
 
 def _info(row: ConversationRow) -> ConversationInfo:

@@ -16,7 +16,7 @@ from pathlib import Path
 from dragoman.adapters.base import Profile
 from dragoman.config import ProviderSettings
 from dragoman.processes import LINEAGE
-from dragoman.schemas import ErrorCode, ErrorInfo, error_from
+from dragoman.schemas import ErrorCode, error_of
 
 DEPTH = "DRAGOMAN_DEPTH"
 
@@ -47,21 +47,17 @@ class Lineage:
         """
         text = environ.get(DEPTH, "0")
         if not (text.isascii() and text.isdigit()):
-            raise error_from(
-                ErrorInfo.of(
-                    ErrorCode.POLICY,
-                    f"{DEPTH} is {text!r}, not a number, so it is unknown how deep this Dragoman is nested",
-                    next_step=f"unset {DEPTH} in the environment that starts Dragoman",
-                )
+            raise error_of(
+                ErrorCode.POLICY,
+                f"{DEPTH} is {text!r}, not a number, so it is unknown how deep this Dragoman is nested",
+                next_step=f"unset {DEPTH} in the environment that starts Dragoman",
             )
         depth = int(text)
         if depth >= max_depth:
-            raise error_from(
-                ErrorInfo.of(
-                    ErrorCode.POLICY,
-                    f"nested too deep: this Dragoman already runs at depth {depth}, the limit is {max_depth}",
-                    next_step="let the outermost agent ask, or raise max_depth under [limits]",
-                )
+            raise error_of(
+                ErrorCode.POLICY,
+                f"nested too deep: this Dragoman already runs at depth {depth}, the limit is {max_depth}",
+                next_step="let the outermost agent ask, or raise max_depth under [limits]",
             )
         return cls(depth, tuple(filter(None, environ.get(LINEAGE, "").split(","))))
 

@@ -15,7 +15,16 @@ import anyio
 
 from dragoman.engine.call import Call
 from dragoman.engine.combine import Group, judged, judges_request, vote
-from dragoman.schemas import Combine, Combined, ErrorCode, ErrorInfo, LLMRequest, LLMResponse, ManyAnswer, error_from
+from dragoman.schemas import (
+    Combine,
+    Combined,
+    ErrorCode,
+    ErrorInfo,
+    LLMRequest,
+    LLMResponse,
+    ManyAnswer,
+    error_of,
+)
 
 if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -306,4 +315,4 @@ def _out_of_time(reply: LLMResponse, timeout_s: float | None) -> LLMResponse:
 
 
 def _wrong(message: str, next_step: str) -> Exception:
-    return error_from(ErrorInfo.of(ErrorCode.BAD_REQUEST, message, next_step=next_step))
+    return error_of(ErrorCode.BAD_REQUEST, message, next_step=next_step)

@@ -21,11 +21,10 @@ from dragoman.schemas import (
     Capability,
     CircuitState,
     ErrorCode,
-    ErrorInfo,
     ProviderState,
     ProviderStatus,
     TimeoutConfig,
-    error_from,
+    error_of,
 )
 
 LOGIN_TIMEOUT_S = 10.0
@@ -108,9 +107,7 @@ class Providers:
             )
         if left_alone:
             return left_alone[0]
-        raise error_from(
-            ErrorInfo.of(ErrorCode.NOT_FOUND, "no provider is ready", next_step="one of: " + " | ".join(lacking))
-        )
+        raise error_of(ErrorCode.NOT_FOUND, "no provider is ready", next_step="one of: " + " | ".join(lacking))
 
     async def status(self, name: str, *, deep: bool = False) -> ProviderStatus:
         """What is known of a provider. `deep` asks for its version too, and for its login anew."""
@@ -282,4 +279,4 @@ def _capabilities(profile: Profile) -> tuple[Capability, ...]:
 
 
 def _not_found(message: str, next_step: str) -> Exception:
-    return error_from(ErrorInfo.of(ErrorCode.NOT_FOUND, message, next_step=next_step))
+    return error_of(ErrorCode.NOT_FOUND, message, next_step=next_step)

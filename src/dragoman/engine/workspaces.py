@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dragoman.schemas import ErrorCode, ErrorInfo, error_from
+from dragoman.schemas import ErrorCode, error_of
 
 
 def default_workspaces(folder: Path) -> tuple[Path, ...]:
@@ -59,4 +59,4 @@ def _too_wide(folder: Path) -> bool:
 
 
 def _error(code: ErrorCode, message: str, next_step: str) -> Exception:
-    return error_from(ErrorInfo.of(code, message, next_step=next_step))
+    return error_of(code, message, next_step=next_step)

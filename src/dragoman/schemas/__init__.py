@@ -12,6 +12,7 @@ from dragoman.schemas.errors import (
     LLMError,
     RateLimitError,
     error_from,
+    error_of,
 )
 from dragoman.schemas.events import Bound, Event, Notice, Retrying, Started, Text, Thought, Tool, Usage
 from dragoman.schemas.jobs import ConversationInfo, FoundTurn, JobInfo, TurnInfo
@@ -80,4 +81,5 @@ __all__ = [
     "TurnInfo",
     "Usage",
     "error_from",
+    "error_of",
 ]

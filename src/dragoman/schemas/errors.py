@@ -260,5 +260,10 @@ def error_from(info: ErrorInfo, reply: LLMResponse | None = None) -> LLMError:
     return _rebuild(_CLASS_OF_CODE.get(info.code, LLMError), info, reply)
 
 
+def error_of(code: ErrorCode, message: str, next_step: str | None = None) -> LLMError:
+    """The exception that stands for a failure before anything was asked, in so many words."""
+    return error_from(ErrorInfo.of(code, message, next_step=next_step))
+
+
 def _rebuild(kind: type[LLMError], info: ErrorInfo, reply: LLMResponse | None) -> LLMError:
     return kind(info.message, info.category, stderr=info.stderr_tail, info=info, reply=reply)

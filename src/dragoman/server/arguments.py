@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from dragoman.schemas import ErrorCode, ErrorInfo, error_from
+from dragoman.schemas import ErrorCode, error_of
 
 Schema = Mapping[str, Any]
 
@@ -66,7 +66,7 @@ def needed(given: Mapping[str, Any], name: str, otherwise: str) -> Any:  # noqa:
 
 def wrong(message: str, next_step: str) -> Exception:
     """The failure of a call whose arguments cannot be used; nothing was started."""
-    return error_from(ErrorInfo.of(ErrorCode.BAD_REQUEST, message, next_step=next_step))
+    return error_of(ErrorCode.BAD_REQUEST, message, next_step=next_step)
 
 
 def _lacking(value: object, schema: Schema) -> str | None:

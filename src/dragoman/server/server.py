@@ -16,7 +16,7 @@ from mcp_types import CallToolResult, Tool
 
 from dragoman import __version__
 from dragoman.engine import Engine
-from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, error_from
+from dragoman.schemas import ErrorCode, LLMError, error_of
 from dragoman.server.arguments import check
 from dragoman.server.callers import Callers, RequestContext, ToolCall
 from dragoman.server.changes import ToolChanges
@@ -117,8 +117,6 @@ class DragomanServer(MCPServer[Departure | None]):
         known = [tool.name for tool in await self.list_tools()]
         nearest = get_close_matches(name, known, n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        return error_from(
-            ErrorInfo.of(
-                ErrorCode.NOT_FOUND, f"there is no tool {name!r}{hint}", next_step=f"the tools are: {', '.join(known)}"
-            )
+        return error_of(
+            ErrorCode.NOT_FOUND, f"there is no tool {name!r}{hint}", next_step=f"the tools are: {', '.join(known)}"
         )

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import Any, TypeVar, cast
 
-from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, error_from
+from dragoman.schemas import ErrorCode, LLMError, error_of
 from dragoman.structured.problems import shown
 from dragoman.structured.validators import BUILT_IN, PASSED, AsyncValidationStrategy, Verdict, failed
 
@@ -179,20 +179,16 @@ def _found(name: str) -> object:
 
 
 def _unusable(name: str, reason: str) -> LLMError:
-    return error_from(
-        ErrorInfo.of(
-            ErrorCode.BAD_REQUEST,
-            f"The validator {name!r} cannot be used: {reason}",
-            next_step="Write it like not-empty, json, regex:^ok, length:1..200, contains:foo or python.",
-        )
+    return error_of(
+        ErrorCode.BAD_REQUEST,
+        f"The validator {name!r} cannot be used: {reason}",
+        next_step="Write it like not-empty, json, regex:^ok, length:1..200, contains:foo or python.",
     )
 
 
 def _broken(name: str, reason: str) -> LLMError:
-    return error_from(
-        ErrorInfo.of(
-            ErrorCode.INTERNAL,
-            f"The validator {name!r} broke: {reason}.",
-            next_step="Correct the validator; the answer was not judged.",
-        )
+    return error_of(
+        ErrorCode.INTERNAL,
+        f"The validator {name!r} broke: {reason}.",
+        next_step="Correct the validator; the answer was not judged.",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from dragoman.schemas import ErrorCode, ErrorInfo, error_from
+from dragoman.schemas import ErrorCode, error_of
 from dragoman.structured.problems import shortened
 from dragoman.structured.strict_json import NotJSONError, parse_json
 
@@ -57,12 +57,10 @@ def _repaired(body: str) -> str:
     try:
         from json_repair import repair_json
     except ImportError:
-        raise error_from(
-            ErrorInfo.of(
-                ErrorCode.NOT_FOUND,
-                "The library that mends JSON is not installed.",
-                next_step="Install it with: pip install 'dragoman[repair]', or ask without repair.",
-            )
+        raise error_of(
+            ErrorCode.NOT_FOUND,
+            "The library that mends JSON is not installed.",
+            next_step="Install it with: pip install 'dragoman[repair]', or ask without repair.",
         ) from None
     try:
         text = repair_json(body, skip_json_loads=True, strict=True)

@@ -15,7 +15,7 @@ from pydantic import (
     ValidationError,
 )
 
-from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, error_from
+from dragoman.schemas import ErrorCode, LLMError, error_of
 from dragoman.structured.problems import Problem, kind_of, path_of, shown
 from dragoman.structured.strict_json import NotJSONError, parse_json
 
@@ -101,12 +101,10 @@ class OutputSchema:
         """
         problems = self.validate(value)
         if problems:
-            raise error_from(
-                ErrorInfo.of(
-                    ErrorCode.SCHEMA_MISMATCH,
-                    "The value does not match the schema: " + "; ".join(map(str, problems)),
-                    next_step="Ask again, or loosen the schema.",
-                )
+            raise error_of(
+                ErrorCode.SCHEMA_MISMATCH,
+                "The value does not match the schema: " + "; ".join(map(str, problems)),
+                next_step="Ask again, or loosen the schema.",
             )
         return value if self._adapter is None else self._adapter.validate_json(json.dumps(value))
 
@@ -116,7 +114,7 @@ class OutputSchema:
 
 def unusable(message: str) -> LLMError:
     """The error for a schema that cannot be used."""
-    return error_from(ErrorInfo.of(ErrorCode.BAD_REQUEST, f"The schema cannot be used: {message}.", next_step=_NEXT))
+    return error_of(ErrorCode.BAD_REQUEST, f"The schema cannot be used: {message}.", next_step=_NEXT)
 
 
 def _of_written(text: str) -> OutputSchema:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mcp_types import CallToolResult, Tool, ToolAnnotations
+from mcp_types import CallToolResult, Tool
 
 from dragoman.adapters.base import Profile
 from dragoman.engine import Engine
 from dragoman.server.callers import ToolCall
 from dragoman.server.desk import JOB_TOOL, Desk
-from dragoman.server.tools.base import PROVIDER_ARGUMENTS, WHOLE_ANSWERS, ServedTool, max_wait, request_of, tool
+from dragoman.server.tools.base import PROVIDER_ARGUMENTS, WHOLE_ANSWERS, ServedTool, hints, max_wait, request_of, tool
 
 ASK = "ask_"
 
@@ -39,17 +39,14 @@ class Ask(ServedTool):
 
     def _tool(self, provider: str) -> Tool:
         profile = self._engine.providers.adapters[provider].profile
-        reads_only = profile.strength.get("read-only") == "enforced"
+        told = hints(profile)
         return tool(
             f"{ASK}{profile.name}",
             f"Ask {profile.title}",
-            f"{profile.description}{' It changes nothing.' if reads_only else ''} "
+            f"{profile.description}{' It changes nothing.' if told.read_only_hint else ''} "
             f'Slow: status "running" and a job_id for `{JOB_TOOL}`.',
             {"prompt": {"type": "string"}, **_arguments(profile), "max_wait_s": self._wait},
-            # Nobody can vouch for what a CLI leaves alone that is not held to reading.
-            ToolAnnotations(
-                read_only_hint=reads_only, destructive_hint=not reads_only, open_world_hint=profile.billing != "local"
-            ),
+            told,
             required=("prompt",),
             meta=WHOLE_ANSWERS,
         )

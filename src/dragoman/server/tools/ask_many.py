@@ -17,8 +17,7 @@ from dragoman.engine.many import Many, questions
 from dragoman.schemas import Combine, Combined, LLMRequest, ManyAnswer, Notice, Text
 from dragoman.server.arguments import wrong
 from dragoman.server.callers import ToolCall
-from dragoman.server.desk import Desk
-from dragoman.server.tools.base import WHOLE_ANSWERS, ServedTool, tool
+from dragoman.server.tools.base import WHOLE_ANSWERS, ToolForAny, tool
 
 NAME = "ask_many"
 MOST = 500
@@ -27,20 +26,10 @@ TWICE_SHARE = 0.25
 """Answers stand in the text, and as data too when they take no more than this share of what a client shows."""
 
 
-class AskMany(ServedTool):
+class AskMany(ToolForAny):
     """It is a job as any other: what takes long is collected by its id."""
 
-    takes_long = True
-
-    def __init__(self, engine: Engine, desk: Desk) -> None:
-        self._engine = engine
-        self._desk = desk
-
-    def listed(self) -> Sequence[Tool]:
-        return [self._tool()] if self._engine.providers.present() else []
-
-    def find(self, name: str) -> Tool | None:
-        return self._tool() if name == NAME else None
+    name = NAME
 
     async def call(self, call: ToolCall) -> CallToolResult:
         many = _many(self._engine, call.given)
@@ -48,10 +37,7 @@ class AskMany(ServedTool):
         request = LLMRequest(prompt=json.dumps(dict(call.given), ensure_ascii=False, sort_keys=True), remember=False)
         return await self._desk.answer(request, call, _work(many, int(call.caller.answer_bytes * TWICE_SHARE)))
 
-    def _tool(self) -> Tool:
-        adapters = self._engine.providers.adapters
-        profiles = [adapters[name].profile for name in self._engine.providers.present()]
-        reads_only = all(profile.strength.get("read-only") == "enforced" for profile in profiles)
+    def described(self, hints: ToolAnnotations) -> Tool:
         return tool(
             NAME,
             "Ask many",
@@ -70,11 +56,7 @@ class AskMany(ServedTool):
                 "timeout_s": {"type": "number", "exclusiveMinimum": 0},
                 "max_wait_s": {"type": "number", "minimum": 0},
             },
-            ToolAnnotations(
-                read_only_hint=reads_only,
-                destructive_hint=not reads_only,
-                open_world_hint=any(profile.billing != "local" for profile in profiles),
-            ),
+            hints,
             meta=WHOLE_ANSWERS,
         )
 

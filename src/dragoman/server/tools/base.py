@@ -12,9 +12,12 @@ from typing import Any
 from mcp_types import CallToolResult, Tool, ToolAnnotations
 from pydantic import ValidationError
 
+from dragoman.adapters.base import Profile
+from dragoman.engine import Engine
 from dragoman.schemas import LLMRequest
 from dragoman.server.arguments import wrong
 from dragoman.server.callers import ToolCall
+from dragoman.server.desk import Desk
 
 # Without it Claude Code puts an answer of over 50,000 characters into a file and shows the model its first 2,000.
 WHOLE_ANSWERS: Mapping[str, Any] = {"anthropic/maxResultSizeChars": 200000}
@@ -55,6 +58,41 @@ class ServedTool(ABC):
         Raises:
             LLMError: it came to nothing; the caller is told.
         """
+
+
+class ToolForAny(ServedTool):
+    """One tool that may ask any of the providers. It is listed as long as the program of one is there."""
+
+    takes_long = True
+    name: str
+
+    def __init__(self, engine: Engine, desk: Desk) -> None:
+        self._engine = engine
+        self._desk = desk
+
+    def listed(self) -> Sequence[Tool]:
+        return [self._tool()] if self._engine.providers.present() else []
+
+    def find(self, name: str) -> Tool | None:
+        return self._tool() if name == self.name else None
+
+    @abstractmethod
+    def described(self, hints: ToolAnnotations) -> Tool:
+        """The tool, as clients are told of it."""
+
+    def _tool(self) -> Tool:
+        providers = self._engine.providers
+        return self.described(hints(*(providers.adapters[name].profile for name in providers.present())))
+
+
+def hints(*profiles: Profile) -> ToolAnnotations:
+    """What a tool does that may ask these. Nobody can vouch for what a CLI leaves alone that is not held to reading."""
+    reads_only = all(profile.strength.get("read-only") == "enforced" for profile in profiles)
+    return ToolAnnotations(
+        read_only_hint=reads_only,
+        destructive_hint=not reads_only,
+        open_world_hint=any(profile.billing != "local" for profile in profiles),
+    )
 
 
 def max_wait(default: float | str | None) -> dict[str, Any]:

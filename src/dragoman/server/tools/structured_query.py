@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from mcp_types import CallToolResult, Tool, ToolAnnotations
 
-from dragoman.engine import Engine
 from dragoman.schemas import LLMRequest
 from dragoman.server.callers import ToolCall
-from dragoman.server.desk import Desk
-from dragoman.server.tools.base import PROVIDER_ARGUMENTS, WHOLE_ANSWERS, ServedTool, request_of, tool
+from dragoman.server.tools.base import PROVIDER_ARGUMENTS, WHOLE_ANSWERS, ToolForAny, request_of, tool
 
 NAME = "structured_query"
 _NAMES = ("conversation_id", "model", "system_prompt", "temperature", "max_tokens", "timeout_s")
@@ -21,28 +19,15 @@ _FROM_ASK = {
 """Their words stand in the tools for the providers, which every client that sees this tool sees too."""
 
 
-class StructuredQuery(ServedTool):
+class StructuredQuery(ToolForAny):
     """Any provider can be asked so."""
 
-    takes_long = True
-
-    def __init__(self, engine: Engine, desk: Desk) -> None:
-        self._engine = engine
-        self._desk = desk
-
-    def listed(self) -> Sequence[Tool]:
-        return [self._tool()] if self._engine.providers.present() else []
-
-    def find(self, name: str) -> Tool | None:
-        return self._tool() if name == NAME else None
+    name = NAME
 
     async def call(self, call: ToolCall) -> CallToolResult:
         return await self._desk.answer(_request(call.given), call)
 
-    def _tool(self) -> Tool:
-        adapters = self._engine.providers.adapters
-        profiles = [adapters[name].profile for name in self._engine.providers.present()]
-        reads_only = all(profile.strength.get("read-only") == "enforced" for profile in profiles)
+    def described(self, hints: ToolAnnotations) -> Tool:
         return tool(
             NAME,
             "Structured query",
@@ -64,11 +49,7 @@ class StructuredQuery(ServedTool):
                 },
                 "max_wait_s": {"type": "number", "minimum": 0},
             },
-            ToolAnnotations(
-                read_only_hint=reads_only,
-                destructive_hint=not reads_only,
-                open_world_hint=any(profile.billing != "local" for profile in profiles),
-            ),
+            hints,
             required=("prompt", "schema"),
             meta=WHOLE_ANSWERS,
         )
