@@ -138,9 +138,9 @@ def ask(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, also for a failure.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")] = False,
 ) -> None:
-    """Ask one question and print the answer as it comes; with --validator, once it has passed.
+    """Ask one question and print the answer as it comes.
 
-    A missing PROMPT is read from stdin too when something is piped in. Put -- before a prompt that begins with a dash.
+    With --validator it is printed once it has passed. A missing PROMPT is read from stdin too when something is piped in. Put -- before a prompt that begins with a dash.
     """
     from dragoman.cli.ask import ask
     from dragoman.cli.question import Question
@@ -231,9 +231,9 @@ def many(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
-    """Ask every question of a file, one JSON object a line, and write the answers to another file.
+    """Ask every question of a file and write down the answers.
 
-    A line has a prompt, and may have id, provider, model, system_prompt, schema, timeout_s and more. Stopped or killed,
+    Both files have a JSON object in each line. A question has a prompt, and may have id, provider, model, system_prompt, schema, timeout_s and more. Stopped or killed,
     it goes on where it was when it is run again.
     """
     from dragoman.cli.many import Batch, many
@@ -250,7 +250,10 @@ def providers(
         bool, typer.Option("--deep", help="Run each one to learn its version and check its login.")
     ] = False,
 ) -> None:
-    """List every provider: whether it can answer, and what to do when it cannot."""
+    """List every provider: whether it can answer, and why not.
+
+    It also tells what to do about it.
+    """
     from dragoman.cli.providers import providers
 
     ended(lambda: providers(context.obj, as_json=as_json, deep=deep))
@@ -344,7 +347,7 @@ def uninstall(
     show: Show = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take Dragoman out of an MCP client's configuration, and nothing else."""
+    """Take Dragoman out of an MCP client's configuration. Nothing else in its file changes."""
     from dragoman.cli.setup import Asked, uninstall
 
     ended(lambda: uninstall(Asked(client, name, project, show, as_json)))
@@ -360,7 +363,7 @@ def config_show(context: typer.Context, as_json: AsJson = False) -> None:
 
 @config_app.command("path", epilog=examples('$EDITOR "$(dragoman config path)"'))
 def config_path() -> None:
-    """Print the path of your own configuration file, whether it exists or not."""
+    """Print the path of your own configuration file. It need not exist."""
     from dragoman.cli.settings import path
 
     ended(path)
@@ -371,7 +374,10 @@ def trust(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A project's configuration file.")],
     remove: Annotated[bool, typer.Option("--remove", help="Take the trust back.")] = False,
 ) -> None:
-    """Let a project's file run programs and widen limits, as long as its content and its place stay the same."""
+    """Let a project's file run programs and widen limits.
+
+    Trust holds as long as the file's content and its place stay the same.
+    """
     from dragoman.cli.settings import trust
 
     ended(lambda: trust(file, remove=remove))

@@ -19,7 +19,7 @@ from dragoman.cli.declaring import (
     provider_names,
 )
 
-app = typer.Typer(no_args_is_help=True, help="Read, take along and forget conversations that were kept.")
+app = typer.Typer(no_args_is_help=True, help="Read, search, take along and forget conversations.")
 
 NewName = Annotated[
     str | None, typer.Option("--as", metavar="ID", help="The id of the new conversation; without it, one is made.")
@@ -95,7 +95,7 @@ def import_it(
     name: NewName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a conversation of an exported document, under its own id or another one."""
+    """Make a conversation of an exported document. It gets its own id, or another one."""
     from dragoman.cli.conversations import import_it
 
     ended(lambda: import_it(context.obj, file, name, as_json=as_json))
@@ -111,7 +111,7 @@ def fork(
     name: NewName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a second conversation with the same turns, to go on another way."""
+    """Copy a conversation, to go on another way."""
     from dragoman.cli.conversations import fork
 
     ended(lambda: fork(context.obj, conversation, upto, name, as_json=as_json))

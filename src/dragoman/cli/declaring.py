@@ -76,7 +76,8 @@ Validators = Annotated[
     ),
 ]
 MaxAttempts = Annotated[
-    int | None, typer.Option(metavar="NUMBER", help="How often to ask for an answer that passes; 3 unless configured.")
+    int | None,
+    typer.Option(metavar="NUMBER", help="How many times to ask for an answer that passes; 3 unless configured."),
 ]
 Model = Annotated[
     str | None, typer.Option("--model", "-m", metavar="MODEL", help="The model, as the provider names it.")

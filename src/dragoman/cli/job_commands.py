@@ -8,9 +8,7 @@ import typer
 
 from dragoman.cli.declaring import SHOWN, AsJson, JobId, Limit, Page, ended, examples
 
-app = typer.Typer(
-    no_args_is_help=True, help="Find calls that were handed out by id, whichever Dragoman of this machine runs them."
-)
+app = typer.Typer(no_args_is_help=True, help="Find calls by their id, whichever Dragoman runs them.")
 
 
 @app.command("list", epilog=examples("dragoman jobs list", "dragoman jobs list -n 5 --json"))
