@@ -140,7 +140,8 @@ def ask(
 ) -> None:
     """Ask one question and print the answer as it comes.
 
-    With --validator it is printed once it has passed. A missing PROMPT is read from stdin too when something is piped in. Put -- before a prompt that begins with a dash.
+    With --validator it is printed once it has passed. A missing PROMPT is read from stdin too when something is piped
+    in. Put -- before a prompt that begins with a dash.
     """
     from dragoman.cli.ask import ask
     from dragoman.cli.question import Question
@@ -233,8 +234,8 @@ def many(
 ) -> None:
     """Ask every question of a file and write down the answers.
 
-    Both files have a JSON object in each line. A question has a prompt, and may have id, provider, model, system_prompt, schema, timeout_s and more. Stopped or killed,
-    it goes on where it was when it is run again.
+    Both files have a JSON object in each line. A question has a prompt, and may have id, provider, model,
+    system_prompt, schema, timeout_s and more. Stopped or killed, it goes on where it was when it is run again.
     """
     from dragoman.cli.many import Batch, many
 
