@@ -260,7 +260,8 @@ class Engine:
                     await self.conversations.expire(kept.keep_days, kept.keep_mb)
                 await anyio.to_thread.run_sync(forget_unused, time.time())
             except LLMError as error:
-                logger.warning("what is old could not be let go of: {}", error)
+                # A store that takes nothing has said so where it mattered more.
+                logger.info("what is old could not be let go of: {}", error)
             except Exception as error:  # noqa: BLE001 - what others left must not end our own calls
                 logger.opt(exception=error).error("what earlier servers left could not be looked after")
             await anyio.sleep(TIDY_EVERY_S)
