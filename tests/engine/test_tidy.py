@@ -11,6 +11,8 @@ import pytest
 from dragoman.config import Configuration
 from dragoman.engine import Engine
 from dragoman.engine.engine import TIDY_AFTER_S
+from dragoman.log import logger
+from dragoman.schemas import ErrorCode, error_of
 from dragoman.store import CallStarted, ProcessStarted, open_store
 from dragoman.store.identity import Identity
 from dragoman.testing import FakeCli, Liveness
@@ -58,6 +60,36 @@ async def test_an_engine_makes_no_state_folder_only_to_look_for_leftovers(
     async with Engine(Configuration(), adapters={}, environ={}, folder=tmp_path, store_file=file):
         await anyio.wait_all_tasks_blocked()
     assert not file.parent.exists()
+
+
+async def test_a_store_that_takes_nothing_is_no_fault_that_is_shown_with_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = anyio.Event()
+
+    async def expire(*_: object) -> None:
+        tried.set()
+        raise error_of(ErrorCode.INTERNAL, "attempt to write a readonly database")
+
+    monkeypatch.setattr("dragoman.engine.engine.TIDY_AFTER_S", 0)
+    monkeypatch.setattr("dragoman.engine.conversations.Conversations.expire", expire)
+    file = tmp_path / "store"
+    async with open_store(file):
+        pass
+    shown: list[str] = []
+    logger.enable("dragoman")
+    sink = logger.add(shown.append, level="INFO", format="{level} {message}")
+    try:
+        async with Engine(Configuration(), adapters={}, environ={}, folder=tmp_path, store_file=file):
+            with anyio.fail_after(10):
+                await tried.wait()
+            await anyio.wait_all_tasks_blocked()
+    finally:
+        logger.remove(sink)
+        logger.disable("dragoman")
+    told = [line for line in shown if "let go of" in line]
+    assert told == ["INFO what is old could not be let go of: attempt to write a readonly database\n"]
+    assert not any("Traceback" in line for line in shown)
 
 
 async def _orphans(file: Path) -> int:
