@@ -87,7 +87,8 @@ def signal_below(ancestor: int, *numbers: int) -> None:
     Whoever collects a process frees its pid, and below our own children that is not us: between being listed and being
     signalled a pid may have become a stranger's.
     """
-    for pid in descendants(ancestor):
+    # All are listed before the first one dies: what is below a dead one is found there no more.
+    for pid in [*descendants(ancestor)]:
         try:
             # Opened before it is looked at: from then on the descriptor can mean no other process.
             watched = os.pidfd_open(pid)
