@@ -300,6 +300,9 @@ class DialogueHost:
         # Adapters keep some lines of stderr: none of them is longer than all that is kept of it.
         longest = self._line_bytes if is_stdout else min(self._line_bytes, self.stderr.limit)
         framer = LineFramer(longest) if not is_stdout or self._launch.framing is Framing.LINES else None
+        if self._ready.is_set():
+            # It is asked without a word before: what it says is of the turn, which may be about to begin.
+            await self._begun.wait()
         while chunk := await read():
             if not is_stdout:
                 self.stderr.feed(chunk)
