@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,16 @@ class Caller:
     context: RequestContext | None = None
     departure: Departure | None = None
 
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What the client says about its request."""
+        return (self.context and self.context.request_context.meta) or {}
+
+    @property
+    def tell(self) -> Callable[[float, None, str], Awaitable[None]] | None:
+        """Tells the client how its request goes on; None: it did not ask for that."""
+        return self.context.report_progress if self.context is not None and "progress_token" in self.meta else None
+
     def wait_s(self, asked: float | None, otherwise: float | None = None) -> float | None:
         """How long to wait for an answer, when the arguments ask for so long."""
         if asked is None:
@@ -85,7 +95,7 @@ class ToolCall:
 
         The arguments are part of it, since some models number the calls of each turn anew.
         """
-        meta: Mapping[str, Any] = (self.caller.context and self.caller.context.request_context.meta) or {}
+        meta = self.caller.meta
         names = [meta.get(name) for name in ("claudecode/toolUseId", "callId")]
         called = next((name for name in names if isinstance(name, str) and name), None)
         if called is None:

@@ -77,10 +77,11 @@ class Desk:
 
     async def wait(self, job: Job, wait_s: float | None, caller: Caller) -> LLMResponse:
         """The reply, which is ``running`` when the time is up. Tells the client what happens meanwhile."""
-        context = caller.context
+        tell = caller.tell
+        if tell is None:
+            return await job.wait(wait_s)
         async with anyio.create_task_group() as telling:
-            if context is not None:
-                telling.start_soon(narrate, job, context.report_progress)
+            telling.start_soon(narrate, job, tell)
             await job.wait(wait_s)
             telling.cancel_scope.cancel()
         return job.reply()
