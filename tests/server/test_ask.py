@@ -86,7 +86,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": "hi", "timeout_s": 0}, "'timeout_s' is 0, but it must be more than 0", "correct"),
     (
         {"prompt": "hi", "conversation_id": "a b"},
-        "conversation_id: String should match pattern",
+        "conversation_id: an id has up to 128 letters",
         "correct 'conversation",
     ),
     ({"prompt": "hi", "idempotency_key": ""}, "idempotency_key: String should have at least 1 char", "correct 'idem"),
