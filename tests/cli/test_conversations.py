@@ -50,7 +50,7 @@ def test_what_is_not_to_be_remembered_is_not(shell: Shell) -> None:
     [
         (("--last",), 3, "there is no conversation yet"),
         (("--last", "-c", "a"), 2, "--last and --conversation name two conversations"),
-        (("-c", "a b"), 2, "--conversation: String should match pattern"),
+        (("-c", "a b"), 2, "--conversation: an id has up to 128 letters"),
         (("--temperature", "3"), 2, "--temperature: Input should be less than or equal to 2"),
         (("--effort", "high"), 9, "llm has no use for `effort`"),
     ],
@@ -129,7 +129,7 @@ def test_a_conversation_is_taken_along_copied_reset_and_removed(shell: Shell) ->
     [
         (("import", "-"), b"{}", 9, "conversation_id: Field required"),
         (("import", "-"), b"\xff", 2, "is not UTF-8 text"),
-        (("import", "nothing.json"), b"", 1, "No such file"),
+        (("import", "nothing.json"), b"", 2, "No such file"),
         (("export", "a", "--format", "pdf"), b"", 2, "write markdown or json"),
         (("show", "a"), b"", 3, "there is no conversation 'a'"),
     ],

@@ -9,9 +9,8 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -37,9 +36,10 @@ from dragoman.adapters.base import (
     Write,
 )
 from dragoman.engine.detached import forget
+from dragoman.engine.open_turns import Listener, OpenTurns, crashed, merged
 from dragoman.log import logger
 from dragoman.processes import Child, Detached, LineFramer, Tail
-from dragoman.schemas import ErrorCode, ErrorInfo, Event, Notice, Retrying, Text
+from dragoman.schemas import ErrorCode, ErrorInfo, Notice, Retrying
 
 DRAIN_S = 0.5
 """How long output may still come after the child itself ended: a grandchild can hold the streams for ever."""
@@ -50,26 +50,6 @@ KILL_S = 1.0
 
 MAX_UNREAD = 10_000
 """How many messages may wait for a child to read them. One that asks and never reads its answers has no end."""
-
-
-class Listener(Protocol):
-    """Who waits for a turn."""
-
-    def event(self, event: Event) -> None:
-        """Something happened in the turn."""
-        ...
-
-    def alive(self) -> None:
-        """The child gave a sign of life. Its own retries are none."""
-        ...
-
-
-@dataclass(slots=True)
-class _Open:
-    turn: Turn
-    listener: Listener | None
-    outcome: Outcome | None = None
-    done: anyio.Event = field(default_factory=anyio.Event)
 
 
 class DialogueHost:
@@ -105,7 +85,7 @@ class DialogueHost:
         self._dialogue = dialogue
         self._launch = launch
         self._line_bytes = line_bytes
-        self._turns: dict[TurnId, _Open] = {}
+        self._turns = OpenTurns()
         self._ready = anyio.Event()
         self._is_stopping = False
         self._tasks: TaskGroup | None = None
@@ -159,7 +139,7 @@ class DialogueHost:
     async def turn(self, turn: Turn, listener: Listener) -> Outcome:
         """Put a turn to the child and wait for its end."""
         await self._ready.wait()
-        open_turn = self._turns[turn.id] = _Open(turn, listener)
+        open_turn = self._turns.open(turn, listener)
         try:
             self._perform(lambda: self._dialogue.begin(turn))
             self._begun.set()
@@ -183,9 +163,8 @@ class DialogueHost:
         self._finished = finished
         self._is_stopping = True
         self._draining.cancel()
-        for open_turn in self._turns.values():
-            # They stay open, to be interrupted, but what becomes of them is known.
-            _settle(open_turn, _crashed("it was stopped"))
+        # They stay open, to be interrupted, but what becomes of them is known.
+        self._turns.settle_all(crashed("it was stopped"))
         if self._tasks is not None:
             self._tasks.start_soon(self._stop_steps)
 
@@ -257,7 +236,7 @@ class DialogueHost:
         """Take a step; False: it came to nothing, so there is nothing to wait for."""
         match step.act:
             case "interrupt":
-                asked = [self._interrupt(turn_id) for turn_id in list(self._turns)]
+                asked = [self._interrupt(turn_id) for turn_id in self._turns]
                 return any(asked)
             case "eof":
                 # Not behind what waits to be written: a child that never reads would never see it.
@@ -319,8 +298,7 @@ class DialogueHost:
             self._all_drained.set()
         if is_stdout and not await self._exits_within(STAY_S) and not self._is_stopping:
             # Nothing can come any more, yet it stays: whoever waits for an answer waits in vain.
-            for open_turn in self._turns.values():
-                _settle(open_turn, _crashed("it closed its output without an answer, and stayed"))
+            self._turns.settle_all(crashed("it closed its output without an answer, and stayed"))
             self.stop(finished=False)
 
     async def _drain(self) -> None:
@@ -340,8 +318,7 @@ class DialogueHost:
         if framer is not None and framer.skipped:
             notice = Notice(message=f"{framer.skipped} line(s) over {framer.max_line} bytes were skipped")
             framer.skipped = 0
-            for turn_id in list(self._turns):
-                self._emit(turn_id, notice)
+            self._turns.emit_to_all(notice)
 
     def _perform(self, ask: Callable[[], Iterable[Act]], *, from_stdout: bool = False) -> None:
         """Do what the dialogue says. Its errors end the turns, never the engine: an adapter may be a stranger's."""
@@ -351,13 +328,12 @@ class DialogueHost:
             logger.opt(exception=error).error("an adapter's dialogue raised {}", type(error).__name__)
             failed = Failed(ErrorInfo.of(ErrorCode.INTERNAL, f"the adapter raised {error!r}", effects="possible"))
             acts = list[Act]()
-            for open_turn in self._turns.values():
-                _settle(open_turn, failed)
+            self._turns.settle_all(failed)
             self.stop(finished=False)
         events = [act.event for act in acts if isinstance(act, Emit)]
         retrying = any(isinstance(event, Retrying) for event in events)
         alive = (from_stdout and not retrying) or any(not isinstance(event, Retrying) for event in events)
-        for act in _merged(acts):
+        for act in merged(acts):
             match act:
                 case Ready():
                     self._ready.set()
@@ -366,79 +342,33 @@ class DialogueHost:
                 case Close():
                     self._post(None)
                 case Emit(turn_id, event):
-                    self._emit(turn_id, event)
+                    self._turns.emit(turn_id, event)
                 case Done(turn_id, outcome):
-                    self._end(turn_id, outcome)
+                    self._turns.end(turn_id, outcome)
                 case Poison(reason):
                     self.poisoned = reason
         if alive:
-            for open_turn in self._turns.values():
-                if open_turn.listener is not None:
-                    open_turn.listener.alive()
+            self._turns.alive()
 
     def _end_all(self, code: int | None) -> None:
         """The child is gone: whatever turn is open ends, with what the dialogue makes of it."""
         if code is None:
-            for turn_id in list(self._turns):
-                self._end(turn_id, _crashed("it was stopped"))
+            self._turns.end_all(crashed("it was stopped"))
             return
         if self.child.lost:
-            for turn_id in list(self._turns):
-                self._end(turn_id, _crashed("what watches over it was killed, and with it the provider's process"))
+            self._turns.end_all(crashed("what watches over it was killed, and with it the provider's process"))
         if self._turns:
             self._perform(lambda: self._dialogue.closed(Exit(code)))
-        for turn_id in list(self._turns):
-            self._end(turn_id, _crashed("the adapter left the turn open"))
-
-    def _emit(self, turn_id: TurnId, event: Event) -> None:
-        open_turn = self._turns.get(turn_id)
-        if open_turn is not None and open_turn.listener is not None:
-            open_turn.listener.event(event)
-
-    def _end(self, turn_id: TurnId, outcome: Outcome) -> None:
-        if open_turn := self._turns.pop(turn_id, None):
-            _settle(open_turn, outcome)
+        self._turns.end_all(crashed("the adapter left the turn open"))
 
     def _post(self, data: bytes | None) -> None:
         if self._tasks is None:
             return  # the child is gone
         if len(self._outbox) >= MAX_UNREAD:
-            for open_turn in self._turns.values():
-                _settle(open_turn, _crashed(f"it left {MAX_UNREAD} messages unread"))
+            self._turns.settle_all(crashed(f"it left {MAX_UNREAD} messages unread"))
             self.stop(finished=False)
             return
         self._outbox.append(data)
         if not self._is_writing:
             self._is_writing = True
             self._tasks.start_soon(self._write)
-
-
-def _settle(open_turn: _Open, outcome: Outcome) -> None:
-    if open_turn.outcome is None:
-        open_turn.outcome = outcome
-        open_turn.listener = None
-        open_turn.done.set()
-
-
-def _merged(acts: Sequence[Act]) -> Iterable[Act]:
-    """The acts with neighbouring pieces of an answer joined: a read of many small lines is one event, not thousands."""
-    texts: list[str] = []
-    owner = ""
-    for act in acts:
-        if isinstance(act, Emit) and isinstance(act.event, Text):
-            if texts and act.turn != owner:
-                yield Emit(owner, Text(text="".join(texts)))
-                texts.clear()
-            owner = act.turn
-            texts.append(act.event.text)
-            continue
-        if texts:
-            yield Emit(owner, Text(text="".join(texts)))
-            texts.clear()
-        yield act
-    if texts:
-        yield Emit(owner, Text(text="".join(texts)))
-
-
-def _crashed(message: str) -> Failed:
-    return Failed(ErrorInfo.of(ErrorCode.CRASHED, message))
