@@ -1,11 +1,17 @@
 """What every test shares: the event loop's backend, and a home that is nobody's."""
 
+import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
 
 from dragoman.processes import Spawner
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: most tests wait for processes. Four are enough."""
+    return min((os.cpu_count() or 1) + 1, 4)
 
 
 @pytest.fixture
