@@ -182,6 +182,7 @@ async def test_text_is_written_as_it_comes(shell: Shell) -> None:
             async with await anyio.open_process(argv, cwd=shell.work, env=shell.variables) as process:
                 assert process.stdout is not None
                 assert await process.stdout.receive() == b"first "
+                await live.connected()
                 await live.release()
                 assert await process.stdout.receive() == b"second"
                 assert await process.stdout.receive() == b"\n"

@@ -66,7 +66,8 @@ async def test_a_signal_ends_calls_jobs_and_children_answers_what_is_open_and_is
 ) -> None:
     async with Liveness() as live, served(tmp_path, "--transport", transport) as (process, url), Web(url, mode) as web:
         cli.script(STUBBORN, live.connect(), {"grandchild": {"connect": live.port}}, {"pause": True})
-        job = await web.call("ask_llm", prompt="a job", max_wait_s=0)
+        # One that no shepherd takes over when it is handed out.
+        job = await web.call("ask_many", prompts=["a job"], providers=["llm"], max_wait_s=0)
         assert job["structuredContent"]["status"] == "running"
         async with web.asking("ask_llm", prompt="a request") as messages:
             await live.connected(4)
@@ -115,7 +116,8 @@ async def test_nothing_is_left_of_a_server_that_is_killed(tmp_path: Path, transp
         Web(url, "legacy") as web,
     ):
         cli.script(STUBBORN, live.connect(), {"grandchild": {"connect": live.port, "setsid": True}}, {"pause": True})
-        await web.call("ask_llm", prompt="a job", max_wait_s=0)
+        # One that no shepherd takes over when it is handed out.
+        await web.call("ask_many", prompts=["a job"], providers=["llm"], max_wait_s=0)
         await live.connected(2)
         process.kill()
         await live.all_gone()

@@ -120,7 +120,8 @@ async def test_a_client_that_leaves_takes_every_child_with_it_also_jobs_and_thos
     async with Liveness() as live:
         grandchild = {"grandchild": {"connect": live.port, "ignore_term": True}}
         cli.script(STUBBORN, grandchild, live.connect(), {"pause": True})
-        await wire.call("ask_llm", prompt="a job", max_wait_s=0)
+        # One that no shepherd takes over when it is handed out.
+        await wire.call("ask_many", prompts=["a job"], providers=["llm"], max_wait_s=0)
         await wire.start("ask_llm", prompt="a request")
         await live.connected(4)
         await leave(wire)
@@ -179,7 +180,8 @@ async def test_a_client_that_leaves_without_reading_its_answer_keeps_nothing_ali
     async with Liveness() as live:
         job, answer = live.connect("job"), live.connect("answer")
         cli.scripts([job, {"pause": True}], [answer, {"out": "x" * 4_000_000}])
-        await wire.call("ask_llm", prompt="a job", max_wait_s=0)
+        # One that no shepherd takes over when it is handed out.
+        await wire.call("ask_many", prompts=["a job"], providers=["llm"], max_wait_s=0)
         await live.connected()
         await wire.start("ask_llm", prompt="much")
         _, answered = await live.connected(2)

@@ -23,7 +23,7 @@ from dragoman.processes.child import Detached
 READ_BYTES = 256 * 1024
 PIPE_BYTES = 64 * 1024
 """What a pipe holds, unless it was made larger."""
-KEPT_BYTES = 8 * 1024 * 1024
+KEPT_BYTES = 4 * 1024 * 1024
 """How much of each pipe is kept for the case that a file is to go on with it. Past that it is let go: a child that said
 so much before anybody lost patience ends with its server."""
 FOLLOW_INTERVAL_S = 0.02
