@@ -30,18 +30,16 @@ class LinesIn:
         self._can_wait = True
 
     async def __aiter__(self) -> AsyncIterator[str]:
-        unfinished = bytearray()
+        begun: list[bytes] = []
         while chunk := await self._read():
-            searched = len(unfinished)
-            unfinished += chunk
-            if (end := unfinished.rfind(b"\n", searched)) < 0:
-                continue
-            lines = bytes(unfinished[:end]).split(b"\n")
-            del unfinished[: end + 1]
-            for line in lines:
-                yield line.decode(errors="replace")
-        if unfinished:
-            yield unfinished.decode(errors="replace")
+            *ended, rest = chunk.split(b"\n")
+            for piece in ended:
+                begun.append(piece)
+                yield _joined(begun)
+            if rest:
+                begun.append(rest)
+        if begun:
+            yield _joined(begun)
 
     async def _read(self) -> bytes:
         while True:
@@ -57,6 +55,13 @@ class LinesIn:
                 return os.read(self._descriptor, READ_BYTES)
             except BlockingIOError:
                 continue
+
+
+def _joined(pieces: list[bytes]) -> str:
+    """A line. The pieces are let go of first: one of megabytes is not to be held thrice."""
+    line = b"".join(pieces)
+    pieces.clear()
+    return line.decode(errors="replace")
 
 
 class LinesOut:
