@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dragoman.store.names import *  # noqa: F403
+    from dragoman.store.names import *  # noqa: F403 - what it offers is said there, once
 
 
 def __getattr__(name: str) -> object:
