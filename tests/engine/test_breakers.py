@@ -194,14 +194,14 @@ async def test_each_model_is_judged_by_itself(tmp_path: Path) -> None:
 
 async def test_each_model_is_tried_by_itself(tmp_path: Path) -> None:
     upstream = Upstream(BUSY)
-    other = request().model_copy(update={"model": "other"})
+    one, other = (request().model_copy(update={"model": f"{'long' * 20}-{each}"}) for each in (1, 2))
     async with engine(tmp_path, upstream.spawner, configuration=ALONE) as running:
-        await ask(running, 5)
         for _ in range(5):
+            await running.submit(one).outcome()
             await running.submit(other).outcome()
         upstream.says = None
         await anyio.sleep(60)
-        trying = running.submit(request())
+        trying = running.submit(one)
         await upstream.spawner.process(10)
         upstream.says = FINE
         assert (await running.submit(other).outcome()).text == "fine"
@@ -253,8 +253,28 @@ async def test_whoever_leaves_the_choice_to_dragoman_gets_one_that_is_not_left_a
     async with engine(tmp_path, upstream.spawner, *two(tmp_path)) as running:
         await ask(running, 5)
         upstream.says = FINE
-        reply = await running.submit(LLMRequest(prompt="hi")).outcome()
+        reply = await running.submit(LLMRequest(prompt="hi", remember=False)).outcome()
         assert (reply.provider, reply.text) == ("other", "fine")
+
+
+async def test_a_model_that_is_left_alone_says_nothing_of_the_others_of_its_provider(tmp_path: Path) -> None:
+    upstream = Upstream(BUSY)
+    async with engine(tmp_path, upstream.spawner, *two(tmp_path)) as running:
+        for _ in range(5):
+            await running.submit(request().model_copy(update={"model": "large"})).outcome()
+        upstream.says = FINE
+        reply = await running.submit(LLMRequest(prompt="hi", remember=False)).outcome()
+        assert reply.provider == "fake"
+        reply = await running.submit(LLMRequest(prompt="hi", model="large", remember=False)).outcome()
+        assert reply.provider == "other"
+        upstream.says = BUSY
+        other = request().model_copy(update={"provider": "other"})
+        for _ in range(6):
+            reply = await running.submit(other).outcome()
+        assert code(reply) is ErrorCode.CIRCUIT_OPEN, "fake could answer: only its large model is left alone"
+        status, _ = await running.providers.statuses()
+        assert status.reason is not None
+        assert status.reason.startswith("its model 'large' is left alone until")
 
 
 async def test_it_is_seen_in_the_list_of_providers(tmp_path: Path) -> None:
@@ -356,6 +376,9 @@ class LateStore:
         self._posted.clear()
 
 
+ANOTHER = CircuitKey("another", "account", "")
+
+
 class Process:
     """The layer of one process, on its way to a provider that always fails."""
 
@@ -364,7 +387,7 @@ class Process:
         self.breakers = Breakers(settings, Machine(lambda: folder), lambda: store, clock=anyio.current_time)
         self.channel: str | None = None
         self.raises = False
-        self.there: tuple[str, ...] = ()
+        self.there: tuple[CircuitKey, ...] = ()
         self._way = self.breakers.around(self.fail, self)
 
     async def ask(self, times: int = 1) -> ErrorCode:
@@ -382,7 +405,7 @@ class Process:
         context.channel = self.channel
         return context
 
-    def others(self, name: str) -> tuple[str, ...]:
+    def others(self, name: str) -> tuple[CircuitKey, ...]:
         return self.there
 
     async def is_logged_in(self, name: str) -> bool:
@@ -469,12 +492,30 @@ async def test_a_failure_that_is_raised_counts_like_any_other(tmp_path: Path) ->
     assert one.breakers.status("fake", "another") is None
 
 
+async def test_the_last_is_known_by_what_other_processes_found_out_too(tmp_path: Path) -> None:
+    store = LateStore()
+    elsewhere = Breakers(BreakerSettings(), Machine(lambda: tmp_path), lambda: store, clock=anyio.current_time)
+    one = Process(store, tmp_path, never_open_last=True)
+    one.there = (ANOTHER,)
+    await one.ask(5)
+    store.write()
+    assert await one.ask() is ErrorCode.CIRCUIT_OPEN
+    for account, said in (("of somebody else", ErrorCode.CIRCUIT_OPEN), ("account", ErrorCode.OVERLOADED)):
+        context = one.context()
+        assert context.route is not None
+        context.route.name, context.route.account = "another", account
+        for _ in range(5):
+            await elsewhere.around(one.fail, one)(context)
+        store.write()
+        assert await one.ask() is said
+
+
 async def test_who_was_let_through_as_the_last_is_not_refused_after_the_queue(tmp_path: Path) -> None:
     one = Process(LateStore(), tmp_path, never_open_last=True)
     await one.ask(5)
 
     async def queue(context: Context) -> Outcome:
-        one.there = ("another",)
+        one.there = (ANOTHER,)
         return await one.breakers.around(one.fail, one)(context)
 
     outcome = await one.breakers.ahead(queue, one)(one.context())

@@ -50,6 +50,21 @@ async def test_the_first_ready_provider_answers_when_none_is_named(make_engine: 
     assert found["a"].next_step == "run `a login`"
 
 
+async def test_a_login_is_asked_for_by_one_at_a_time_and_for_all_who_wait(
+    make_engine: MakeEngine, cli: FakeCli
+) -> None:
+    cli.script({"when_arg": "login", "steps": [{"line": {"logged": "in"}}, {"exit": 0}]}, *ANSWER)
+    async with make_engine(FakeAdapter(login=Login(("login",), "run `login`"))) as engine:
+        calls = [engine.submit(LLMRequest(prompt="hi")) for _ in range(5)]
+        with anyio.fail_after(20):
+            assert [(await call.outcome()).text for call in calls] == ["ok"] * 5
+            assert cli.starts == 1 + 5
+            async with anyio.create_task_group() as asking:
+                for _ in range(5):
+                    asking.start_soon(engine.providers.is_logged_in, "fake")
+        assert cli.starts == 2 + 5
+
+
 async def test_the_configured_order_comes_first(make_engine: MakeEngine, cli: FakeCli) -> None:
     cli.script(*ANSWER)
     adapters = [FakeAdapter(name) for name in "abc"]

@@ -8,11 +8,14 @@ whoever holds it gives it back.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
+
+import anyio
 
 from dragoman import store as records
 from dragoman.adapters.base import Failed, Outcome
@@ -34,8 +37,8 @@ _RANK = (CircuitState.CLOSED, CircuitState.HALF_OPEN, CircuitState.OPEN)
 class Peers(Protocol):
     """What is known of the providers."""
 
-    def others(self, name: str) -> Iterable[str]:
-        """The other providers that could be asked as far as is known without asking."""
+    def others(self, name: str) -> Iterable[CircuitKey]:
+        """The other providers that could be asked as far as is known without asking: their circuits."""
         ...
 
     async def is_logged_in(self, name: str) -> bool:
@@ -134,11 +137,10 @@ class Breakers:
 
         return ahead
 
-    def is_open(self, name: str) -> bool:
-        """Whether a provider is left alone now, as far as this process knows."""
-        return any(
-            kept.breaker.state is CircuitState.OPEN for key, kept in list(self._kept.items()) if key.provider == name
-        )
+    def is_open(self, key: CircuitKey) -> bool:
+        """Whether this model of a provider is left alone now, as far as is known since the last `refresh`."""
+        kept = self._kept.get(key)
+        return kept is not None and kept.breaker.state is CircuitState.OPEN
 
     def refresh(self) -> None:
         """Learn what the processes of this machine know."""
@@ -152,11 +154,11 @@ class Breakers:
         for row in rows:
             self._adopt(self._at(row.key), row.version, row.circuit)
 
-    def status(self, name: str, account: str) -> CircuitStatus | None:
-        """The circuit of a provider's account, of the model that stands worst; None: it was not needed yet."""
-        found = [kept.breaker for key, kept in self._kept.items() if key[:2] == (name, account)]
-        worst = max(found, key=lambda breaker: _RANK.index(breaker.state), default=None)
-        return worst.status if worst else None
+    def status(self, name: str, account: str) -> tuple[str, CircuitStatus] | None:
+        """Of a provider's account the model that stands worst, with its circuit; None: it was not needed yet."""
+        found = [kept for key, kept in self._kept.items() if key[:2] == (name, account)]
+        worst = max(found, key=lambda kept: _RANK.index(kept.breaker.state), default=None)
+        return (worst.key.model, worst.breaker.status) if worst else None
 
     def _is_barred(self, kept: _Kept) -> bool:
         """Whether a call that was let through is to make do with the attempt it had."""
@@ -185,14 +187,19 @@ class Breakers:
     async def _may_insist(self, kept: _Kept, context: Context, peers: Peers) -> bool:
         """Whether a call is let through although the circuit is open."""
         route = _route(context)
-        route.is_let_through = route.is_let_through or context.call.insists or await self._is_exempt(kept, peers)
-        return route.is_let_through
+        if not (route.is_let_through or context.call.insists):
+            with anyio.move_on_at(context.deadline):
+                route.is_let_through = await self._is_exempt(kept, peers)
+        return route.is_let_through or context.call.insists
 
     async def _is_exempt(self, kept: _Kept, peers: Peers) -> bool:
         if kept.breaker.circuit.cause == ErrorCode.AUTH and await peers.is_logged_in(kept.key.provider):
             # Whoever was told to log in, and did, is not to wait.
             return True
-        return self._settings.never_open_last and all(map(self.is_open, peers.others(kept.key.provider)))
+        if not self._settings.never_open_last:
+            return False
+        self.refresh()
+        return all(map(self.is_open, peers.others(kept.key.provider)))
 
     def _of(self, context: Context) -> _Kept:
         route = _route(context)
@@ -260,10 +267,10 @@ def _route(context: Context) -> Route:
 
 
 def _lock(key: CircuitKey) -> str:
-    """A file name for a key: a model's name may hold anything."""
+    """A file name for a key: a model's name may hold anything, and be long."""
     if not key.model:
         return key.account
-    return f"{key.account}-{key.model.encode().hex()[:64]}"
+    return f"{key.account}-{hashlib.blake2b(key.model.encode(), digest_size=6).hexdigest()}"
 
 
 def _advice(kept: _Kept, route: Route) -> str | None:

@@ -131,7 +131,7 @@ class Cache:
     async def _key(self, context: Context) -> tuple[str, str | None]:
         """Who is asked, and a name for the question; None: that is not answered from the cache."""
         call, request = context.call, context.request
-        provider = request.provider or await self._providers.first_ready()
+        provider = request.provider or await self._providers.first_ready(request.model)
         identity = self._providers.identity(provider)
         if identity is None or call.validators is not None or call.is_taken_over or not _is_alone(request):
             return provider, None

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import anyio
 
+from dragoman import store as records
 from dragoman.adapters.base import Adapter, Installed, Profile
 from dragoman.config import Configuration
 from dragoman.engine.accounts import account_of
@@ -26,6 +29,9 @@ from dragoman.schemas import (
     TimeoutConfig,
     error_of,
 )
+
+if TYPE_CHECKING:
+    from dragoman.store import CircuitKey
 
 LOGIN_TIMEOUT_S = 10.0
 FOUND_S = 1.0
@@ -57,6 +63,8 @@ class Providers:
         self._timeouts: dict[str, TimeoutConfig] = {}
         self._lately: dict[str, tuple[float, Program]] = {}
         self._logins: dict[str, tuple[float, bool | None]] = {}
+        """What each said of its login, and when."""
+        self._asking: dict[str, anyio.Lock] = {}
         first = [name for name in configuration.order if name in adapters]
         self.adapters = {name: adapters[name] for name in (*first, *(name for name in adapters if name not in first))}
 
@@ -74,7 +82,7 @@ class Providers:
                 # Whose clocks they are is not known yet, except for what the caller said.
                 limit = request.timeouts.over(TimeoutConfig()).call
                 with anyio.move_on_after(limit):
-                    name = await self.first_ready()
+                    name = await self.first_ready(request.model)
                 if name is None:
                     return timed_out("call", limit, because="it was not known yet which provider is ready")
             route = context.route = self._route(name)
@@ -86,8 +94,10 @@ class Providers:
 
         return routed
 
-    async def first_ready(self) -> str:
+    async def first_ready(self, model: str | None = None) -> str:
         """The first provider in the order that can answer; one that is left alone now only when there is no other.
+
+        `model` is the one that will be asked for.
 
         Raises:
             LLMError: there is none (code ``not_found``); the next step says what each one lacks.
@@ -98,7 +108,7 @@ class Providers:
         for name in self.adapters:
             status = await self.status(name)
             if status.state == "ready":
-                if not self._breakers.is_open(name):
+                if not self._breakers.is_open(self._circuit(name, model)):
                     return name
                 left_alone.append(name)
                 continue
@@ -125,7 +135,7 @@ class Providers:
         program = self._find(name)
         if isinstance(program, Missing):
             return lacking("missing", program.reason, program.next_step)
-        circuit = self._breakers.status(name, self._account(name))
+        model, circuit = self._breakers.status(name, self._account(name)) or ("", None)
         status = status.model_copy(update={"path": program.path, "circuit": circuit})
         variables = build_environment(profile, settings, self._environ).variables
         if deep:
@@ -147,7 +157,8 @@ class Providers:
         if circuit is not None and circuit["state"] is CircuitState.OPEN:
             return lacking(
                 "ready",
-                f"left alone until {circuit['reset_at']}: it failed, the last time with {circuit['last_failure']}",
+                f"{f'its model {model!r} is ' if model else ''}left alone until {circuit['reset_at']}: "
+                f"it failed, the last time with {circuit['last_failure']}",
                 "ask another provider until then, or `dragoman doctor --deep`, which asks all the same",
             )
         return status
@@ -171,10 +182,12 @@ class Providers:
         ]
         return [*(found[name] for name in self.adapters), *broken]
 
-    def others(self, name: str) -> Iterable[str]:
-        """The other providers that are present and not known to be logged out. Starts nothing."""
+    def others(self, name: str) -> Iterable[CircuitKey]:
+        """The circuits of the other providers that are present and not known to be logged out. Starts nothing."""
         return (
-            other for other in self.present() if other != name and self._logins.get(other, (0.0, None))[1] is not False
+            self._circuit(other)
+            for other in self.present()
+            if other != name and self._logins.get(other, (0.0, None))[1] is not False
         )
 
     async def is_logged_in(self, name: str) -> bool:
@@ -220,6 +233,9 @@ class Providers:
         timeouts = self._timeouts[name]
         return Route(name, self.adapters[name], settings, program, timeouts, self._account(name))
 
+    def _circuit(self, name: str, model: str | None = None) -> CircuitKey:
+        return records.CircuitKey(name, self._account(name), model or self._configuration.provider(name).model or "")
+
     def _account(self, name: str) -> str:
         if name not in self._accounts:
             profile, settings = self.adapters[name].profile, self._configuration.provider(name)
@@ -248,17 +264,20 @@ class Providers:
         login = adapter.profile.login
         if login is None:
             return None
-        known = self._logins.get(name)
-        if known is not None and not anew and anyio.current_time() < known[0]:
-            return known[1]
-        environment = build_environment(adapter.profile, self._configuration.provider(name), self._environ)
-        try:
-            said = await inquire(self._spawner, program, login.argv, environment.variables, LOGIN_TIMEOUT_S)
-        except SpawnError:
-            return None
-        logged_in = None if said.code is None else adapter.logged_in(said.code, said.stdout, said.stderr)
-        self._logins[name] = (anyio.current_time() + LOGIN_KNOWN_S, logged_in)
-        return logged_in
+        wanted_since = anyio.current_time() - (0 if anew else LOGIN_KNOWN_S)
+        # One at a time, whose answer is that of all who wait: many would race for the refresh token.
+        async with self._asking.setdefault(name, anyio.Lock()):
+            known = self._logins.get(name)
+            if known is not None and known[0] > wanted_since:
+                return known[1]
+            environment = build_environment(adapter.profile, self._configuration.provider(name), self._environ)
+            logged_in = None
+            with suppress(SpawnError):
+                said = await inquire(self._spawner, program, login.argv, environment.variables, LOGIN_TIMEOUT_S)
+                if said.code is not None:
+                    logged_in = adapter.logged_in(said.code, said.stdout, said.stderr)
+            self._logins[name] = (anyio.current_time(), logged_in)
+            return logged_in
 
 
 def _transport(profile: Profile, found: Installed | None) -> str | None:
