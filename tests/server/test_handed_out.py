@@ -48,11 +48,9 @@ def serving(folder: Path, mode: str = "legacy") -> AbstractAsyncContextManager[W
 
 
 async def handed_out(wire: Wire, **arguments: object) -> str:
-    """Ask, do not wait, and return when the job is one that goes on without its server."""
+    """Ask and do not wait. Once its id is told the job is one that goes on without its server."""
     running = (await wire.call("ask_llm", prompt="hi", max_wait_s=0, **arguments))["structuredContent"]
     assert running["status"] == "running", running
-    while not (await listed(wire))[running["job_id"]]["background"]:
-        pass
     return running["job_id"]
 
 
@@ -110,6 +108,42 @@ async def test_it_goes_on_and_the_next_server_has_all_of_its_answer(
     assert [turn["text"] for turn in shown["structuredContent"]["turns"]] == ["first second"]
     assert cli.starts == 1
     assert nothing_is_left(folder)
+
+
+async def test_once_its_id_is_told_no_moment_is_too_early_for_its_server_to_be_killed(folder: Path) -> None:
+    cli = script(folder, {"out": "all of it"})
+    replies: list[dict[str, Any]] = []
+    with anyio.fail_after(LONG_S):
+        for _ in range(3):
+            async with serving(folder) as wire:
+                await wire.open()
+                job_id = await handed_out(wire)
+                await kill(wire)
+            async with serving(folder) as wire:
+                await wire.open()
+                replies.append(await outcome(wire, job_id))
+    assert [(reply["status"], reply["text"]) for reply in replies] == 3 * [("completed", "all of it")]
+    assert cli.starts == 3
+
+
+async def test_one_that_still_waits_for_a_place_is_told_and_found_by_its_id(folder: Path) -> None:
+    async with Liveness() as live:
+        script(folder, {"err": "a thought\n"}, live.connect(), {"wait": "gate"}, {"out": "done"})
+        with anyio.fail_after(LONG_S):
+            async with served(
+                folder, {**variables(folder), "DRAGOMAN_PROVIDERS__LLM__MAX_CONCURRENCY": "1"}, "legacy"
+            ) as wire:
+                await wire.open()
+                first = await handed_out(wire)
+                await live.connected()
+                second = await handed_out(wire)
+                await kill(wire)
+            await live.release()
+            async with serving(folder) as wire:
+                await wire.open()
+                assert (await outcome(wire, first))["status"] == "completed"
+                reply = await outcome(wire, second)
+    assert (reply["status"], reply["job_id"]) == ("interrupted", second)
 
 
 async def test_it_ends_while_no_server_is_there_and_is_collected_later(folder: Path) -> None:

@@ -71,6 +71,7 @@ class Call:
         self._reply: LLMResponse | None = None
         self._done = anyio.Event()
         self._told: list[Callable[[Call], None]] = []
+        self._settled: anyio.Event | None = None
 
     @property
     def reply(self) -> LLMResponse | None:
@@ -88,6 +89,17 @@ class Call:
         """Whether the child that works on it goes on when this process ends."""
         return self.host is not None and self.host.outlives_in is not None
 
+    async def settled(self) -> None:
+        """Wait until what becomes of its child is known, where it was handed out before it had one; or it ended."""
+        self._settled = self._settled or anyio.Event()
+        if self._reply is None:
+            await self._settled.wait()
+
+    def settle(self) -> None:
+        """It is known. For whoever hands its child over."""
+        if self._settled is not None:
+            self._settled.set()
+
     def cancel(self) -> None:
         """End the call. Its child is stopped in the background; `outcome` gives what was received."""
         self.scope.cancel()
@@ -97,6 +109,7 @@ class Call:
         self._reply = reply
         self.log.close()
         self._done.set()
+        self.settle()
         for act in self._told:
             act(self)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,9 @@ LOOK_S = (0.05, 0.5)
 """How soon, and at last how seldom, it is looked whether another process ended a job."""
 STOCK_S = 2.0
 """How often whoever waits for a job of another process looks whether that process lives."""
+START_S = 0.5
+"""How long after its beginning whoever is told a job's id waits for its child. One that has none then waits for others,
+and is handed out as it is."""
 EVENTS = 200
 """How many events of a job of this process are one page."""
 CAME_TO_NOTHING = ("failed", "cancelled", "interrupted")
@@ -130,7 +134,7 @@ class Jobs:
             if request.idempotency_key or request.background:
                 await store.write(record)
             else:
-                # In order with all that follows, so it is there before the end can be, and before its id is told.
+                # In order with all that follows, so it is there before the end can be; who tells its id waits for it.
                 store.post(record)
         except records.KeyTaken:
             raise
@@ -190,9 +194,22 @@ class Jobs:
         call.handed_out = True
         if call.host is not None:
             await self.leave_alone(call, call.host)
+        elif call.work is None and not call.request.background:
+            with anyio.move_on_after(call.created + START_S - time.monotonic()):
+                await call.settled()
+        if (store := self._recorder.store) is not None and not call.outlives_us:
+            with suppress(records.StoreError):
+                # Whoever comes with the id after this process was killed is to find it.
+                await store.flush()
 
     async def leave_alone(self, call: Call, host: DialogueHost) -> None:
         """Have the child of a job that was handed out go on when this process ends, and write that down."""
+        try:
+            await self._leave_alone(call, host)
+        finally:
+            call.settle()
+
+    async def _leave_alone(self, call: Call, host: DialogueHost) -> None:
         if host.outlives_in is not None or not await host.outlive():
             return
         store, shepherd = self._recorder.store, getattr(host.child, "shepherd_pid", None)

@@ -28,7 +28,7 @@ from dragoman.store.history import (
 )
 from dragoman.store.jobs import JobRow, read_job, read_job_by_key, read_job_text, read_jobs
 from dragoman.store.reader import Reader
-from dragoman.store.records import Orphan, Record
+from dragoman.store.records import Orphan, Record, Together
 from dragoman.store.retention import Expire
 from dragoman.store.search import IndexDamaged, Search, search_turns
 from dragoman.store.stats import ProviderStats, read_stats
@@ -144,6 +144,14 @@ class Store:
         """
         self._check_open()
         self._writer.put(record, waited=False)
+
+    async def flush(self) -> None:
+        """Wait until all that was posted is safe from the death of this process, or could not be kept.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        await self.write(Together(()))
 
     async def stats(self, since: float | None = None) -> list[ProviderStats]:
         """Every provider's figures, by name, over the calls that started since then (seconds since 1970).
