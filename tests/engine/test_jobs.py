@@ -124,7 +124,10 @@ async def test_a_job_whose_process_left_is_interrupted(tmp_path: Path) -> None:
         job = await running.jobs.start(question(), face="test")
     async with engine(tmp_path, Held(), ADAPTER) as other:
         reply = (await other.jobs.find(job.id)).reply()
-        assert reply.status == "cancelled"
+        assert (reply.status, reply.error and reply.error.next_step) == (
+            "interrupted",
+            "ask again, in the same conversation",
+        )
         with pytest.raises(LLMError, match="no job"):
             await other.jobs.find("nobody")
 

@@ -42,6 +42,6 @@ async def test_a_job_that_was_not_in_the_background_is_interrupted_and_says_how_
         await live.all_gone()
         async with connect() as client:
             found = structured(await client.call_tool("job", {"action": "result", "job_id": running["job_id"]}))
-    assert found["status"] in ("interrupted", "cancelled")
-    assert found["error"]["next_step"]
+    assert (found["status"], found["text"]) == ("interrupted", "Par")
+    assert found["error"]["next_step"] == "ask again, in the same conversation"
     assert found["conversation_id"] == running["conversation_id"]

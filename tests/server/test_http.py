@@ -77,7 +77,7 @@ async def test_a_signal_ends_calls_jobs_and_children_answers_what_is_open_and_is
                 assert await rest(process) == ""
                 assert await process.wait() == 128 + signal.SIGTERM
                 await live.all_gone()
-    assert answer["result"]["structuredContent"]["status"] == "cancelled"
+    assert answer["result"]["structuredContent"]["status"] == "interrupted"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import anyio
 
 from dragoman.engine.events import EventLog
-from dragoman.schemas import LLMRequest, LLMResponse
+from dragoman.schemas import ErrorCode, ErrorInfo, LLMRequest, LLMResponse
 
 if TYPE_CHECKING:
     from dragoman.engine.context import Handler
     from dragoman.engine.detached import Adopted
     from dragoman.engine.host import DialogueHost
+    from dragoman.schemas.errors import Effects
     from dragoman.structured import AsyncValidationStrategy, OutputSchema
 
 
@@ -72,6 +73,7 @@ class Call:
         self._done = anyio.Event()
         self._told: list[Callable[[Call], None]] = []
         self._settled: anyio.Event | None = None
+        self._is_cancelled = False
 
     @property
     def reply(self) -> LLMResponse | None:
@@ -83,6 +85,11 @@ class Call:
         await self._done.wait()
         assert self._reply is not None  # noqa: S101 - set before the event
         return self._reply
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether its end, if it has come to none by itself, is that of its server: nobody has cancelled it."""
+        return self.job and not self._is_cancelled
 
     @property
     def outlives_us(self) -> bool:
@@ -102,6 +109,7 @@ class Call:
 
     def cancel(self) -> None:
         """End the call. Its child is stopped in the background; `outcome` gives what was received."""
+        self._is_cancelled = True
         self.scope.cancel()
 
     def finish(self, reply: LLMResponse) -> None:
@@ -125,3 +133,13 @@ class Call:
         finally:
             if self._reply is None:
                 self.cancel()
+
+
+def interruption(effects: Effects) -> ErrorInfo:
+    """Why a job has no answer whose server ended."""
+    return ErrorInfo.of(
+        ErrorCode.INTERNAL,
+        "the server that worked on it ended before it was done",
+        next_step="ask again, in the same conversation",
+        effects=effects,
+    )

@@ -13,7 +13,7 @@ import anyio
 from dragoman.adapters.base import Adapter, Completed, Failed, Outcome, Session
 from dragoman.config import ProviderSettings
 from dragoman.engine.advice import advised
-from dragoman.engine.call import Call
+from dragoman.engine.call import Call, interruption
 from dragoman.engine.finding import Program
 from dragoman.engine.locks import Held
 from dragoman.engine.thread import Thread
@@ -195,7 +195,7 @@ class Context:
         return self.call.log.text()
 
     def reply(self, outcome: Outcome | None) -> LLMResponse:
-        """The reply; `outcome` None: the call was cancelled."""
+        """The reply; `outcome` None: the call was cancelled, or its server ends."""
         if self.cached is not None and isinstance(outcome, Completed):
             return self.cached.model_copy(
                 update={
@@ -215,6 +215,9 @@ class Context:
             case Failed():
                 status, text, finish_reason = "failed", self.received(), outcome.finish_reason
                 error = advised(outcome.error)
+            case None if self.call.is_interrupted:
+                status, text, finish_reason = "interrupted", self.received(), "error"
+                error = interruption("possible" if self.acted else "none")
             case None:
                 status, text, finish_reason = "cancelled", self.received(), "cancelled"
                 error = advised(ErrorInfo.of(ErrorCode.CANCELLED, "the call was cancelled"))

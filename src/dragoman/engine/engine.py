@@ -307,7 +307,7 @@ class Engine:
         for call in list(self._calls):
             if call.outlives_us and not call.scope.cancel_called and not (call.host and call.host.finishing):
                 call.left = True
-            call.cancel()
+            call.scope.cancel()
         for call in list(self._calls):
             # Cancelled, a call waits for nothing: its child is stopped without it.
             await call.outcome()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from dragoman.engine.call import Call
+from dragoman.engine.call import Call, interruption
 from dragoman.schemas import ErrorCode, ErrorInfo, Event, JobInfo, LLMError, LLMResponse, error_from
 
 if TYPE_CHECKING:
@@ -130,18 +130,12 @@ def excerpt(prompt: str) -> str:
 
 def interrupted(row: JobRow) -> LLMResponse:
     """The reply of a job whose server died."""
-    error = ErrorInfo.of(
-        ErrorCode.INTERNAL,
-        "the server that worked on it ended before it was done",
-        next_step="ask again, in the same conversation",
-        effects="possible",
-    )
     return LLMResponse(
         status="interrupted",
         provider=row.provider,
         conversation_id=row.conversation_id,
         finish_reason="error",
-        error=error,
+        error=interruption("possible"),
         job_id=row.id,
         call_id=row.id,
     )

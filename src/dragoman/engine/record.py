@@ -165,8 +165,8 @@ class Recorder:
 def _spent(reply: LLMResponse) -> Usage | None:
     """What a call cost with all its attempts, whoever made them; a reply tells only of the one that answered."""
     parts = [attempt.usage for attempt in reply.attempts]
-    if reply.status == "cancelled" or not parts:
-        # What was cancelled is not among them.
+    if reply.status in ("cancelled", "interrupted") or not parts:
+        # What was broken off is not among them.
         parts.append(reply.usage)
     known = [usage for usage in parts if usage is not None]
     if len(known) < 2:
