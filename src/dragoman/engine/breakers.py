@@ -61,7 +61,7 @@ class CircuitStore(Protocol):
         """All of them."""
         ...
 
-    def post(self, record: CircuitChanged) -> None:
+    def post(self, record: CircuitChanged) -> object:
         """Write a change soon."""
         ...
 

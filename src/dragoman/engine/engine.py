@@ -243,7 +243,7 @@ class Engine:
         # What is left can wait until the reply is on its way.
         await anyio.lowlevel.checkpoint()
         self._recorder.ended(context, reply)
-        self.jobs.ended(call, reply)
+        self.jobs.ended(call, reply, context.other_bytes)
         self._calls.discard(call)
 
     async def _tidy(self) -> None:

@@ -7,7 +7,6 @@ process of this machine is told when that process writes its end.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import sha256
@@ -23,6 +22,7 @@ from dragoman.config import ConversationSettings
 from dragoman.engine.call import Call
 from dragoman.engine.context import Handler
 from dragoman.engine.detached import forget_old, jobs_folder, take_up
+from dragoman.engine.ended import EndedJobs
 from dragoman.engine.host import DialogueHost
 from dragoman.engine.job import Job, info_of, info_of_call, interrupted, unreadable
 from dragoman.engine.record import Recorder
@@ -31,11 +31,9 @@ from dragoman.log import logger
 from dragoman.schemas import ErrorCode, ErrorInfo, Event, JobInfo, LLMRequest, LLMResponse, error_from
 
 if TYPE_CHECKING:
-    from dragoman.store import JobRow, Store
+    from dragoman.store import JobRow, Posted, Store
     from dragoman.structured import AsyncValidationStrategy, OutputSchema
 
-MAX_ENDED = 100
-"""How many ended jobs are remembered in memory, for the case that the store cannot be read."""
 LOOK_S = (0.05, 0.5)
 """How soon, and at last how seldom, it is looked whether another process ended a job."""
 STOCK_S = 2.0
@@ -60,9 +58,11 @@ class Jobs:
         self._settings = settings or ConversationSettings()
         self._submit = submit
         self._calls: dict[str, Call] = {}
-        self._ended: deque[str] = deque()
+        self._ended = EndedJobs(lambda job_id: self._calls.pop(job_id, None))
+        self._ends: dict[str, Posted | None] = {}
+        """Of jobs that are just telling their reply: whether that is on disk."""
         self._any = anyio.Event()
-        """Set when there is a job to be watched."""
+        """Set when there is a job to be watched, or an ended one to be let go of."""
         self._keys: dict[tuple[str, str], str] = {}
         """The ids of jobs that run here, by scope and key."""
 
@@ -140,11 +140,6 @@ class Jobs:
             raise
         except records.StoreError as error:
             logger.warning("a job is kept in memory only: {}", error)
-
-    def add(self, call: Call) -> str:
-        """Hand out a call that was not started as a job; the id by which it is found, in this process."""
-        self._calls[call.id] = call
-        return call.id
 
     async def find(self, job_id: str) -> Job:
         """The job of this id, in whichever process it runs or ran.
@@ -269,33 +264,36 @@ class Jobs:
         """A job is about to tell its reply. For the engine."""
         if call.job and _is_looked_for(call):
             # Even if this process dies now: whoever comes with its id or its key is to find it done.
-            self._post_end(call, reply)
+            self._ends[call.id] = self._post_end(call, reply)
 
-    def ended(self, call: Call, reply: LLMResponse) -> None:
-        """A job has told its reply. For the engine."""
+    def ended(self, call: Call, reply: LLMResponse, other_bytes: int) -> None:
+        """A job has told its reply; `other_bytes`: what its events hold besides text. For the engine."""
         if not call.job:
             return
-        if not _is_looked_for(call):
-            self._post_end(call, reply)
+        end = self._ends.pop(call.id) if call.id in self._ends else self._post_end(call, reply)
         for scoped in [scoped for scoped, job_id in self._keys.items() if job_id == call.id]:
             del self._keys[scoped]
-        self._recorder.post(records.CallLog(call.id, call.log.events))
-        self._ended.append(call.id)
-        if len(self._ended) > MAX_ENDED:
-            self._calls.pop(self._ended.popleft(), None)
+        log = self._recorder.post(records.CallLog(call.id, call.log.events))
+        self._ended.add(call, reply, other_bytes, end, log)
+        if self._ended.is_too_much:
+            self._any.set()
 
-    def _post_end(self, call: Call, reply: LLMResponse) -> None:
+    def _post_end(self, call: Call, reply: LLMResponse) -> Posted | None:
         text = reply.model_dump_json(exclude_defaults=True)
-        self._recorder.post(records.JobEnded(id=call.id, status=reply.status, reply=text, provider=reply.provider))
+        return self._recorder.post(
+            records.JobEnded(id=call.id, status=reply.status, reply=text, provider=reply.provider)
+        )
 
     async def watch(self) -> None:
-        """Cancel jobs of this process that another one asked to be cancelled. Never returns."""
+        """Cancel jobs of this process that another one asked to be cancelled, and let go of those that are written.
+        Never returns."""
         while True:
             await self._any.wait()
             self._any = anyio.Event()
             seen = 0
-            while running := [call for call in self._calls.values() if call.reply is None]:
+            while (running := [call for call in self._calls.values() if call.reply is None]) or self._ended.is_too_much:
                 await anyio.sleep(LOOK_S[1])
+                self._ended.let_go()
                 store = self._recorder.store
                 if store is None:
                     continue

@@ -21,7 +21,7 @@ from dragoman.processes import Child, Leftover, sweep
 from dragoman.schemas import LLMResponse, Usage
 
 if TYPE_CHECKING:
-    from dragoman.store import Record, Store
+    from dragoman.store import Posted, Record, Store
 
 _COUNTED = ("input_tokens", "cached_input_tokens", "output_tokens", "cost_usd")
 
@@ -106,9 +106,9 @@ class Recorder:
             await self._open()
         return self._store
 
-    def post(self, record: Record) -> None:
-        """Write a record soon, if there is a store."""
-        self._post(record)
+    def post(self, record: Record) -> Posted | None:
+        """Write a record soon, if there is a store. See `Store.post`."""
+        return self._post(record)
 
     @property
     def store(self) -> Store | None:
@@ -157,9 +157,8 @@ class Recorder:
             logger.warning("stopped {} process(es) that an earlier server had left behind", stopped)
         self._post(records.OrphansEnded(tuple(orphan.row for orphan in orphans)))
 
-    def _post(self, record: Record) -> None:
-        if self._store is not None:
-            self._store.post(record)
+    def _post(self, record: Record) -> Posted | None:
+        return None if self._store is None else self._store.post(record)
 
 
 def _spent(reply: LLMResponse) -> Usage | None:

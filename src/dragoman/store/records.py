@@ -14,6 +14,7 @@ from dragoman.store.identity import start_time_of_one_since
 if TYPE_CHECKING:
     import sqlite3
 
+    from dragoman.store.errors import StoreError
 
 T_co = TypeVar("T_co", covariant=True, default=object)
 
@@ -28,6 +29,20 @@ class Record(Protocol[T_co]):
             Conflict: it does not go with what is there.
             LookupError: it speaks of something that is not there, which is a fault of ours.
         """
+        ...
+
+
+class Posted(Protocol):
+    """What becomes of a record that nobody waits for."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it is known. Without an `error` it is then safe from the death of this process."""
+        ...
+
+    @property
+    def error(self) -> StoreError | None:
+        """Why it is not kept."""
         ...
 
 

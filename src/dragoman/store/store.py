@@ -28,7 +28,7 @@ from dragoman.store.history import (
 )
 from dragoman.store.jobs import JobRow, read_job, read_job_by_key, read_job_text, read_jobs
 from dragoman.store.reader import Reader
-from dragoman.store.records import Orphan, Record, Together
+from dragoman.store.records import Orphan, Posted, Record, Together
 from dragoman.store.retention import Expire
 from dragoman.store.search import IndexDamaged, Search, search_turns
 from dragoman.store.stats import ProviderStats, read_stats
@@ -136,14 +136,14 @@ class Store:
         await self._done(job)
         return cast("T", job.result)
 
-    def post(self, record: Record) -> None:
+    def post(self, record: Record) -> Posted:
         """Write a record soon, in the order of all records, without waiting. The first failure is told to `on_error`.
 
         Raises:
             StoreError: the store is closed.
         """
         self._check_open()
-        self._writer.put(record, waited=False)
+        return self._writer.put(record, waited=False)
 
     async def flush(self) -> None:
         """Wait until all that was posted is safe from the death of this process, or could not be kept.

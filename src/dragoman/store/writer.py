@@ -37,7 +37,10 @@ record is worth: the two take the interpreter from each other."""
 
 
 class Job:
-    """One record on its way. `done` is set after the commit, with what it gave, or after the failure in `error`."""
+    """One record on its way. `done` is set after the commit, with what it gave, or after the failure in `error`.
+
+    From then on it holds its record no more, which may be an answer of megabytes.
+    """
 
     __slots__ = ("done", "error", "record", "result", "waited")
 
@@ -207,7 +210,7 @@ class Writer(threading.Thread):
 
     def _answer(self, batch: Sequence[Job]) -> None:
         for job in batch:
-            job.done = True
+            job.done, job.record = True, None
             if job.error is not None and not job.waited and not self._reported:
                 self._reported = True
                 with contextlib.suppress(Exception):  # a caller's fault must not end this thread

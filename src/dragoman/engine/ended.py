@@ -1,0 +1,88 @@
+"""Jobs that have ended and are still in memory, so that whoever comes for one soon need not wait for the disk."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dragoman.engine.call import Call
+from dragoman.schemas import LLMResponse
+
+if TYPE_CHECKING:
+    from dragoman.store import Posted
+
+MAX_ENDED = 100
+MAX_BYTES = 32 * 1024 * 1024
+"""As much as one call may hold: 16 MiB of text and as much of other events."""
+VALUE_SHARE = 4
+"""What a value weighs, as a share of the JSON it was read from."""
+
+
+@dataclass(slots=True)
+class _Ended:
+    size: int
+    written: tuple[Posted | None, ...]
+    """What becomes of its records; None: there is no store."""
+
+    @property
+    def is_on_disk(self) -> bool:
+        return all(posted is not None and posted.done and posted.error is None for posted in self.written)
+
+    @property
+    def is_nowhere_else(self) -> bool:
+        """Whether it will never be on the disk."""
+        return any(posted is None or posted.error is not None for posted in self.written)
+
+
+class EndedJobs:
+    """The newest `MAX_ENDED`, as long as they hold no more than `MAX_BYTES`. `forget` is told the ids of the others.
+
+    Only those that are on disk go. One that was not written yet stays, and of those that cannot be written, which can
+    be had nowhere else, the newest `MAX_ENDED`.
+    """
+
+    def __init__(self, forget: Callable[[str], object]) -> None:
+        self._forget = forget
+        self._jobs: dict[str, _Ended] = {}
+        self._size = 0
+
+    @property
+    def is_too_much(self) -> bool:
+        """Whether more is held than is to be, since it was not written yet."""
+        return self._is_too_much and any(not job.is_nowhere_else for job in self._jobs.values())
+
+    def add(self, call: Call, reply: LLMResponse, other_bytes: int, *written: Posted | None) -> None:
+        """A job ended; `other_bytes`: what its events hold besides text."""
+        size = _weight(call, reply) + other_bytes
+        self._size += size
+        self._jobs[call.id] = _Ended(size, written)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Let go of what is too much and need not be held."""
+        for job_id, job in list(self._jobs.items()):
+            if not self._is_too_much:
+                break
+            if job.is_on_disk:
+                self._remove(job_id)
+        nowhere_else = [job_id for job_id, job in self._jobs.items() if job.is_nowhere_else]
+        for job_id in nowhere_else[:-MAX_ENDED]:
+            self._remove(job_id)
+
+    @property
+    def _is_too_much(self) -> bool:
+        return len(self._jobs) > MAX_ENDED or self._size > MAX_BYTES
+
+    def _remove(self, job_id: str) -> None:
+        self._size -= self._jobs.pop(job_id).size
+        self._forget(job_id)
+
+
+def _weight(call: Call, reply: LLMResponse) -> int:
+    """What is held of it, but for its events."""
+    # Not the bytes that are sent: a single emoji has every character of a text take four.
+    text, asked = sys.getsizeof(reply.text), call.request
+    value = 0 if reply.data is None else VALUE_SHARE * text
+    return text + value + sys.getsizeof(asked.prompt) + sys.getsizeof(asked.system_prompt)
