@@ -1,6 +1,8 @@
 """Which ended jobs stay in memory, and that none is lost by that."""
 
+import gc
 import sqlite3
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,12 +106,18 @@ async def test_an_answer_that_was_let_go_of_is_read_from_the_disk(
         with anyio.fail_after(20):
             job = await running.jobs.start(LLMRequest(prompt="one", provider="fake"), face="test")
             told = await job.wait()
+            held = weakref.ref(job.call)
             # Nobody else has to come for it.
             while (found := await running.jobs.find(job.id)).call is not None:  # noqa: ASYNC110 - nothing tells
                 await anyio.sleep(0.02)
             assert found.reply() == told
             assert (await found.events())[0]
             assert [info.job_id for info in await running.jobs.listed()] == [job.id]
+            del job
+            # What waits for its child to be gone, too, lets go of it.
+            while held() is not None:
+                await anyio.sleep(0.02)
+                gc.collect()
 
 
 async def test_an_answer_that_cannot_be_written_stays_however_long_it_is(

@@ -291,21 +291,28 @@ class Jobs:
             await self._any.wait()
             self._any = anyio.Event()
             seen = 0
-            while (running := [call for call in self._calls.values() if call.reply is None]) or self._ended.is_too_much:
+            while self._running() or self._ended.is_too_much:
                 await anyio.sleep(LOOK_S[1])
                 self._ended.let_go()
-                store = self._recorder.store
-                if store is None:
-                    continue
-                try:
-                    changed = store.data_changed(seen)
-                    for call in running if changed else ():
-                        if (row := store.job(call.id)) is not None and row.cancel_requested:
-                            call.cancel()
-                except records.StoreError as error:
-                    logger.warning("it cannot be seen whether a job is to be cancelled: {}", error)
-                else:
-                    seen = changed or seen
+                seen = self._cancel_those_asked_for(seen)
+
+    def _running(self) -> list[Call]:
+        return [call for call in self._calls.values() if call.reply is None]
+
+    def _cancel_those_asked_for(self, seen: int) -> int:
+        # Not in the loop of `watch`, which would hold the last of these calls until there is another one.
+        if (store := self._recorder.store) is None:
+            return seen
+        try:
+            if not (changed := store.data_changed(seen)):
+                return seen
+            for call in self._running():
+                if (row := store.job(call.id)) is not None and row.cancel_requested:
+                    call.cancel()
+        except records.StoreError as error:
+            logger.warning("it cannot be seen whether a job is to be cancelled: {}", error)
+            return seen
+        return changed
 
     async def elsewhere(self, job_id: str) -> LLMResponse | None:
         """The reply of a job of another process, once it ended; None: it was forgotten meanwhile."""
