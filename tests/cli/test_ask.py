@@ -87,6 +87,14 @@ def test_json_is_one_object_with_the_reply(shell: Shell) -> None:
     assert ended.out.count(b"\n") == 1
 
 
+@pytest.mark.parametrize("more", [["--background"], ["--idempotency-key=k"], ["--last"]])
+def test_json_is_one_object_also_when_nothing_could_begin(shell: Shell, more: list[str]) -> None:
+    ended = shell("ask", "lmm", "hello", "--json", *more)
+    reply = json.loads(ended.out)
+    assert (ended.code, reply["status"], reply["error"]["code"]) == (3, "failed", "not_found")
+    assert reply["error"]["next_step"] in ended.err
+
+
 def test_json_is_one_object_for_a_failure_too(shell: Shell) -> None:
     shell.llm({"read": "all"}, {"out": "half an ans"}, {"err": "Error: Error code: 429 - slow down\n"}, {"exit": 1})
     ended = shell("ask", "llm", "hello", "--json")

@@ -7,7 +7,7 @@ import pytest
 
 from dragoman.config import Configuration
 from dragoman.engine import Engine
-from dragoman.schemas import LLMRequest
+from dragoman.schemas import ErrorCode, LLMError, LLMRequest
 from dragoman.store import open_store
 from dragoman.testing import FakeAdapter, FakeCli
 
@@ -67,6 +67,24 @@ async def test_the_tokens_of_failed_attempts_count(cli: FakeCli, tmp_path: Path)
     async with open_store(file) as store:
         (stats,) = await store.stats()
     assert (stats.input_tokens, stats.output_tokens, stats.cost_usd) == (6, 8, 1.0)
+
+
+@pytest.mark.parametrize("named", [{"provider": "Faek"}, {"provider": "fake", "fallback": ["faek"]}])
+async def test_a_call_that_names_nobody_leaves_nothing_behind_and_is_told_the_nearest_name(
+    cli: FakeCli, tmp_path: Path, named: dict[str, object]
+) -> None:
+    file = tmp_path / "store.sqlite3"
+    request = LLMRequest.model_validate({"prompt": "hi", "conversation_id": "mine", **named})
+    async with engine(cli, file) as running:
+        reply = await running.submit(request).outcome()
+        with pytest.raises(LLMError) as refused:
+            await running.jobs.start(request, face="test")
+    for error in (reply.error, refused.value.info):
+        assert error is not None
+        assert error.code is ErrorCode.NOT_FOUND
+        assert error.next_step == "did you mean 'fake'? choose one of: fake"
+    assert reply.conversation_id is None
+    assert (cli.starts, file.exists()) == (0, False)
 
 
 async def test_a_store_that_cannot_be_opened_costs_no_answer(cli: FakeCli) -> None:

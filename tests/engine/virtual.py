@@ -59,8 +59,8 @@ async def engine(
         spawner=spawner,
         clock=anyio.current_time,
     ) as running:
-        # The first call opens the store in a thread, for which virtual time does not wait.
-        await running.submit(LLMRequest(prompt="hi", provider="nobody", remember=False)).outcome()
+        # The store is opened in a thread, for which virtual time does not wait.
+        await running.jobs.listed()
         yield running
 
 

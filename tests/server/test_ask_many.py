@@ -93,7 +93,6 @@ async def test_progress_tells_how_many_are_there_and_what_takes_long_is_a_job(co
         {"prompts": []},
         {"prompts": [1]},
         {"prompts": [" "]},
-        {"prompts": ["?"], "providers": ["nobody"]},
         {"prompts": ["?"], "pairs": [{"prompt": "?"}]},
         {"pairs": ["?"]},
         {"pairs": [{"promt": "?"}]},
@@ -109,4 +108,18 @@ async def test_what_is_no_question_is_told_and_nothing_is_asked(
     async with connect() as client:
         result = await client.call_tool("ask_many", arguments)
     assert failure(result)["code"] == "bad_request"
+    assert cli.starts == 0
+
+
+@pytest.mark.parametrize(
+    "named", [{"providers": ["fake", "faek"]}, {"combine": "judge", "judge": "faek", "providers": ["fake"]}]
+)
+async def test_a_name_that_nobody_has_is_told_before_anybody_is_asked(
+    connect: Connect, cli: FakeCli, named: dict[str, Any]
+) -> None:
+    cli.script({"line": {"done": {"text": "x"}}})
+    async with connect() as client:
+        result = await client.call_tool("ask_many", {"prompts": ["?"], **named})
+    assert failure(result)["code"] == "not_found"
+    assert failure(result)["next_step"].startswith("did you mean 'fake'?")
     assert cli.starts == 0

@@ -143,6 +143,11 @@ async def _put(engine: Engine, request: LLMRequest, manner: _Manner) -> int:
         except (LLMError, BrokenPipeError) as error:
             # Raised only outside: what leaves an engine as an exception comes out of it in a group.
             failed = error
+    if isinstance(failed, LLMError) and manner.as_json:
+        # A program reads one object, whatever became of its question.
+        reply = LLMResponse(status="failed", provider=request.provider, finish_reason="error", error=failed.info)
+        output.say_json(reply.public())
+        return report(failed.info)
     if failed:
         raise failed
     return code

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dragoman.cli import output
 from dragoman.cli.conversations import FORMATS, say_list, say_turn, write_new
 from dragoman.cli.question import UsageError
-from dragoman.schemas import ConversationInfo, ErrorCode, LLMError, error_of
+from dragoman.schemas import ConversationInfo, ErrorCode, LLMError
 
 if TYPE_CHECKING:
     from dragoman.cli.chat import Chat
@@ -89,10 +89,9 @@ class Commands:
         Raises:
             LLMError: there is none (code ``not_found``).
         """
-        known = self._chat.engine.providers.adapters
-        if provider not in known:
-            step = f"choose one of: {', '.join(known)}"
-            raise error_of(ErrorCode.NOT_FOUND, f"there is no provider {provider!r}", next_step=step)
+        providers = self._chat.engine.providers
+        if provider not in providers.adapters:
+            raise providers.unknown(provider)
 
     def recall(self) -> None:
         """Show the end of the conversation that is gone on with."""

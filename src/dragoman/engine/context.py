@@ -111,6 +111,8 @@ class Context:
     """On the event loop's clock; set by the layer that routes, since the clocks are the provider's."""
     is_barred: Callable[[], bool] = lambda: False
     """Whether the circuit breaker stands against another attempt."""
+    is_recorded: bool = False
+    """Whether its beginning was noted."""
     cached: LLMResponse | None = None
     """The reply of an earlier call, or of one at the same time, that answers this one too."""
     channel: str | None = None

@@ -93,7 +93,7 @@ class Engine:
         self._locks = Locks(lambda: state_folder() / "conversations.lock")
         self._turns = Turns(configuration, self._recorder, self._locks)
         self.conversations = Conversations(self._recorder, self._locks)
-        self.jobs = Jobs(self._recorder, self._start, configuration.conversations)
+        self.jobs = Jobs(self._recorder, self._start, self.providers.check, configuration.conversations)
         runner = Runner(configuration, environ, self.workspaces, self._spawner, versions, self._serve)
         # Read from below: each layer goes around what stands above it.
         way = Shaping().around(Sessions(configuration, self._locks).around(runner.run))
@@ -101,7 +101,7 @@ class Engine:
         way = Validation(configuration.retry).around(way)
         way = Fallback(configuration).around(way)
         way = Cache(configuration.cache, self._recorder, self.providers).around(way)
-        self._way = self._recorder.around(self._turns.around(way))
+        self._way = self.providers.known_layer(self._recorder.around(self._turns.around(way)))
         self._calls: set[Call] = set()
         self._hosts: dict[DialogueHost, anyio.Event] = {}
         """Those whose children may still be there; the event is set when nothing of them is left."""

@@ -52,9 +52,15 @@ class Jobs:
     """See the module."""
 
     def __init__(
-        self, recorder: Recorder, submit: Callable[[Call], None], settings: ConversationSettings | None = None
+        self,
+        recorder: Recorder,
+        submit: Callable[[Call], None],
+        check: Callable[[LLMRequest], None] = lambda _: None,
+        settings: ConversationSettings | None = None,
     ) -> None:
         self._recorder = recorder
+        self._check = check
+        """Raises where a request can come to nothing."""
         self._settings = settings or ConversationSettings()
         self._submit = submit
         self._calls: dict[str, Call] = {}
@@ -89,8 +95,10 @@ class Jobs:
             work: see `Call`; `request` is then what tells this work from another.
 
         Raises:
-            LLMError: the key was used for another question (code ``bad_request``).
+            LLMError: the key was used for another question (code ``bad_request``), or a provider is named that nobody
+                knows (``not_found``).
         """
+        self._check(request)
         await self._recorder.opened()
         job = await self._attached(request, scope)
         if job is not None and job.info.status not in CAME_TO_NOTHING:

@@ -121,6 +121,8 @@ class Many:
             raise _wrong("nobody is named to judge", "name a provider as `judge`")
         if judge is not None and combine != "judge":
             raise _wrong("`judge` is for combine = 'judge' only", "leave one of them out, or say combine = 'judge'")
+        if judge is not None and judge not in engine.providers.adapters:
+            raise engine.providers.unknown(judge)  # before all the others were asked in vain
         self.done = 0
         """How many were answered."""
         self.total: int | None = len(requests) if isinstance(requests, Sequence) else None

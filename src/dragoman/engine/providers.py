@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import anyio
@@ -24,6 +25,8 @@ from dragoman.schemas import (
     Capability,
     CircuitState,
     ErrorCode,
+    LLMError,
+    LLMRequest,
     ProviderState,
     ProviderStatus,
     TimeoutConfig,
@@ -71,6 +74,37 @@ class Providers:
     def present(self) -> tuple[str, ...]:
         """The providers that are enabled and whose program is there, in order. Starts nothing."""
         return tuple(name for name in self.adapters if self._enabled(name) and isinstance(self._find(name), Program))
+
+    def check(self, request: LLMRequest) -> None:
+        """See that all who are named are known.
+
+        Raises:
+            LLMError: one is not (code ``not_found``); the next step names the nearest, and all.
+        """
+        for name in (request.provider, *(request.fallback or ())):
+            if name is not None and name not in self.adapters:
+                raise self.unknown(name)
+
+    def unknown(self, name: str) -> LLMError:
+        """The failure of a name that nobody has."""
+        reason = self._broken.get(name)
+        nearest = get_close_matches(name.lower(), self.adapters, n=1)
+        meant = f"did you mean {nearest[0]!r}? " if nearest else ""
+        return error_of(
+            ErrorCode.NOT_FOUND,
+            f"there is no provider {name!r}" + (f": {reason}" if reason else ""),
+            next_step=f"{meant}choose one of: {', '.join(self.adapters)}",
+        )
+
+    def known_layer(self, following: Handler) -> Handler:
+        """The layer around all others: what names nobody is no call, and leaves nothing behind."""
+
+        async def known(context: Context) -> Outcome:
+            if not context.call.is_taken_over:
+                self.check(context.request)
+            return await following(context)
+
+        return known
 
     def route_layer(self, following: Handler) -> Handler:
         """The layer that decides who answers."""
@@ -216,11 +250,7 @@ class Providers:
 
     def _route(self, name: str) -> Route:
         if name not in self.adapters:
-            known = ", ".join(self.adapters)
-            reason = self._broken.get(name)
-            raise _not_found(
-                f"there is no provider {name!r}" + (f": {reason}" if reason else ""), f"choose one of: {known}"
-            )
+            raise self.unknown(name)
         if not self._enabled(name):
             raise _not_found(f"{name} is disabled in the configuration", f"set enabled = true under [providers.{name}]")
         program = self._found_lately(name)

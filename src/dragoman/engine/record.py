@@ -53,6 +53,7 @@ class Recorder:
             if not self._opened:
                 await self._open()
             call = context.call
+            context.is_recorded = True
             if not call.is_taken_over:
                 self._post(
                     records.CallStarted(
@@ -69,6 +70,8 @@ class Recorder:
 
     def ended(self, context: Context, reply: LLMResponse) -> None:
         """A call has its reply."""
+        if not context.is_recorded:
+            return
         self._post(
             records.CallEnded(
                 id=context.call.id,

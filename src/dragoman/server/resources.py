@@ -51,8 +51,8 @@ def _add_providers(server: MCPServer, engine: Engine) -> None:
     )
     async def provider(name: str) -> str:
         if name not in engine.providers.adapters:
-            known = ", ".join(engine.providers.adapters)
-            raise ResourceNotFoundError(f"there is no provider {name!r}; choose one of: {known}")
+            unknown = engine.providers.unknown(name).info
+            raise ResourceNotFoundError(f"{unknown.message}; {unknown.next_step}")
         return _json(await engine.providers.status(name, deep=True))
 
 

@@ -69,10 +69,9 @@ def _many(engine: Engine, given: Mapping[str, Any]) -> Many:
     asked = questions(given.get("prompts"), given.get("providers"), pairs)
     if len(asked) > MOST:
         raise wrong(f"these are {len(asked)} questions", f"ask at most {MOST} at once, or use `dragoman many FILE`")
-    known = engine.providers.adapters
-    for name in [provider for provider, _ in asked] + [given.get("judge")]:
-        if name is not None and name not in known:
-            raise wrong(f"there is no provider {name!r}", f"choose of: {', '.join(known)}")
+    for name, _ in asked:
+        if name is not None and name not in engine.providers.adapters:
+            raise engine.providers.unknown(name)
     try:
         requests = [LLMRequest(provider=provider, prompt=prompt, remember=False) for provider, prompt in asked]
     except ValidationError as error:
