@@ -15,7 +15,7 @@ import pytest
 from dragoman.config import Configuration
 from dragoman.engine import Engine
 from dragoman.engine.detached import jobs_folder
-from dragoman.schemas import LLMRequest, Text
+from dragoman.schemas import ErrorCode, LLMRequest, Text
 from dragoman.testing import FakeAdapter, FakeCli, Liveness
 from dragoman.testing.fakes import Step
 
@@ -131,6 +131,32 @@ async def test_a_job_goes_on_when_whoever_opened_its_engine_is_cancelled(tmp_pat
             async with engine(tmp_path) as other:
                 reply = await (await other.jobs.find(jobs[0])).wait()
     assert (reply.status, reply.text) == ("completed", "first second")
+
+
+async def test_its_conversation_goes_on_after_it_wherever_it_is_asked(tmp_path: Path) -> None:
+    async with Liveness() as live:
+        answering: list[Step] = [{"read": "all"}, {"echo_stdin": True, "as": "text", "pick": "prompt"}]
+        FakeCli(tmp_path, "dragoman-fake").scripts(slowly(live), [*answering, {"line": {"done": {}}}])
+        request = LLMRequest(prompt="two", provider="fake", conversation_id="talk")
+        with anyio.fail_after(LONG_S):
+            async with engine(tmp_path) as running:
+                await start(running)
+                await live.connected()
+            async with engine(tmp_path) as other, engine(tmp_path) as third:
+                hurried = await third.submit(request.model_copy(update={"if_busy": "fail"})).outcome()
+                call = other.submit(request)
+                with anyio.move_on_after(1):
+                    await call.outcome()
+                waits = call.reply is None
+                await live.release()
+                reply = await call.outcome()
+                _, turns, _ = await other.conversations.show("talk")
+    assert waits
+    assert hurried.error is not None
+    assert hurried.error.code is ErrorCode.OVERLOADED
+    assert reply.text.count("two") == 1
+    assert "first second" in reply.text
+    assert [(turn.prompt, turn.status) for turn in turns] == [("one", "completed"), ("two", "completed")]
 
 
 async def test_a_job_that_ended_while_nobody_was_there_has_its_answer(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from dragoman.engine.job import Job, info_of, info_of_call, interrupted, unreada
 from dragoman.engine.record import Recorder
 from dragoman.engine.turns import is_kept, new_conversation_id
 from dragoman.log import logger
-from dragoman.schemas import ErrorCode, ErrorInfo, Event, JobInfo, LLMRequest, LLMResponse, error_from
+from dragoman.schemas import ErrorCode, ErrorInfo, Event, JobInfo, LLMError, LLMRequest, LLMResponse, error_from
 
 if TYPE_CHECKING:
     from dragoman.store import JobRow, Posted, Store
@@ -172,6 +172,13 @@ class Jobs:
                 )
             )
         return Job(self, info_of(row), None, await self._reply(row))
+
+    async def finish(self, call_id: str) -> None:
+        """Wait for the end of a call whose server is gone, if it goes on. There is nothing to wait for in any other."""
+        with suppress(LLMError):
+            job = await self.find(call_id)
+            if job.call is not None or job.info.background:
+                await job.wait()
 
     async def listed(self, limit: int = 50) -> list[JobInfo]:
         """The newest jobs of this machine, the newest first."""

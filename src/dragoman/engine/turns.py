@@ -6,7 +6,11 @@ A turn that did not go well stays to be seen, but is not part of what is told to
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+import anyio
 
 from dragoman import store as records
 from dragoman.adapters.base import Failed, Outcome
@@ -21,6 +25,7 @@ from dragoman.log import logger
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMRequest, LLMResponse, TimeoutConfig
 
 if TYPE_CHECKING:
+    from dragoman.engine.call import Call
     from dragoman.store import ConversationRow, SessionRow, Store
 
 LOADED = 50
@@ -42,10 +47,18 @@ def is_kept(request: LLMRequest, settings: ConversationSettings) -> bool:
 class Turns:
     """See the module."""
 
-    def __init__(self, configuration: Configuration, recorder: Recorder, locks: Locks) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        recorder: Recorder,
+        locks: Locks,
+        finish: Callable[[str], Awaitable[None]],
+    ) -> None:
+        """`finish` waits for the end of a call that goes on though its server is gone."""
         self._settings = configuration.conversations
         self._recorder = recorder
         self._locks = locks
+        self._finish = finish
 
     def around(self, following: Handler) -> Handler:
         """The layer around the next one."""
@@ -57,7 +70,7 @@ class Turns:
             name = request.conversation_id or context.call.conversation_id or new_conversation_id()
             # Whoever has it may take as long as this call may.
             patience_s = request.timeouts.over(TimeoutConfig()).call
-            lock = await self._locks.take(f"conversation:{name}", patience_s if request.if_busy == "wait" else 0)
+            lock = await self._take(name, patience_s if request.if_busy == "wait" else 0, context.call)
             if lock is None:
                 if request.if_busy == "fail":
                     return Failed(busy(f"conversation {name!r}"))
@@ -70,6 +83,25 @@ class Turns:
             return failed or await following(context)
 
         return in_conversation
+
+    async def _take(self, name: str, patience_s: float, call: Call) -> Held | None:
+        """The conversation, once it has no open turn; None: that would take too long."""
+        until = anyio.current_time() + patience_s
+        lock = await self._locks.take(f"conversation:{name}", patience_s)
+        if lock is None or call.is_taken_over or (unfinished := self._open_call(name)) is None:
+            return lock
+        # The server that had it was killed. Its child may go on, and what it says comes first.
+        lock.release()
+        with anyio.move_on_after(patience_s):
+            await self._finish(unfinished)
+            return await self._locks.take(f"conversation:{name}", max(0.0, until - anyio.current_time()))
+        return None
+
+    def _open_call(self, name: str) -> str | None:
+        store = self._recorder.store
+        with suppress(records.StoreError):
+            return store.open_call(name) if store else None
+        return None
 
     async def keep(self, context: Context, reply: LLMResponse) -> LLMResponse:
         """Write the turn down and free the conversation; the reply, which says so if it could not be kept."""

@@ -177,6 +177,16 @@ def read_last_turns(
     return turns[::-1]
 
 
+def read_open_call(db: sqlite3.Connection, conversation_id: str) -> str | None:
+    """The call of the last turn, if that has not ended."""
+    row = db.execute(
+        "SELECT t.call_id FROM conversations c JOIN turns t ON t.id = (c.key << ?) + c.turns"
+        " WHERE c.id = ? AND t.status = 'running'",
+        (NUMBER_BITS, conversation_id),
+    ).fetchone()
+    return row[0] if row else None
+
+
 def _key(db: sqlite3.Connection, conversation_id: str) -> int:
     """The key of a conversation; of none, one that has no turns."""
     row = db.execute("SELECT key FROM conversations WHERE id = ?", (conversation_id,)).fetchone()

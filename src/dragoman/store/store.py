@@ -24,6 +24,7 @@ from dragoman.store.history import (
     read_conversation,
     read_conversations,
     read_last_turns,
+    read_open_call,
     read_turns,
 )
 from dragoman.store.jobs import JobRow, read_job, read_job_by_key, read_job_text, read_jobs
@@ -188,6 +189,10 @@ class Store:
         Some microseconds for each turn.
         """
         return self._read(lambda db: read_last_turns(db, conversation_id, last, completed=True, max_bytes=max_bytes))
+
+    def open_call(self, conversation_id: str) -> str | None:
+        """The call of a conversation's last turn, if that has not ended; as for `circuit`."""
+        return self._read(lambda db: read_open_call(db, conversation_id))
 
     def cached_answer(self, key: str) -> CachedAnswer | None:
         """The answer that is kept for a question, however old; as for `circuit`."""
