@@ -107,3 +107,15 @@ def test_a_server_cannot_have_any_name(shell: Shell) -> None:
         assert "use letters, digits, - and _" in done.err
     shell("install", "cursor")
     assert "sessions that are open keep the tools" in shell("uninstall", "cursor").err
+
+
+def test_a_state_folder_that_cannot_be_written_is_told_once(shell: Shell) -> None:
+    shell.llm({"out": "Hi\n"}, {"exit": 0})
+    folder = shell.work / "state"
+    folder.touch()
+    shell.variables["DRAGOMAN_HOME"] = str(folder)
+    done = shell("ask", "llm", "hi")
+    assert (done.code, done.out) == (0, b"Hi\n")
+    assert done.err.count("WARNING") == 1
+    assert f"{str(folder)!r} cannot be written" in done.err
+    assert "set DRAGOMAN_HOME to another folder" in done.err

@@ -19,6 +19,7 @@ from anyio.abc import TaskGroup
 from dragoman.adapters.base import Adapter, Failed, Outcome
 from dragoman.adapters.registry import load_adapters
 from dragoman.config import Configuration, state_folder
+from dragoman.engine.alone import Alone
 from dragoman.engine.breakers import Breakers
 from dragoman.engine.cache import Cache
 from dragoman.engine.call import Call
@@ -86,11 +87,12 @@ class Engine:
         self._spawner = spawner or Spawner()
         versions = Versions(self._spawner)
         self.workspaces = configuration.workspaces or default_workspaces(folder or Path.cwd())
-        self._recorder = Recorder(store_file, Lineage.told(environ))
-        machine = self._machine = Machine(lambda: state_folder() / "locks", clock)
+        alone = Alone()
+        self._recorder = Recorder(store_file, Lineage.told(environ), alone)
+        machine = self._machine = Machine(lambda: state_folder() / "locks", clock, alone)
         breakers = Breakers(configuration.breaker, machine, lambda: self._recorder.store, clock)
         self.providers = Providers(configuration, found, broken, environ, self._spawner, versions, breakers)
-        self._locks = Locks(lambda: state_folder() / "conversations.lock")
+        self._locks = Locks(lambda: state_folder() / "conversations.lock", alone)
         self.jobs = Jobs(self._recorder, self._start, self.providers.check, configuration.conversations)
         self._turns = Turns(configuration, self._recorder, self._locks, self.jobs.finish)
         self.conversations = Conversations(self._recorder, self._locks)

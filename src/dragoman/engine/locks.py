@@ -15,7 +15,7 @@ from typing import Self
 
 import anyio
 
-from dragoman.log import logger
+from dragoman.engine.alone import Alone
 
 if sys.platform == "win32":
     import msvcrt
@@ -78,8 +78,9 @@ class Locks:
     Where nothing can be shared, the locks hold within this object.
     """
 
-    def __init__(self, file: Callable[[], Path]) -> None:
+    def __init__(self, file: Callable[[], Path], alone: Alone | None = None) -> None:
         self._file = file
+        self._alone = alone or Alone()
         self._descriptor: int | None = None
         self._is_alone = False
         self._held: dict[str, anyio.Event] = {}
@@ -132,7 +133,7 @@ class Locks:
 
     def _goes_alone(self, reason: object) -> bool:
         self._is_alone = True
-        logger.warning("conversations are not locked against other Dragomans of this machine: {}", reason)
+        self._alone.tell("conversations are not locked against other Dragomans of this machine", reason)
         return True
 
     def _free(self, name: str, place: int) -> None:

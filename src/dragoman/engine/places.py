@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from dragoman.log import logger
+from dragoman.engine.alone import Alone
 
 if sys.platform == "win32":
     import msvcrt
@@ -165,8 +165,11 @@ class Machine:
     `folder` gives the folder of the locks, once something is to be locked.
     """
 
-    def __init__(self, folder: Callable[[], Path], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, folder: Callable[[], Path], clock: Callable[[], float] = time.time, alone: Alone | None = None
+    ) -> None:
         self._find = folder
+        self._without = alone or Alone()
         self._clock = clock
         self._folder: Path | None = None
         self._places: dict[str, Places] = {}
@@ -208,5 +211,5 @@ class Machine:
     def _alone(self, error: OSError) -> Place:
         if not self._is_alone:
             self._is_alone = True
-            logger.warning("limits are not shared with other Dragomans of this machine: {}", error)
+            self._without.tell("limits are not shared with other Dragomans of this machine", error)
         return Place()

@@ -15,6 +15,7 @@ import anyio.to_thread
 from dragoman import store as records
 from dragoman.adapters.base import Outcome
 from dragoman.config import state_folder
+from dragoman.engine.alone import Alone
 from dragoman.engine.context import Context, Handler
 from dragoman.log import logger
 from dragoman.processes import Child, Leftover, sweep
@@ -38,8 +39,9 @@ def store_file() -> Path:
 class Recorder:
     """See the module. Records are posted in order and written by the store's own thread."""
 
-    def __init__(self, file: Path | None, depth: int) -> None:
+    def __init__(self, file: Path | None, depth: int, alone: Alone | None = None) -> None:
         self._file = file
+        self._alone = alone or Alone()
         self._depth = depth
         self._store: Store | None = None
         self._opening = anyio.Lock()
@@ -142,7 +144,7 @@ class Recorder:
                 try:
                     self._store = await records.Store.open(self._file or store_file())
                 except (records.StoreError, OSError) as error:
-                    logger.warning("calls are not recorded: {}", error)
+                    self._alone.tell("calls are not recorded", error)
                 self._opened = True
 
     async def _sweep(self) -> None:
