@@ -116,11 +116,11 @@ def with_pybreaker(following: Handler, folder: Path) -> Handler:
     Raises:
         ModuleNotFoundError: it is not installed.
     """
-    import pybreaker  # pyright: ignore[reportMissingImports]
+    import pybreaker  # pyright: ignore[reportMissingImports] - it need not be installed
 
     class Clock(datetime):
         @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:  # pyright: ignore[reportIncompatibleMethodOverride]
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # pyright: ignore[reportIncompatibleMethodOverride] - it gives what pybreaker asks for
             return datetime.fromtimestamp(anyio.current_time(), tz or UTC)
 
     library: Any = pybreaker
@@ -142,7 +142,7 @@ def with_pybreaker(following: Handler, folder: Path) -> Handler:
 class _Alone:
     """There is no other provider."""
 
-    def others(self, name: str) -> tuple[str, ...]:  # noqa: ARG002
+    def others(self, name: str) -> tuple[()]:  # noqa: ARG002
         return ()
 
     async def is_logged_in(self, name: str) -> bool:  # noqa: ARG002

@@ -121,7 +121,7 @@ def test_a_validator_that_a_distribution_brings_judges_on_every_face(
     )
     monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     monkeypatch.delitem(sys.modules, "brought", raising=False)
-    monkeypatch.setattr(registry, "_known", dict(registry._known))  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(registry, "_known", dict(registry._known))  # pyright: ignore[reportPrivateUsage] - there is no way to forget a name
     says(shell, '"no"', '"I am"')
     reply = face(shell, "ends-with:am")
     assert (reply["status"], reply["text"], reply["attempts"]) == ("completed", '"I am"', 2)

@@ -61,7 +61,7 @@ def test_however_it_ends_the_failure_is_named_and_has_a_next_step(name: str, sai
     dialogue = DIALOGUES[name]()
     lines = [("err", words.encode("utf-8", "replace") + b"\n") for words in said]
     framing = Framing.RAW if name in ("llm", "local") else Framing.LINES
-    acts = play(dialogue, [*lines, ("exit", end)], framing=framing)  # pyright: ignore[reportArgumentType]
+    acts = play(dialogue, [*lines, ("exit", end)], framing=framing)  # pyright: ignore[reportArgumentType] - pairs of a stream and bytes, or the exit
     outcomes = [act.outcome for act in acts if isinstance(act, Done)]
     for outcome in outcomes:
         assert not isinstance(outcome, Completed)

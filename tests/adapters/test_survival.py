@@ -186,15 +186,15 @@ def test_no_output_whatever_makes_a_dialogue_raise_or_end_a_turn_twice(name: str
 def _keys(value: object) -> Iterable[str]:
     if isinstance(value, dict):
         for key, inner in value.items():  # pyright: ignore[reportUnknownVariableType] - JSON
-            yield str(key)  # pyright: ignore[reportUnknownArgumentType]
-            yield from _keys(inner)  # pyright: ignore[reportUnknownArgumentType]
+            yield str(key)  # pyright: ignore[reportUnknownArgumentType] - JSON
+            yield from _keys(inner)  # pyright: ignore[reportUnknownArgumentType] - JSON
 
 
 def _words(value: object) -> Iterable[str]:
     match value:
         case dict():
             for inner in value.values():  # pyright: ignore[reportUnknownVariableType] - JSON
-                yield from _words(inner)  # pyright: ignore[reportUnknownArgumentType]
+                yield from _words(inner)  # pyright: ignore[reportUnknownArgumentType] - JSON
         case str() if len(value) < 40:
             yield value
         case _:

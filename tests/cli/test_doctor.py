@@ -119,6 +119,12 @@ def test_providers_are_a_table_for_people(shell: Shell) -> None:
     assert next(line.split() for line in lines if line.startswith("llm"))[:4] == ["llm", "ready", "0.36", "yes"]
 
 
+def test_what_needs_no_login_is_not_said_to_have_one_that_is_not_known(shell: Shell) -> None:
+    pytest.importorskip("xllamacpp")
+    lines = shell("providers", DRAGOMAN_PROVIDERS__LOCAL__ENABLED="true").out.decode().splitlines()
+    assert next(line.split() for line in lines if line.startswith("local"))[1:4] == ["ready", "needs", "none"]
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("words", [("providers",), ("doctor",), ("ask", "hello")], ids=" ".join)
 async def test_ctrl_c_stops_a_check_that_hangs(shell: Shell, words: tuple[str, ...]) -> None:

@@ -217,7 +217,7 @@ def test_a_launcher_outside_of_node_modules_is_left_as_it_is(tmp_path: Path) -> 
 
 def test_what_was_found_is_remembered_until_a_file_changes(npm: Npm, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[Path] = []
-    look = launchers._look  # pyright: ignore[reportPrivateUsage]
+    look = launchers._look  # pyright: ignore[reportPrivateUsage] - what is counted
 
     def counted(launcher: Path, package: NpmPackage) -> Real | Hollow | None:
         looked.append(launcher)

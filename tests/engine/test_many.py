@@ -209,5 +209,5 @@ def test_questions_are_every_prompt_to_every_provider_or_the_pairs() -> None:
     assert questions(pairs=[("a", "p")]) == [("a", "p")]
     for wrong in ({}, {"prompts": ["p"], "pairs": [("a", "p")]}):
         with pytest.raises(LLMError) as caught:
-            questions(**wrong)  # pyright: ignore[reportArgumentType]
+            questions(**wrong)  # pyright: ignore[reportArgumentType] - the mistake under test
         assert caught.value.info.next_step

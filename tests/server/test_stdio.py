@@ -94,7 +94,7 @@ async def _hang_up(wire: Wire) -> None:
 
 async def _as_claude_code(wire: Wire) -> None:
     wire.signal(signal.SIGINT)
-    await anyio.sleep(0.1)
+    await anyio.sleep(0.1)  # the time that it gives
     if wire.process.returncode is None:
         wire.signal(signal.SIGTERM)
 

@@ -251,9 +251,9 @@ async def test_records_that_belong_together_are_written_together_or_not_at_all(s
 
 
 async def test_what_a_user_wrote_stands_in_no_error_message(store: Store) -> None:
-    started = TurnStarted("c", "k1", "SECRET", system_prompt="SECRET", started_at="no time")  # pyright: ignore[reportArgumentType]
+    started = TurnStarted("c", "k1", "SECRET", system_prompt="SECRET", started_at="no time")  # pyright: ignore[reportArgumentType] - the mistake under test
     with pytest.raises(StoreError) as caught:
-        await store.write(Together((started, TurnEnded("c", "k1", "nonsense", "SECRET", usage="no usage"))))  # pyright: ignore[reportArgumentType]
+        await store.write(Together((started, TurnEnded("c", "k1", "nonsense", "SECRET", usage="no usage"))))  # pyright: ignore[reportArgumentType] - the mistake under test
     assert "SECRET" not in str(caught.value)
     assert "SECRET" not in repr(started)
 

@@ -144,7 +144,7 @@ def test_who_cannot_be_looked_at_is_not_taken_for_gone(monkeypatch: pytest.Monke
     def too_many(*_: object) -> bytes:
         raise OSError(errno.EMFILE, "too many open files")
 
-    identity._read_boot_id.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    identity._read_boot_id.cache_clear()  # pyright: ignore[reportPrivateUsage] - as in a new process
     with monkeypatch.context() as starved:
         starved.setattr(Path, "read_bytes", too_many)
         starved.setattr(Path, "read_text", too_many)

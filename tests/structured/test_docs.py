@@ -23,7 +23,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "structured.md").read_text("utf-8")
 async def test_the_examples_of_the_page_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(registry, "_known", dict(registry._known))  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(registry, "_known", dict(registry._known))  # pyright: ignore[reportPrivateUsage] - there is no way to forget a name
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     assert len(blocks) >= 6
     code = compile("\n".join(blocks), "structured.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)

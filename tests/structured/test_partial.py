@@ -52,7 +52,7 @@ def test_parsing_again_and_again_takes_linear_time(monkeypatch: pytest.MonkeyPat
 
     def counted(text: str, **options: object) -> object:
         parsed.append(len(text))
-        return real(text, **options)  # pyright: ignore[reportArgumentType]
+        return real(text, **options)  # pyright: ignore[reportArgumentType] - whatever it was given
 
     real = partial.from_json
     monkeypatch.setattr(partial, "from_json", counted)
@@ -89,7 +89,7 @@ def test_a_line_without_end_is_a_problem_and_takes_no_memory(monkeypatch: pytest
     lines = JSONLines(Person)
     for _ in range(100):
         assert list(lines.feed("x" * 10)) == []
-    assert sum(map(len, lines._pending)) <= 100  # pyright: ignore[reportPrivateUsage]
+    assert sum(map(len, lines._pending)) <= 100  # pyright: ignore[reportPrivateUsage] - what is held shows nowhere else
     late = list(lines.feed('\n{"name": "Ann"}\n'))
     assert late[0].problem == "the line has 1,000 characters; at most 100 are taken"
     assert late[1].value == Person(name="Ann")

@@ -329,7 +329,7 @@ def test_a_short_form_that_cannot_be_read_is_refused_with_an_example(text: str, 
 
 
 def test_a_class_that_cannot_be_described_is_refused() -> None:
-    assert "Pydantic makes no JSON Schema of" in refusal(list["Nobody"])  # noqa: F821 # pyright: ignore[reportUndefinedVariable]
+    assert "Pydantic makes no JSON Schema of" in refusal(list["Nobody"])  # noqa: F821 # pyright: ignore[reportUndefinedVariable] - the mistake under test
     assert "neither a JSON Schema nor a type" in refusal(type(refusal))
 
 

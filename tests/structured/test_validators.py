@@ -32,7 +32,7 @@ class Person(BaseModel):
 
 @pytest.fixture(autouse=True)
 def _own_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_known", dict(registry._known))  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(registry, "_known", dict(registry._known))  # pyright: ignore[reportPrivateUsage] - there is no way to forget a name
 
 
 async def said(spec: ValidatorSource, text: str) -> str:
@@ -158,7 +158,7 @@ async def test_functions_of_ones_own_are_validators_sync_or_async_with_or_withou
     assert await said(short, "abcdef") == "the answer does not pass the check 'short'"
     assert await said(Polite, "now") == "say please"
     assert await said(Polite(), "now") == "say please"
-    assert await said(lambda text: Verdict(text == "yes", "say yes"), "no") == "say yes"  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    assert await said(lambda text: Verdict(text == "yes", "say yes"), "no") == "say yes"  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType] - a lambda has no types
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "json"])

@@ -11,8 +11,6 @@ from dragoman.cli.guard import run
 from dragoman.engine import Engine
 from dragoman.schemas import ProviderStatus
 
-LOGIN = {True: "yes", False: "no", None: "not known"}
-
 
 def providers(common: Common, *, as_json: bool, deep: bool) -> int:
     """Every provider, in the order of choice."""
@@ -36,6 +34,14 @@ def as_data(status: ProviderStatus) -> dict[str, object]:
     return status.model_dump(mode="json", exclude_none=True)
 
 
+def _login(status: ProviderStatus) -> str:
+    if status.path is None:
+        return ""
+    if not status.needs_login:
+        return "needs none"
+    return {True: "yes", False: "no", None: "not known"}[status.logged_in]
+
+
 def say_providers(statuses: Sequence[ProviderStatus]) -> None:
     """A row for each provider."""
     rows = [
@@ -43,7 +49,7 @@ def say_providers(statuses: Sequence[ProviderStatus]) -> None:
             status.name,
             status.state,
             status.version or "",
-            LOGIN[status.logged_in] if status.path else "",
+            _login(status),
             str(status.path or ""),
             "; ".join(filter(None, (status.reason, status.next_step))),
         )

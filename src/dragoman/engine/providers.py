@@ -158,7 +158,12 @@ class Providers:
         profile, settings = self.adapters[name].profile, self._configuration.provider(name)
         access = f"{settings.access} ({profile.strength.get(settings.access, 'none')})"
         status = ProviderStatus(
-            name=name, title=profile.title, state="ready", access=access, capabilities=_capabilities(profile)
+            name=name,
+            title=profile.title,
+            state="ready",
+            access=access,
+            capabilities=_capabilities(profile),
+            needs_login=profile.billing != "local",
         )
 
         def lacking(state: ProviderState, reason: str, next_step: str) -> ProviderStatus:

@@ -60,6 +60,8 @@ class ProviderStatus(BaseModel):
     capabilities: tuple[Capability, ...] = ()
     logged_in: bool | None = None
     """None: the CLI does not tell, or was not asked."""
+    needs_login: bool = True
+    """Whether there is anything to log in to."""
     reason: str | None = None
     next_step: str | None = None
     access: str | None = None

@@ -55,7 +55,7 @@ class ToolChanges:
         if ctx.method == "notifications/initialized":
             self.sessions.add(ctx.session)
             # A session is one message's; the connection behind it says when it ends, and the SDK hands it out nowhere.
-            connection = ctx.session._connection  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            connection = ctx.session._connection  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - see above
             connection.exit_stack.callback(self.sessions.discard, ctx.session)
         self._asked.set()
         return await call_next(ctx)

@@ -95,6 +95,7 @@ def _provider_line(status: ProviderStatus) -> str:
         status.version,
         f"over {status.transport}" if status.transport else None,
         {True: "logged in", False: "not logged in", None: None}[status.logged_in],
+        None if status.needs_login else "needs no login",
         status.reason,
         f"next step: {status.next_step}" if status.next_step else None,
         f"access: {status.access}" if status.access else None,

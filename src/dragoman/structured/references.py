@@ -152,7 +152,7 @@ def _usable_beside_unevaluated(place: str, pattern: str) -> None:
 
 @cache
 def _metaschemas() -> Registry[Schema]:
-    from jsonschema_specifications import REGISTRY  # pyright: ignore[reportMissingTypeStubs]
+    from jsonschema_specifications import REGISTRY  # pyright: ignore[reportMissingTypeStubs] - it has none
 
     return Registry[Schema]().combine(REGISTRY)
 

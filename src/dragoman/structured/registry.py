@@ -89,7 +89,7 @@ class FunctionValidator(AsyncValidationStrategy):
     """A function as a validator."""
 
     def __init__(self, name: str, check: Check, argument: str | None = None) -> None:
-        self.name = name  # pyright: ignore[reportAttributeAccessIssue, reportIncompatibleVariableOverride]
+        self.name = name  # pyright: ignore[reportAttributeAccessIssue, reportIncompatibleVariableOverride] - of the class elsewhere, of each object here
         self._check = check
         self._arguments = () if argument is None else (argument,)
 
