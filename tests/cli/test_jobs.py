@@ -40,6 +40,22 @@ async def test_a_job_in_the_background_outlives_the_command_and_is_collected_by_
         assert shell("jobs", "log", job_id).out == b"started: llm\ntext: 7 characters\n"
 
 
+async def test_looking_at_a_job_that_goes_on_alone_leaves_it_alone(shell: Shell) -> None:
+    async with Liveness() as live:
+        shell.llm({"read": "all"}, live.connect(), {"wait": "gate"}, {"out": "all of it"})
+        with anyio.fail_after(LONG_S):
+            started = await anyio.to_thread.run_sync(shell, "ask", "llm", "long work", "--background", "--json")
+            job_id = json.loads(started.out)["job_id"]
+            await live.connected()
+            for look in (("show", job_id), ("list",), ("log", job_id), ("show", job_id)):
+                looked = await anyio.to_thread.run_sync(shell, "jobs", *look)
+                assert (looked.code, "interrupted" in looked.out.decode() + looked.err) == (0, False)
+                assert len(live.alive) == 1
+            await live.release()
+            ended = await anyio.to_thread.run_sync(shell, "jobs", "wait", job_id, "-q")
+    assert (ended.code, ended.out) == (0, b"all of it\n")
+
+
 async def test_giving_up_the_wait_leaves_the_job_alone_and_cancel_ends_it(shell: Shell) -> None:
     async with Liveness() as live:
         shell.llm(live.connect(), {"pause": True})

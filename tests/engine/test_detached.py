@@ -133,6 +133,21 @@ async def test_a_job_goes_on_when_whoever_opened_its_engine_is_cancelled(tmp_pat
     assert (reply.status, reply.text) == ("completed", "first second")
 
 
+@pytest.mark.parametrize("moment_s", [0, 0.003, 0.01, 0.03])
+async def test_a_job_whose_engine_is_left_while_its_child_is_started_begins_once(
+    tmp_path: Path, moment_s: float
+) -> None:
+    cli = FakeCli(tmp_path, "dragoman-fake")
+    cli.script({"read": "all"}, {"line": {"text": "begun"}}, {"line": {"done": {}}})
+    with anyio.fail_after(LONG_S):
+        async with engine(tmp_path) as running:
+            job_id = await start(running)
+            await anyio.sleep(moment_s)
+        async with engine(tmp_path) as other:
+            reply = await (await other.jobs.find(job_id)).wait()
+    assert (reply.status, reply.text, cli.starts) == ("completed", "begun", 1), reply
+
+
 async def test_its_conversation_goes_on_after_it_wherever_it_is_asked(tmp_path: Path) -> None:
     async with Liveness() as live:
         answering: list[Step] = [{"read": "all"}, {"echo_stdin": True, "as": "text", "pick": "prompt"}]

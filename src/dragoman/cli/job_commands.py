@@ -21,7 +21,7 @@ def list_them(context: typer.Context, limit: Limit = SHOWN, as_json: AsJson = Fa
 
 @app.command(epilog=examples("dragoman jobs show 51b2", "dragoman jobs show 51b2 --json"))
 def show(context: typer.Context, job: JobId, as_json: AsJson = False) -> None:
-    """Show how a job stands now, and its answer when it ended. The exit code is 0 for a failed one, too."""
+    """Show how a job stands now, and its answer as far as it is there. The exit code is 0 for a failed one, too."""
     from dragoman.cli.jobs import show
 
     ended(lambda: show(context.obj, job, as_json=as_json))

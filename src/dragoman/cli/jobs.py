@@ -39,7 +39,7 @@ def show(common: Common, job_id: str, *, as_json: bool) -> int:
 
     async def tell(jobs: Jobs) -> int:
         job = await jobs.find(job_id)
-        reply = job.reply()
+        reply = await job.so_far()
         if as_json:
             output.say_json(reply.public())
             return OK
@@ -106,7 +106,7 @@ def log(common: Common, job_id: str, page: int, *, as_json: bool) -> int:
         if next_page is not None:
             output.remark(f"more: --page {next_page}")
         elif job.reply().status == "running" and job.call is None:
-            output.remark("it runs in another process, which writes its log when it ends")
+            output.remark("it runs in another process, which writes down what happens now and again")
         return OK
 
     return with_jobs(common, tell)

@@ -60,7 +60,7 @@ class Call:
         self.handed_out = False
         """Whether somebody who does not wait for it was told its id: from then on its children are to outlive us."""
         self.left = False
-        """Whether its child goes on without us, since this process ends."""
+        """Whether it goes on without us, since this process ends."""
         self.job = False
         """Whether it is written down so that it can be fetched by its id."""
         self.created = time.monotonic()
@@ -94,7 +94,14 @@ class Call:
     @property
     def outlives_us(self) -> bool:
         """Whether the child that works on it goes on when this process ends."""
-        return self.host is not None and self.host.outlives_in is not None
+        return self.adopted is not None or (self.host is not None and self.host.outlives_in is not None)
+
+    @property
+    def can_be_left(self) -> bool:
+        """Whether the next server can go on with it, from its child or, if it never had one, from its beginning."""
+        if self.host is None and self.adopted is None:
+            return self.job and self.request.background and self.work is None
+        return self.outlives_us and not (self.host is not None and self.host.finishing)
 
     async def settled(self) -> None:
         """Wait until what becomes of its child is known, where it was handed out before it had one; or it ended."""
@@ -143,3 +150,8 @@ def interruption(effects: Effects) -> ErrorInfo:
         next_step="ask again, in the same conversation",
         effects=effects,
     )
+
+
+def session_told(provider: str | None, session: str | None) -> tuple[str, ...]:
+    """Where what an interrupted job did can be looked at: in the provider's own session."""
+    return (f"{provider}'s own session of it is {session}",) if session is not None else ()

@@ -13,7 +13,7 @@ import anyio
 from dragoman.adapters.base import Adapter, Completed, Failed, Outcome, Session
 from dragoman.config import ProviderSettings
 from dragoman.engine.advice import advised
-from dragoman.engine.call import Call, interruption
+from dragoman.engine.call import Call, interruption, session_told
 from dragoman.engine.finding import Program
 from dragoman.engine.locks import Held
 from dragoman.engine.thread import Thread
@@ -220,6 +220,8 @@ class Context:
             case None if self.call.is_interrupted:
                 status, text, finish_reason = "interrupted", self.received(), "error"
                 error = interruption("possible" if self.acted else "none")
+                told = session_told(self.route.name, self.bound.native_session) if self.route and self.bound else ()
+                self.notices.extend(told)
             case None:
                 status, text, finish_reason = "cancelled", self.received(), "cancelled"
                 error = advised(ErrorInfo.of(ErrorCode.CANCELLED, "the call was cancelled"))

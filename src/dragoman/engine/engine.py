@@ -216,9 +216,15 @@ class Engine:
                 await self._end(call, context, outcome)
 
     async def _end(self, call: Call, context: Context, outcome: Outcome | None) -> None:
+        if outcome is None and call.can_be_left and not call.scope.cancel_called:
+            # Not the call is cancelled but whoever opened the engine.
+            call.left = True
         if call.adopted is not None:
             # Nobody came to listen to it.
-            call.adopted.child.close()
+            if call.left:
+                call.adopted.child.leave()
+            else:
+                call.adopted.child.close()
         if call.left:
             if context.turn is not None:
                 context.turn.lock.release()
@@ -307,7 +313,7 @@ class Engine:
 
     async def _leave(self, patience_s: float) -> None:
         for call in list(self._calls):
-            if call.outlives_us and not call.scope.cancel_called and not (call.host and call.host.finishing):
+            if call.can_be_left and not call.scope.cancel_called:
                 call.left = True
             call.scope.cancel()
         for call in list(self._calls):

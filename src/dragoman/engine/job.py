@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from dragoman.engine.call import Call, interruption
+from dragoman.engine.call import Call, interruption, session_told
 from dragoman.schemas import ErrorCode, ErrorInfo, Event, JobInfo, LLMError, LLMResponse, error_from
 
 if TYPE_CHECKING:
+    from dragoman.engine.job_logs import Heard
     from dragoman.engine.jobs import Jobs
     from dragoman.store import JobRow, StoreError
 
@@ -40,6 +41,15 @@ class Job:
         """The reply so far: ``running`` until it ended."""
         reply = self.call.reply if self.call is not None else self._reply
         return self._running() if reply is None else reply.model_copy(update={"job_id": self.id})
+
+    async def so_far(self) -> LLMResponse:
+        """The reply so far, with the text that came until now; of another process's it may be some seconds old.
+
+        Raises:
+            LLMError: the store cannot be read.
+        """
+        reply = self.reply()
+        return reply if reply.status != "running" else reply.model_copy(update={"text": await self._jobs.heard(self)})
 
     async def wait(self, max_wait_s: float | None = None) -> LLMResponse:
         """Wait for the end, at most so long. Giving up the wait leaves the job alone."""
@@ -128,13 +138,16 @@ def excerpt(prompt: str) -> str:
     return words if len(words) <= PROMPT_SHOWN else f"{words[:PROMPT_SHOWN]}…"
 
 
-def interrupted(row: JobRow) -> LLMResponse:
+def interrupted(row: JobRow, heard: Heard) -> LLMResponse:
     """The reply of a job whose server died."""
+    provider = row.provider or heard.provider
     return LLMResponse(
         status="interrupted",
-        provider=row.provider,
+        text=heard.text,
+        provider=provider,
         conversation_id=row.conversation_id,
         finish_reason="error",
+        notices=session_told(provider, heard.session),
         error=interruption("possible"),
         job_id=row.id,
         call_id=row.id,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from dragoman import store as records
 from dragoman.config import ConversationSettings
@@ -25,6 +25,7 @@ from dragoman.engine.detached import forget_old, jobs_folder, take_up
 from dragoman.engine.ended import EndedJobs
 from dragoman.engine.host import DialogueHost
 from dragoman.engine.job import Job, info_of, info_of_call, interrupted, unreadable
+from dragoman.engine.job_logs import JobLogs
 from dragoman.engine.record import Recorder
 from dragoman.engine.turns import is_kept, new_conversation_id
 from dragoman.log import logger
@@ -41,11 +42,8 @@ STOCK_S = 2.0
 START_S = 0.5
 """How long after its beginning whoever is told a job's id waits for its child. One that has none then waits for others,
 and is handed out as it is."""
-EVENTS = 200
-"""How many events of a job of this process are one page."""
 CAME_TO_NOTHING = ("failed", "cancelled", "interrupted")
 """Whoever asks again with the key of such a job wants it done."""
-_EVENTS = TypeAdapter(list[Event])
 
 
 class Jobs:
@@ -64,6 +62,7 @@ class Jobs:
         self._settings = settings or ConversationSettings()
         self._submit = submit
         self._calls: dict[str, Call] = {}
+        self.logs = JobLogs(recorder)
         self._ended = EndedJobs(lambda job_id: self._calls.pop(job_id, None))
         self._ends: dict[str, Posted | None] = {}
         """Of jobs that are just telling their reply: whether that is on disk."""
@@ -288,8 +287,7 @@ class Jobs:
         end = self._ends.pop(call.id) if call.id in self._ends else self._post_end(call, reply)
         for scoped in [scoped for scoped, job_id in self._keys.items() if job_id == call.id]:
             del self._keys[scoped]
-        log = self._recorder.post(records.CallLog(call.id, call.log.events))
-        self._ended.add(call, reply, other_bytes, end, log)
+        self._ended.add(call, reply, other_bytes, end, self.logs.ended(call))
         if self._ended.is_too_much:
             self._any.set()
 
@@ -300,8 +298,11 @@ class Jobs:
         )
 
     async def watch(self) -> None:
-        """Cancel jobs of this process that another one asked to be cancelled, and let go of those that are written.
-        Never returns."""
+        """Look after the jobs of this process. Never returns.
+
+        What happens in them is written down, those that another process asked for are cancelled, and those that are
+        written are let go of.
+        """
         while True:
             await self._any.wait()
             self._any = anyio.Event()
@@ -309,6 +310,7 @@ class Jobs:
             while self._running() or self._ended.is_too_much:
                 await anyio.sleep(LOOK_S[1])
                 self._ended.let_go()
+                self.logs.keep(self._running())
                 seen = self._cancel_those_asked_for(seen)
 
     def _running(self) -> list[Call]:
@@ -357,17 +359,11 @@ class Jobs:
 
     async def events(self, job: Job, page: int) -> tuple[Sequence[Event], int | None]:
         """See `Job.events`."""
-        if job.call is not None:
-            events = job.call.log.events[EVENTS * (page - 1) : EVENTS * page]
-            return events, page + 1 if len(job.call.log.events) > EVENTS * page else None
-        store = await self._recorder.opened()
-        try:
-            log = await store.call_log(job.id, page) if store else None
-        except records.StoreError as error:
-            raise unreadable(error) from error
-        if log is None:
-            return [], None
-        return _EVENTS.validate_python(log.events), page + 1 if page < log.pages else None
+        return await self.logs.page(job.id, job.call, page)
+
+    async def heard(self, job: Job) -> str:
+        """The text that came until now; of a job of another process, that which is written down."""
+        return job.call.log.text() if job.call is not None else (await self.logs.heard(job.id)).text
 
     def _live(self, call: Call) -> Job:
         return Job(self, info_of_call(call), call, call.reply)
@@ -417,7 +413,9 @@ class Jobs:
             text = await store.job_reply(row.id) if store else None
         except records.StoreError as error:
             raise unreadable(error) from error
-        return interrupted(row) if text is None else LLMResponse.model_validate_json(text)
+        if text is None:
+            return interrupted(row, await self.logs.heard(row.id))
+        return LLMResponse.model_validate_json(text)
 
 
 def _is_looked_for(call: Call) -> bool:

@@ -27,7 +27,7 @@ from dragoman.engine.finding import Missing, Versions
 from dragoman.engine.host import DialogueHost
 from dragoman.engine.layout import lay_out, private_folder, read_settings
 from dragoman.log import logger
-from dragoman.processes import Command, Detached, PrivateFolder, Spawner, SpawnError, empty_folder
+from dragoman.processes import Child, Command, Detached, PrivateFolder, Spawner, SpawnError, empty_folder
 from dragoman.schemas import Attempt, ErrorCode, ErrorInfo, Event, Retrying, Started, error_from
 
 Serve = Callable[[DialogueHost, PrivateFolder, Context], None]
@@ -122,7 +122,7 @@ class Runner:
                         detached = set_up(outlives_in, heard, route.adapter, plan, context.deadline)
                     command = self._command(route, launch, folder, variables, runs_in)
                     command = replace(command, detached=detached, may_detach=may_outlive is not None)
-                    child = await self._spawner.spawn(command)
+                    child = await self._spawned(command, clocks.scope.deadline)
                 else:
                     child = adopted.child
                 host = DialogueHost(
@@ -168,6 +168,15 @@ class Runner:
         if outcome is None:
             outcome = listener.timeout()
         return checked(outcome, context, host)
+
+    async def _spawned(self, command: Command, until: float) -> Child:
+        if command.detached is None:
+            return await self._spawner.spawn(command)
+        # Whoever leaves meanwhile leaves it as one that runs: with one that is half-started nobody could go on.
+        with anyio.CancelScope(deadline=until, shield=True):
+            return await self._spawner.spawn(command)
+        await anyio.sleep_forever()
+        raise AssertionError("the clock ends the wait")
 
     def _environment(self, route: Route) -> Environment:
         """Nothing it is made of changes while this runs."""

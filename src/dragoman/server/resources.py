@@ -95,7 +95,10 @@ def _add_jobs(server: MCPServer, engine: Engine, callers: Callers) -> None:
 
     @server.resource(JOB, name="job", title="Job", mime_type=JSON, description="Its reply, or what there is now.")
     async def job(job_id: str) -> str:
-        return _text((await found(job_id)).reply().public())
+        try:
+            return _text((await (await found(job_id)).so_far()).public())
+        except LLMError as error:
+            raise _not_found(error) from error
 
     @server.resource(
         JOB_PAGE, name="job page", title="Answer, by page", mime_type=TEXT, description="As large as your client takes."

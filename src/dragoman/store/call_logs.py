@@ -23,14 +23,17 @@ LEVEL = 3
 
 @dataclass(frozen=True, slots=True)
 class CallLog:
-    """Events of a call, in order; those of a later record follow those of an earlier one."""
+    """Events of a call, in order; those of a later record follow those of an earlier one, unless all begins `anew`."""
 
     call_id: str
     events: Sequence[Event] = field(repr=False)
+    anew: bool = False
     created_at: float = field(default_factory=time.time)
 
     def apply(self, db: sqlite3.Connection, server_id: int) -> None:  # noqa: ARG002 - a call id is unique
         """The next pages."""
+        if self.anew:
+            db.execute("DELETE FROM call_logs WHERE call_id = ?", (self.call_id,))
         page: int = db.execute(
             "SELECT coalesce(max(page), 0) FROM call_logs WHERE call_id = ?", (self.call_id,)
         ).fetchone()[0]

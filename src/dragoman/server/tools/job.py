@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from mcp_types import CallToolResult, Tool, ToolAnnotations
 
-from dragoman.engine import Engine, Job
-from dragoman.schemas import JobInfo, LLMResponse
+from dragoman.engine import Engine
+from dragoman.schemas import JobInfo
 from dragoman.server.arguments import needed
 from dragoman.server.callers import ToolCall
 from dragoman.server.desk import JOB_TOOL, Desk, result_of
@@ -58,15 +58,8 @@ class Jobs(ServedTool):
                 # Giving up this wait leaves the job alone: it was handed out, and others may wait for it.
                 reply = await self._desk.wait(job, caller.wait_s(given.get("max_wait_s")), caller)
             case _:
-                reply = _so_far(job)
+                reply = await job.so_far()
         return result_of(reply, caller, given.get("page", 1))
-
-
-def _so_far(job: Job) -> LLMResponse:
-    reply = job.reply()
-    if reply.status != "running" or job.call is None:
-        return reply
-    return reply.model_copy(update={"text": job.call.log.text()})
 
 
 def _list(jobs: Sequence[JobInfo]) -> CallToolResult:
