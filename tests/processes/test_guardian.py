@@ -229,6 +229,26 @@ async def test_a_stopped_guardian_leaves_too_when_its_server_does(tmp_path: Path
         await end_of(guardian)
 
 
+async def test_a_stopped_guardian_leaves_too_when_its_server_is_killed(tmp_path: Path) -> None:
+    script = (
+        "import anyio\nfrom pathlib import Path\nfrom dragoman.processes import Command, Spawner\n"
+        "async def main():\n"
+        "    spawner = Spawner()\n"
+        f"    child = await spawner.spawn(Command(['/bin/sleep', '1000'], {ENV!r}, Path({str(tmp_path)!r})))\n"
+        "    print(f'{spawner.guardian_pid} {child.pid}', flush=True)\n"
+        "    await anyio.sleep_forever()\n"
+        "anyio.run(main)\n"
+    )
+    with anyio.fail_after(20):
+        async with await anyio.open_process([sys.executable, "-c", script], stderr=None) as server:
+            assert server.stdout is not None
+            guardian, child = map(int, (await server.stdout.receive()).split())
+            os.kill(guardian, signal.SIGSTOP)
+            server.kill()
+            await end_of(child)
+            await end_of(guardian)
+
+
 async def test_a_shepherd_killed_while_it_waits_is_replaced(spawner: Spawner, tmp_path: Path) -> None:
     command = Command(["/bin/echo", "hi"], ENV, tmp_path)
     with anyio.fail_after(20):

@@ -156,9 +156,11 @@ def run_shepherd(control: socket.socket, leave: int, prctl: Prctl) -> NoReturn:
         os.setsid()
         woken = wake_on_sigchld()
         lifeline = receive_socket(control)
-        prctl.die_with_parent(0)
         if lifeline is None:
+            # If somebody stopped the guardian, it would not notice that the server is gone.
+            os.kill(os.getppid(), signal.SIGCONT)
             os._exit(0)
+        prctl.die_with_parent(0)
         os.write(leave, PID.pack(os.getpid()))
         os.close(leave)
         control.close()
