@@ -11,6 +11,7 @@ import pytest
 from dragoman.adapters.base import Launch, PrivatePath, UserFile, UserSetting
 from dragoman.engine.layout import KEPT_S, SETTINGS_BYTES, forget_unused, lay_out, private_folder, read_settings
 from dragoman.processes import PrivateFolder
+from dragoman.processes.private import CLAIM
 
 LOGIN = UserSetting(".tool/settings.json", r'"login"\s*:\s*"([a-z]+)"', below=("TOOL_HOME", "HOME"))
 
@@ -67,7 +68,7 @@ def test_where_the_user_has_none_stands_what_is_said_or_nothing(
 ) -> None:
     files = {"a": UserFile(("login",)), "b": UserFile(("login",), otherwise=b"")}
     lay_out(Launch((), files=files), folder, variables)
-    assert [path.name for path in folder.path.iterdir()] == ["b"]
+    assert {path.name for path in folder.path.iterdir()} == {CLAIM, "b"}
     assert (folder.path / "b").read_bytes() == b""
 
 

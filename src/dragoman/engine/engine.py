@@ -46,7 +46,7 @@ from dragoman.engine.turns import Turns
 from dragoman.engine.validation import Shaping, Validation
 from dragoman.engine.workspaces import default_workspaces
 from dragoman.log import logger
-from dragoman.processes import Leftover, PrivateFolder, Spawner, sweep
+from dragoman.processes import Leftover, PrivateFolder, Spawner, remove_abandoned, sweep
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, LLMRequest
 
 if TYPE_CHECKING:
@@ -267,6 +267,7 @@ class Engine:
                     kept = self.configuration.conversations
                     await self.conversations.expire(kept.keep_days, kept.keep_mb)
                 await anyio.to_thread.run_sync(forget_unused, time.time())
+                await anyio.to_thread.run_sync(remove_abandoned)
             except LLMError as error:
                 # A store that takes nothing has said so where it mattered more.
                 logger.info("what is old could not be let go of: {}", error)
@@ -294,6 +295,7 @@ class Engine:
             except Exception as error:  # noqa: BLE001 - one channel's fault must not end the others' calls
                 logger.opt(exception=error).error("a channel failed inside Dragoman")
             if host.is_left:
+                folder.leave()
                 return
             if host.child.lost:
                 # Its shepherd was killed. If the guardian was, too, nobody else knows what it had. The call may have

@@ -201,7 +201,7 @@ class Runner:
         argv = [*route.program.argv, *arguments.spelled(launch.argv, folder), *route.settings.args]
         arguments.check_lengths(argv)
         stdout_file = folder.path / "stdout" if launch.stdout.value == "file" else None
-        return Command(argv, variables, cwd, stdout_file, remove=folder.made)
+        return Command(argv, variables, cwd, stdout_file, remove=folder.made, claim=folder.claim)
 
     def _folder(self, launch: Launch, folder: PrivateFolder, turn: Turn) -> Path:
         """Where a child runs."""

@@ -5,7 +5,7 @@ import sys
 from dragoman.processes.capture import Captured, capture
 from dragoman.processes.child import Child, Command, Detached, Ended, SpawnError, StoppedBy
 from dragoman.processes.framing import LineFramer, Tail
-from dragoman.processes.private import KeptFolder, PrivateFolder, empty_folder
+from dragoman.processes.private import KeptFolder, PrivateFolder, empty_folder, remove_abandoned
 from dragoman.processes.sweep import LINEAGE, Leftover, sweep
 
 if sys.platform == "win32":
@@ -34,6 +34,7 @@ __all__ = [
     "empty_folder",
     "read_end",
     "remains",
+    "remove_abandoned",
     "stop_detached",
     "sweep",
 ]

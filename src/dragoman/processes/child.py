@@ -64,6 +64,8 @@ class Command:
     remove: Path | None = None
     """A folder that is removed when the child and all that it left behind are gone, whoever lives to see it. Not done
     for a detached child: it is gone only when nobody asks for it any more."""
+    claim: int | None = None
+    """An open file that whoever watches over the child keeps open to its end; see `PrivateFolder`."""
     grace_s: float = GRACE_S
     detached: Detached | None = None
     """None: it ends with its server."""

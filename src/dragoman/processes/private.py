@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 PREFIX = "dragoman-"
+CLAIM = ".claim"
+"""The file in a private folder that is locked by whoever is to remove it."""
 
 
 class PrivateFolder:
@@ -17,12 +21,19 @@ class PrivateFolder:
     def __init__(self, parent: Path | None = None) -> None:
         self._parent = parent
         self._path: Path | None = None
+        self.claim: int | None = None
+        """The claim to the folder, for a shepherd to have, too: as long as anybody has it open, the folder is in use.
+        None: nobody used it yet, or the system has no such locks."""
 
     @property
     def path(self) -> Path:
         """The folder, made on first use."""
-        if self._path is None:
-            self._path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._parent))
+        while self._path is None:
+            made = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._parent))
+            # Another process may just take it for abandoned.
+            with suppress(BlockingIOError, FileNotFoundError):
+                self.claim = _claim_new(made)
+                self._path = made
         return self._path
 
     @property
@@ -69,6 +80,13 @@ class PrivateFolder:
         if self._path is not None:
             shutil.rmtree(self._path, ignore_errors=True)
             self._path = None
+        self.leave()
+
+    def leave(self) -> None:
+        """Let go of it: it is removed by whoever else has a claim, or as an abandoned one."""
+        if self.claim is not None:
+            os.close(self.claim)
+            self.claim = None
 
 
 class KeptFolder(PrivateFolder):
@@ -87,6 +105,51 @@ class KeptFolder(PrivateFolder):
             self._kept.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.utime(self._kept)
         return self._kept
+
+
+def remove_abandoned() -> None:
+    """Remove private folders that nobody has a claim to: who made them was killed when nobody else knew of them yet."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            claim = os.open(folder / CLAIM, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+            try:
+                if _lock(claim) and os.fstat(claim).st_uid == os.geteuid():
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(claim)
+
+
+def _claim_new(folder: Path) -> int | None:
+    """Claim a folder that was just made. Raises BlockingIOError or FileNotFoundError if somebody removes it."""
+    try:
+        claim = os.open(folder / CLAIM, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return None  # the disk is full, which whoever writes there says better
+    try:
+        if _lock(claim) and (folder / CLAIM).stat():
+            return claim
+    except OSError:
+        os.close(claim)
+        raise
+    os.close(claim)
+    return None
+
+
+def _lock(claim: int) -> bool:
+    """Whether there are such locks. Raises BlockingIOError if somebody has this one."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if isinstance(error, BlockingIOError):
+            raise
+        return False
+    return True
 
 
 def empty_folder(path: Path) -> bool:

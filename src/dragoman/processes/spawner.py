@@ -105,7 +105,7 @@ class Spawner:
             try:
                 await self._send_to_guardian(theirs.fileno())
                 theirs.close()
-                await _send(ours, request, streams.theirs)
+                await _send(ours, request, (*streams.theirs, *(() if command.claim is None else (command.claim,))))
                 asked = True
                 said = await receive_report(ours, bytearray())
             except (BrokenPipeError, ConnectionError):

@@ -17,7 +17,7 @@ LENGTH = struct.Struct("!I")
 """Before a request, whose parts are joined by NUL bytes: the grace in seconds; the folder to remove at the end (may be
 empty); the folder of a detached program (empty: it is none), until when it may run, the most that it may say; the
 folder to run in; the number of arguments, the arguments, the environment as NAME=VALUE. With it come the program's
-stdin, stdout and stderr, and for a detached one the file `CLAIM`."""
+stdin, stdout and stderr, for a detached one the file `CLAIM`, and maybe a file that is only to be kept open."""
 REPORT = struct.Struct("!cii")
 """What a shepherd says: one of the kinds below and two numbers."""
 STARTED = b"S"
