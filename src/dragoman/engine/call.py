@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from dragoman.engine.events import EventLog
+from dragoman.latch import Latch
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMRequest, LLMResponse
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Call:
         self.log = EventLog()
         self.scope = anyio.CancelScope()
         self._reply: LLMResponse | None = None
-        self._done = anyio.Event()
+        self._done = Latch()
         self._told: list[Callable[[Call], None]] = []
         self._settled: anyio.Event | None = None
         self._is_cancelled = False

@@ -45,6 +45,7 @@ from dragoman.engine.sessions import Sessions
 from dragoman.engine.turns import Turns
 from dragoman.engine.validation import Shaping, Validation
 from dragoman.engine.workspaces import default_workspaces
+from dragoman.latch import Latch
 from dragoman.log import logger
 from dragoman.processes import Leftover, PrivateFolder, Spawner, remove_abandoned, sweep
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, LLMRequest
@@ -105,7 +106,7 @@ class Engine:
         way = Cache(configuration.cache, self._recorder, self.providers).around(way)
         self._way = self.providers.known_layer(self._recorder.around(self._turns.around(way)))
         self._calls: set[Call] = set()
-        self._hosts: dict[DialogueHost, anyio.Event] = {}
+        self._hosts: dict[DialogueHost, Latch] = {}
         """Those whose children may still be there; the event is set when nothing of them is left."""
         self._tasks: TaskGroup | None = None
 
@@ -277,7 +278,7 @@ class Engine:
 
     def _serve(self, host: DialogueHost, folder: PrivateFolder, context: Context) -> None:
         # Entered here and not in the task: between the spawn and the task's first step nobody may lose the child.
-        self._hosts[host] = anyio.Event()
+        self._hosts[host] = Latch()
         call = context.call
         call.host = host
         if not call.is_taken_over:

@@ -7,8 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from io import StringIO
 from typing import overload
 
-import anyio
-
+from dragoman.latch import Latch
 from dragoman.schemas import Event, Text
 
 FINE_EVENTS = 10_000
@@ -28,7 +27,7 @@ class EventLog:
         self.events = Events()
         self.closed = False
         self._held = StringIO()
-        self._changed = anyio.Event()
+        self._changed = Latch()
 
     def append(self, event: Event) -> None:
         """Add an event and wake the followers."""
@@ -88,7 +87,7 @@ class EventLog:
             self._held = StringIO()
 
     def _wake(self) -> None:
-        changed, self._changed = self._changed, anyio.Event()
+        changed, self._changed = self._changed, Latch()
         changed.set()
 
 

@@ -37,6 +37,7 @@ from dragoman.adapters.base import (
 )
 from dragoman.engine.detached import forget
 from dragoman.engine.open_turns import Listener, OpenTurns, crashed, merged
+from dragoman.latch import Latch
 from dragoman.log import logger
 from dragoman.processes import Child, Detached, LineFramer, Tail
 from dragoman.schemas import ErrorCode, ErrorInfo, Notice, Retrying
@@ -75,26 +76,26 @@ class DialogueHost:
         """What all that the child started is known by; see `sweep`."""
         self.is_left = False
         self._may_outlive = may_outlive
-        self._begun = anyio.Event()
-        self._input_ended = anyio.Event()
-        self._outlives: anyio.Event | None = None
+        self._begun = Latch()
+        self._input_ended = Latch()
+        self._outlives: Latch | None = None
         """Somebody wants the child to go on when this process ends; set when it is known whether it does."""
-        self.gone = anyio.Event()
+        self.gone = Latch()
         self.stderr = Tail(stderr_bytes)
         self.poisoned: str | None = None
         self._dialogue = dialogue
         self._launch = launch
         self._line_bytes = line_bytes
         self._turns = OpenTurns()
-        self._ready = anyio.Event()
+        self._ready = Latch()
         self._is_stopping = False
         self._tasks: TaskGroup | None = None
         self._finished = False
         self._grace_s = grace_s
         self._drained = 0
-        self._all_drained = anyio.Event()
-        self._stdout_drained = anyio.Event()
-        self._draining = anyio.CancelScope()
+        self._all_drained = Latch()
+        self._stdout_drained = Latch()
+        self._draining: anyio.CancelScope | None = None
         self._outbox = deque[bytes | None]()
         self._is_writing = False
 
@@ -123,7 +124,8 @@ class DialogueHost:
                 self._end_all(code)
                 # Whoever stops it from here on finds it stopped: a group that is being left takes no more tasks.
                 self._tasks = None
-                tasks.cancel_scope.cancel()
+                if self._drained < len(Stream) or self._is_writing or self._is_stopping or self._outlives is not None:
+                    tasks.cancel_scope.cancel()
         finally:
             self._tasks = None
             if self.is_left:
@@ -162,7 +164,8 @@ class DialogueHost:
             return
         self._finished = finished
         self._is_stopping = True
-        self._draining.cancel()
+        if self._draining is not None:
+            self._draining.cancel()
         # They stay open, to be interrupted, but what becomes of them is known.
         self._turns.settle_all(crashed("it was stopped"))
         if self._tasks is not None:
@@ -174,14 +177,14 @@ class DialogueHost:
         Giving up this wait changes nothing.
         """
         if self._may_outlive is not None and self._outlives is None and not self.gone.is_set():
-            self._outlives = anyio.Event()
+            self._outlives = Latch()
             if self._tasks is not None:
                 self._tasks.start_soon(self._go_on_alone, self._outlives)
         if self._outlives is not None:
             await self._outlives.wait()
         return self.outlives_in is not None
 
-    async def _go_on_alone(self, known: anyio.Event) -> None:
+    async def _go_on_alone(self, known: Latch) -> None:
         assert self._may_outlive is not None  # noqa: S101 - asked by `outlive`
         detached: Detached | None = None
         try:
@@ -260,8 +263,9 @@ class DialogueHost:
         return asked
 
     async def _exits_within(self, seconds: float) -> bool:
-        with anyio.move_on_after(seconds):
-            await self.child.exited.wait()
+        if not self.child.exited.is_set():
+            with anyio.move_on_after(seconds):
+                await self.child.exited.wait()
         return self.child.exit_code is not None
 
     async def _write(self) -> None:
@@ -269,9 +273,19 @@ class DialogueHost:
             data = self._outbox.popleft()
             # If it does not read any more, why is in its output and its exit.
             if data is None or not await self.child.write(data):
-                self.child.close_stdin()
-                self._input_ended.set()
+                self._end_input()
         self._is_writing = False
+
+    def _goes_at_once(self, data: bytes | None) -> bool:
+        """Most of what is said is short: no task need wait with it."""
+        if data is None:
+            self._end_input()
+            return True
+        return self.child.write_at_once(data)
+
+    def _end_input(self) -> None:
+        self.child.close_stdin()
+        self._input_ended.set()
 
     async def _read(self, stream: Stream) -> None:
         is_stdout = stream is Stream.STDOUT
@@ -303,7 +317,9 @@ class DialogueHost:
 
     async def _drain(self) -> None:
         """Read what the child left, unless nobody waits for it any more."""
-        with self._draining:
+        if self._drained == len(Stream) or self._is_stopping:
+            return
+        with anyio.CancelScope() as self._draining:
             if self._launch.stdout is Stdout.FILE or self.outlives_in is not None:
                 # Unlike a pipe it may hold any amount, and it has an end.
                 await self._stdout_drained.wait()
@@ -367,6 +383,8 @@ class DialogueHost:
         if len(self._outbox) >= MAX_UNREAD:
             self._turns.settle_all(crashed(f"it left {MAX_UNREAD} messages unread"))
             self.stop(finished=False)
+            return
+        if not self._is_writing and self._goes_at_once(data):
             return
         self._outbox.append(data)
         if not self._is_writing:

@@ -16,6 +16,7 @@ from typing import Self
 import anyio
 
 from dragoman.engine.alone import Alone
+from dragoman.latch import Latch
 
 if sys.platform == "win32":
     import msvcrt
@@ -83,10 +84,12 @@ class Locks:
         self._alone = alone or Alone()
         self._descriptor: int | None = None
         self._is_alone = False
-        self._held: dict[str, anyio.Event] = {}
+        self._held: dict[str, Latch] = {}
 
     async def take(self, name: str, patience_s: float) -> Held | None:
         """Wait for the lock; None: it did not become free in time."""
+        if (held := self.take_now(name)) is not None:
+            return held
         wait_s, longest_s = ASK_AGAIN_S
         with anyio.move_on_after(patience_s):
             while (held := self.take_now(name)) is None:
@@ -105,7 +108,7 @@ class Locks:
         place = int.from_bytes(blake2b(name.encode(), digest_size=7).digest())
         if not self._lock(place):
             return None
-        self._held[name] = anyio.Event()
+        self._held[name] = Latch()
         return Held(lambda: self._free(name, place))
 
     def close(self) -> None:

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import anyio
-
 from dragoman.adapters.base import Act, Emit, Failed, Outcome, Turn, TurnId
+from dragoman.latch import Latch
 from dragoman.schemas import ErrorCode, ErrorInfo, Event, Text
 
 
@@ -31,7 +30,7 @@ class OpenTurn:
     turn: Turn
     listener: Listener | None
     outcome: Outcome | None = None
-    done: anyio.Event = field(default_factory=anyio.Event)
+    done: Latch = field(default_factory=Latch)
 
     def settle(self, outcome: Outcome) -> None:
         """Its outcome is this, unless it has one."""

@@ -82,11 +82,10 @@ class Runner:
         heard: Heard | None = adopted.heard if adopted else None
         if heard is None:
             turn = admitted(context, route, self._configuration.limits, self._workspaces)
-            with anyio.move_on_after(context.deadline - anyio.current_time()):
-                found = await self._installed(route, environment)
-                heard = Heard(route.name, turn, found, mark=f"{context.call.id}.{secrets.token_hex(4)}")
-        if heard is None:
-            return timed_out("call", route.timeouts.call, because=f"{route.program.path} did not tell its version")
+            found = await self._installed(context, route, environment)
+            if found is None:
+                return timed_out("call", route.timeouts.call, because=f"{route.program.path} did not tell its version")
+            heard = Heard(route.name, turn, found, mark=f"{context.call.id}.{secrets.token_hex(4)}")
         turn, installed = heard.turn, heard.installed
         try:
             plan = route.adapter.plan(turn, installed)
@@ -185,12 +184,17 @@ class Runner:
             self._environments[route.name] = built
         return self._environments[route.name]
 
-    async def _installed(self, route: Route, environment: Environment) -> Installed:
+    async def _installed(self, context: Context, route: Route, environment: Environment) -> Installed | None:
+        """What is known of the CLI; None: it did not tell in time."""
         names = frozenset(environment.variables)
         settings = read_settings(route.adapter.profile.settings, environment.variables)
         if not route.adapter.profile.plan_needs_version:
             return Installed(route.program.path, environment=names, settings=settings)
-        found = await self._versions.ask(route.adapter.profile, route.program, environment.variables)
+        found = None
+        with anyio.move_on_after(context.deadline - anyio.current_time()):
+            found = await self._versions.ask(route.adapter.profile, route.program, environment.variables)
+        if found is None:
+            return None
         if isinstance(found, Missing):
             raise error_from(ErrorInfo.of(ErrorCode.NOT_FOUND, found.reason, next_step=found.next_step))
         return replace(found, settings=settings)

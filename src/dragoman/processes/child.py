@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-import anyio
+from dragoman.latch import Latch
 
 GRACE_S = 1.5
 """How long a process tree has between SIGTERM and SIGKILL when its owner is gone."""
@@ -88,7 +88,7 @@ class Child(Protocol):
     pid: int
     started_at: float
     """Seconds since 1970."""
-    exited: anyio.Event
+    exited: Latch
     """Set when the child itself ended; others of its tree may live on."""
     lost: bool
     """It was killed because what watches over it was killed: its true exit code is unknown."""
@@ -100,6 +100,10 @@ class Child(Protocol):
 
     async def write(self, data: bytes) -> bool:
         """Write all of `data` to stdin. False when the child does not take it: it closed stdin, or ended."""
+        ...
+
+    def write_at_once(self, data: bytes) -> bool:
+        """Write `data` to stdin if all of it goes without waiting; else none of it is written, and False."""
         ...
 
     def close_stdin(self) -> None:

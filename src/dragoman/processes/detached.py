@@ -19,6 +19,7 @@ from typing import cast
 import anyio
 import anyio.to_thread
 
+from dragoman.latch import Latch
 from dragoman.processes import tree, wire
 from dragoman.processes.child import DEAF_S, Detached, Ended, StoppedBy
 from dragoman.processes.streams import GrowingFile
@@ -170,7 +171,7 @@ class AdoptedChild:
         self.pid = shepherd.child_pid if shepherd else 0
         """0: it is not known any more."""
         self.started_at = shepherd.child_started_at if shepherd else (folder / "stdin").stat().st_mtime
-        self.exited = anyio.Event()
+        self.exited = Latch()
         self.lost = False
         self._folder = folder
         self._shepherd = shepherd
@@ -191,6 +192,10 @@ class AdoptedChild:
 
     async def write(self, data: bytes) -> bool:
         """See `Child.write`. It had all of its input when it was started."""
+        return not data
+
+    def write_at_once(self, data: bytes) -> bool:
+        """See `Child.write_at_once`: it has no input any more."""
         return not data
 
     def close_stdin(self) -> None:

@@ -11,9 +11,13 @@ from collections.abc import Callable
 
 import anyio
 
+from dragoman.latch import Latch
 from dragoman.processes import tree, wire
 from dragoman.processes.child import DEAF_S, Command, Detached
 from dragoman.processes.streams import Streams
+
+Report = tuple[bytes, int, int]
+"""What a shepherd says, see `wire.REPORT`."""
 
 
 class GuardedChild:
@@ -31,14 +35,14 @@ class GuardedChild:
         self.pid = pid
         self.shepherd_pid = shepherd_pid
         self.started_at = time.time()
-        self.exited = anyio.Event()
+        self.exited = Latch()
         self.lost = False
         self._lifeline = lifeline
         self._let_go = let_go
         self._streams = streams
         self._grace_s = command.grace_s
         self._is_detached = command.detached is not None
-        self._answered: anyio.Event | None = None
+        self._answered: Latch | None = None
         """Set when it is known who reads its pipes from the order to hand them over on."""
         self._unread = bytearray()
         self._exit: int | None = None
@@ -46,6 +50,7 @@ class GuardedChild:
         self._is_closed = False
         self._was_left = False
         self.write = streams.write
+        self.write_at_once = streams.write_at_once
         self.close_stdin = streams.close_stdin
 
     @property
@@ -98,7 +103,7 @@ class GuardedChild:
             except OSError:
                 self._streams.are_pipes()
                 return False
-            self._answered = anyio.Event()
+            self._answered = Latch()
         await self._answered.wait()
         return self._is_detached
 
@@ -134,6 +139,9 @@ class GuardedChild:
         if self._was_left:
             return False
         try:
+            with contextlib.suppress(BlockingIOError):
+                while not self._is_gone:
+                    self._heard(next_report(self._lifeline, self._unread))
             if not await self._is_gone_within(self._grace_s + DEAF_S):
                 # The shepherd does not answer, so it is there, and its pid is its own: it, and all below it, goes.
                 tree.signal_below(self.shepherd_pid, signal.SIGKILL)
@@ -143,16 +151,16 @@ class GuardedChild:
             self._let_go(self._lifeline)
 
     async def _is_gone_within(self, seconds: float) -> bool:
-        with anyio.move_on_after(seconds):
-            while not self._is_gone:
-                report = await receive_report(self._lifeline, self._unread)
-                if report is None:
-                    self._is_gone = True
-                else:
-                    self._heard(report)
+        if not self._is_gone:
+            with anyio.move_on_after(seconds):
+                while not self._is_gone:
+                    self._heard(await receive_report(self._lifeline, self._unread))
         return self._is_gone
 
-    def _heard(self, report: tuple[bytes, int, int]) -> None:
+    def _heard(self, report: Report | None) -> None:
+        if report is None:
+            self._is_gone = True
+            return
         kind, number, _ = report
         if kind == wire.TAKEN_OVER:
             self._is_detached = True
@@ -186,17 +194,29 @@ def order(lifeline: socket.socket, order: int) -> None:
         lifeline.send(bytes([order]))
 
 
-async def receive_report(lifeline: socket.socket, unread: bytearray) -> tuple[bytes, int, int] | None:
+async def receive_report(lifeline: socket.socket, unread: bytearray) -> Report | None:
     """The next thing the shepherd says; None: it is gone."""
-    while len(unread) < wire.REPORT.size:
+    while True:
         try:
-            data = lifeline.recv(wire.REPORT.size - len(unread))
+            return next_report(lifeline, unread)
         except BlockingIOError:
             try:
                 await anyio.wait_readable(lifeline)
             except (anyio.ClosedResourceError, anyio.BrokenResourceError):
                 return None
-            continue
+
+
+def next_report(lifeline: socket.socket, unread: bytearray) -> Report | None:
+    """The next thing the shepherd has said; None: it is gone.
+
+    Raises:
+        BlockingIOError: it has not said it yet.
+    """
+    while len(unread) < wire.REPORT.size:
+        try:
+            data = lifeline.recv(wire.REPORT.size - len(unread))
+        except BlockingIOError:
+            raise
         except OSError:
             return None
         if not data:

@@ -132,7 +132,7 @@ class Spawner:
 
     async def _send_to_guardian(self, descriptor: int) -> None:
         if self._sending is None:
-            self._sending = anyio.Lock()
+            self._sending = anyio.Lock(fast_acquire=True)
         async with self._sending:
             if not self._guardian_is_there():
                 self._leave_guardian()

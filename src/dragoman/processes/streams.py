@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import select
 import sys
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Literal, Self
 import anyio
 import anyio.lowlevel
 
+from dragoman.latch import Latch
 from dragoman.processes import wire
 from dragoman.processes.child import Detached
 
@@ -45,7 +47,7 @@ class GrowingFile:
         if self._descriptor is not None:
             os.lseek(self._descriptor, size, os.SEEK_SET)
 
-    async def read(self, exited: anyio.Event) -> bytes:
+    async def read(self, exited: Latch) -> bytes:
         """What came since the last time; ``b""`` at the end. It ends where it ended when its writer `exited`."""
         while True:
             await anyio.lowlevel.checkpoint()
@@ -80,7 +82,7 @@ class PipeEnd:
         """All that was read; None: it was not to be kept, or became too much."""
         os.set_blocking(descriptor, False)
 
-    async def read(self, _exited: anyio.Event) -> bytes:
+    async def read(self, _exited: Latch) -> bytes:
         """What came since the last time; ``b""`` at the end."""
         if not self._waited:
             # A child that always has more to say must not keep every other task, and a cancellation, waiting.
@@ -240,7 +242,7 @@ class Streams:
                 if isinstance(pipe, PipeEnd):
                     pipe.go_on()
 
-    async def read(self, stream: Literal["stdout", "stderr"], exited: anyio.Event) -> bytes:
+    async def read(self, stream: Literal["stdout", "stderr"], exited: Latch) -> bytes:
         """What came since the last time, from wherever it comes by now; ``b""`` at the end."""
         while True:
             source: GrowingFile | PipeEnd = getattr(self, stream)
@@ -267,6 +269,17 @@ class Streams:
                     raise
                 return False
         return not view
+
+    def write_at_once(self, data: bytes) -> bool:
+        """See `Child.write_at_once`."""
+        if self.stdin is None or len(data) > select.PIPE_BUF:
+            return False
+        try:
+            # So little goes whole or not at all.
+            os.write(self.stdin, data)
+        except OSError:
+            return False
+        return True
 
     def give_away(self) -> None:
         """Close the child's ends: it has them now, or will never be."""

@@ -20,6 +20,7 @@ from typing import Self
 import anyio
 import anyio.abc
 
+from dragoman.latch import Latch
 from dragoman.processes.child import Child, Command, Detached, Ended, SpawnError
 
 assert sys.platform == "win32"  # noqa: S101 - for the type checker, too: what follows exists only there
@@ -147,7 +148,7 @@ class Spawner:
             job.close()
             raise SpawnError(command.argv[0], error) from error
         self._jobs.add(job)
-        return JobChild(process, job, process.pid, time.time(), anyio.Event())
+        return JobChild(process, job, process.pid, time.time(), Latch())
 
     def close(self) -> None:
         """Kill every child that is still there."""
@@ -163,7 +164,7 @@ class JobChild:
     _job: Job
     pid: int
     started_at: float
-    exited: anyio.Event
+    exited: Latch
     lost: bool = False
 
     @property
@@ -179,6 +180,10 @@ class JobChild:
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             return False
         return True
+
+    def write_at_once(self, data: bytes) -> bool:
+        """See `Child.write_at_once`: it cannot be told."""
+        return not data
 
     def close_stdin(self) -> None:
         """See `Child.close_stdin`."""

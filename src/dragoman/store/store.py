@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 from loguru import logger
 
+from dragoman.latch import Latch
 from dragoman.store.abandoned import TakeStock
 from dragoman.store.cache import CachedAnswer, read_answer
 from dragoman.store.call_logs import LogPage, read_log
@@ -64,7 +65,7 @@ class Store:
         self._writer = writer
         self._closed = False
         self._watched = False
-        self._news = anyio.Event()
+        self._news = Latch()
         # One for the thread of the event loop, which must not wait; one for reads that may take long.
         self._near = Reader(writer.path, 0.0)
         self._far = Reader(writer.path, BUSY_TIMEOUT_S)
@@ -345,7 +346,7 @@ class Store:
                 self._writer.news.recv(4096)
         finally:
             self._watched = False
-            news, self._news = self._news, anyio.Event()
+            news, self._news = self._news, Latch()
             news.set()
 
 

@@ -13,6 +13,7 @@ from itertools import count
 import anyio
 import anyio.lowlevel
 
+from dragoman.latch import Latch
 from dragoman.processes import Detached
 
 _pids = count(1_000_000_000)  # no kernel gives such pids, so nothing that looks one up finds a stranger
@@ -36,7 +37,7 @@ class FakeProcess:
     ) -> None:
         self.pid = next(_pids)
         self.started_at = time.time()
-        self.exited = anyio.Event()
+        self.exited = Latch()
         self.lost = False
         self.written = b""
         self.log: list[tuple[float, str]] = []
@@ -86,6 +87,10 @@ class FakeProcess:
             return False
         self.written += data
         return True
+
+    def write_at_once(self, data: bytes) -> bool:
+        """See `Child.write_at_once`."""
+        return False
 
     def close_stdin(self) -> None:
         """See `Child.close_stdin`."""
