@@ -7,7 +7,7 @@ import anyio
 import pytest
 import trio.testing
 
-from dragoman.adapters.base import Failed, Login, Outcome
+from dragoman.adapters.base import Completed, Failed, Login, Outcome
 from dragoman.config import BreakerSettings, ProviderSettings
 from dragoman.engine import Call, Engine, breakers
 from dragoman.engine.breakers import Breakers
@@ -348,11 +348,13 @@ class LateStore:
     def __init__(self) -> None:
         self.rows: dict[CircuitKey, CircuitRow] = {}
         self._posted: list[CircuitChanged] = []
+        self.looks = 0
 
     def circuit(self, key: CircuitKey) -> CircuitRow | None:
         return self.rows.get(key)
 
     def data_changed(self, since: int = 0) -> int:
+        self.looks += 1
         version = 1 + sum(row.version for row in self.rows.values())
         return 0 if version == since else version
 
@@ -380,22 +382,22 @@ ANOTHER = CircuitKey("another", "account", "")
 
 
 class Process:
-    """The layer of one process, on its way to a provider that always fails."""
+    """The layer of one process, on its way to a provider that fails unless it `answers`."""
 
     def __init__(self, store: LateStore, folder: Path, *, never_open_last: bool = False) -> None:
         settings = BreakerSettings(never_open_last=never_open_last)
         self.breakers = Breakers(settings, Machine(lambda: folder), lambda: store, clock=anyio.current_time)
         self.channel: str | None = None
         self.raises = False
+        self.answers = False
         self.there: tuple[CircuitKey, ...] = ()
         self._way = self.breakers.around(self.fail, self)
 
-    async def ask(self, times: int = 1) -> ErrorCode:
-        said = ErrorCode.INTERNAL
+    async def ask(self, times: int = 1) -> ErrorCode | None:
+        said: ErrorCode | None = None
         for _ in range(times):
             outcome = await self._way(self.context())
-            assert isinstance(outcome, Failed)
-            said = outcome.error.code
+            said = outcome.error.code if isinstance(outcome, Failed) else None
         return said
 
     def context(self) -> Context:
@@ -414,6 +416,8 @@ class Process:
     async def fail(self, context: Context) -> Outcome:
         if self.raises:
             raise error_from(ErrorInfo.of(ErrorCode.NOT_FOUND, "gone"))
+        if self.answers:
+            return Completed()
         return Failed(ErrorInfo.of(ErrorCode.OVERLOADED, "busy"))
 
 
@@ -423,6 +427,25 @@ async def test_failures_that_two_processes_saw_at_once_add_up(tmp_path: Path) ->
     assert await one.ask(3) == await other.ask(3) == ErrorCode.OVERLOADED
     store.write()
     assert await one.ask() is await other.ask() is ErrorCode.CIRCUIT_OPEN
+
+
+async def test_a_provider_that_is_well_is_asked_about_once_in_a_while_and_one_that_is_not_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LateStore()
+    one, other = Process(store, tmp_path), Process(store, tmp_path)
+    one.answers = True
+    await one.ask(3)
+    assert store.looks == 1
+    await other.ask(5)
+    store.write()
+    assert await one.ask() is None, "it does not know it yet"
+    monkeypatch.setattr(breakers, "FRESH_S", 0.0)
+    assert await one.ask() is ErrorCode.CIRCUIT_OPEN
+    monkeypatch.setattr(breakers, "FRESH_S", 100.0)
+    looks = store.looks
+    await one.ask(3)
+    assert store.looks == looks + 3
 
 
 async def test_what_one_knows_already_is_not_lost_while_it_is_being_written(tmp_path: Path) -> None:

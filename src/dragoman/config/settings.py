@@ -6,6 +6,7 @@ All keys are validated from the first release, also those whose feature comes la
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -244,9 +245,14 @@ class Configuration(_Section):
 
     def provider(self, name: str) -> ProviderSettings:
         """The settings of a provider; the defaults when nothing is said about it."""
-        return self.providers.get(name) or ProviderSettings()
+        return self.providers.get(name) or _unmentioned()
 
     def workspaces_of(self, name: str) -> tuple[Path, ...]:
         """The folders this provider may be shown: its own when it has them, else the top level's."""
         own = self.provider(name).workspaces
         return self.workspaces if own is None else own
+
+
+@cache
+def _unmentioned() -> ProviderSettings:
+    return ProviderSettings()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from pathlib import Path
 
 from dragoman.adapters.base import Argument, PrivateFile, Value
 from dragoman.engine.admission import refusal
@@ -36,7 +36,7 @@ def check_lengths(argv: Iterable[str]) -> None:
 
 def shape(program: tuple[str, ...], arguments: Iterable[Argument]) -> str:
     """A command line for the log: the program's name and the flags, nothing that a caller wrote."""
-    words = [Path(program[0]).name, *program[1:]]
+    words = [os.path.basename(program[0]), *program[1:]]  # noqa: PTH119 - for every call, and a `Path` is dear
     for argument in arguments:
         match argument:
             case str():

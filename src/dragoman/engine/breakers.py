@@ -1,6 +1,6 @@
 """The layer that leaves a failing provider alone: a circuit breaker for each provider, account and model.
 
-What one process finds out, all of this machine know: circuits stand in the store. They are read before each call, which
+What one process finds out, all of this machine know: circuits stand in the store. They are read before a call, which
 costs microseconds; a change is written by the store's thread, together with what other processes changed meanwhile.
 The few calls that a half-open circuit lets through hold a lock, so that they are few on the machine, and the death of
 whoever holds it gives it back.
@@ -9,6 +9,7 @@ whoever holds it gives it back.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from dragoman.schemas import CircuitState, CircuitStatus, ErrorCode, ErrorInfo, 
 if TYPE_CHECKING:
     from dragoman.store import CircuitChanged, CircuitKey, CircuitRow, StoreError
 
+FRESH_S = 0.1
+"""A provider that answered is taken to be well for so long: else a call would ask twice, and one of many each time."""
 UNWRITTEN_S = 10.0
 """After so long a change that was posted will not be written any more: what stands in the store counts again."""
 _RANK = (CircuitState.CLOSED, CircuitState.HALF_OPEN, CircuitState.OPEN)
@@ -76,6 +79,7 @@ class _Kept:
     """The last that was taken over."""
     seen: int = 0
     """What the store said when it was last read: until it says another thing, nobody wrote anything."""
+    looked_at: float = -math.inf
     posted: int = 0
     posted_at: float = 0.0
     written: int = 0
@@ -106,7 +110,7 @@ class Breakers:
 
         async def guarded(context: Context) -> Outcome:
             kept, route = self._of(context), _route(context)
-            self._look(kept)
+            self._glance(kept)
             permit, place = await self._admit(kept, context, peers)
             if permit is None:
                 return Failed(kept.breaker.refusal(route.name, _advice(kept, route)))
@@ -130,7 +134,7 @@ class Breakers:
 
         async def ahead(context: Context) -> Outcome:
             kept, route = self._of(context), _route(context)
-            self._look(kept)
+            self._glance(kept)
             if kept.breaker.state is CircuitState.OPEN and not await self._may_insist(kept, context, peers):
                 return Failed(kept.breaker.refusal(route.name, _advice(kept, route)))
             return await following(context)
@@ -210,6 +214,13 @@ class Breakers:
             self._kept[key] = _Kept(key, CircuitBreaker.of(self._settings, self._clock))
         return self._kept[key]
 
+    def _glance(self, kept: _Kept) -> None:
+        """Look, unless nothing was wrong just now."""
+        circuit = kept.breaker.circuit
+        is_well = circuit.opened is None and not circuit.failures and not circuit.local_failures
+        if not is_well or time.monotonic() >= kept.looked_at + FRESH_S:
+            self._look(kept)
+
     def _look(self, kept: _Kept) -> None:
         """Take over what other processes found out."""
         if (store := self._store()) is None:
@@ -223,6 +234,7 @@ class Breakers:
         kept.seen = changed or kept.seen
         if row is not None and not self._adopt(kept, row.version, row.circuit):
             kept.seen = 0
+        kept.looked_at = time.monotonic()
 
     def _adopt(self, kept: _Kept, version: int, circuit: str) -> bool:
         """Take a circuit over if it is newer than ours; False: it cannot be told yet."""

@@ -166,8 +166,9 @@ class DialogueHost:
         self._is_stopping = True
         if self._draining is not None:
             self._draining.cancel()
-        # They stay open, to be interrupted, but what becomes of them is known.
-        self._turns.settle_all(crashed("it was stopped"))
+        if self._turns:
+            # They stay open, to be interrupted, but what becomes of them is known.
+            self._turns.settle_all(crashed("it was stopped"))
         if self._tasks is not None:
             self._tasks.start_soon(self._stop_steps)
 
@@ -368,14 +369,16 @@ class DialogueHost:
 
     def _end_all(self, code: int | None) -> None:
         """The child is gone: whatever turn is open ends, with what the dialogue makes of it."""
+        if not self._turns:
+            return
         if code is None:
             self._turns.end_all(crashed("it was stopped"))
-            return
-        if self.child.lost:
+        elif self.child.lost:
             self._turns.end_all(crashed("what watches over it was killed, and with it the provider's process"))
-        if self._turns:
+        else:
             self._perform(lambda: self._dialogue.closed(Exit(code)))
-        self._turns.end_all(crashed("the adapter left the turn open"))
+            if self._turns:
+                self._turns.end_all(crashed("the adapter left the turn open"))
 
     def _post(self, data: bytes | None) -> None:
         if self._tasks is None:

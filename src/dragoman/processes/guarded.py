@@ -131,6 +131,8 @@ class GuardedChild:
         elif not self._is_closed:
             self._is_closed = self._was_left = True
             self._streams.close()
+            # Whoever waits for the child hears of it.
+            anyio.notify_closing(self._lifeline)
             self._let_go(self._lifeline)
             self.exited.set()
 

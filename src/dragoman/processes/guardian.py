@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 WAITING = 3
 """How many shepherds wait for the next children. Forked ahead, they cost a child no fork, nor each of a few at once."""
+REFILL_MS = 20
+"""How long nothing is to happen before others are forked in place of some that are busy now. What they do just then is
+start programs, and a fork would take the processor from them."""
 PID = struct.Struct("!i")
 
 
@@ -83,6 +86,7 @@ class Guardian:
         self.waiting: set[int] = set()
         self.has_strays = False
         self.is_open = True
+        self.is_quiet = True
         self.poll = select.poll()
         self.poll.register(control, 0)
         self.poll.register(self.woken, select.POLLIN)
@@ -91,9 +95,12 @@ class Guardian:
     def serve(self) -> None:
         while self.is_open or self.shepherds or self.has_strays:
             self.waiting &= self.shepherds
-            while self.is_open and len(self.waiting) < WAITING and self.fork():
-                pass
-            for ready, event in self.poll.poll():
+            if not self.waiting or self.is_quiet:
+                while self.is_open and len(self.waiting) < WAITING and self.fork():
+                    pass
+            came = self.poll.poll(REFILL_MS if self.is_open and len(self.waiting) < WAITING else None)
+            self.is_quiet = not came
+            for ready, event in came:
                 if ready == self.woken:
                     drain(self.woken)
                     self.look_after()

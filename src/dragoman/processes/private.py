@@ -158,17 +158,12 @@ def empty_folder(path: Path) -> bool:
     Nobody may write in it. Its name stays the same, since some CLIs remember every folder they were ever started in.
     """
     try:
-        return _is_empty(path)
+        return not os.listdir(path)  # noqa: PTH208 - for every call, and a `Path` is dear
     except FileNotFoundError:
         try:
             path.mkdir(mode=0o500, exist_ok=True)
-            return _is_empty(path)
+            return not os.listdir(path)  # noqa: PTH208 - for every call, and a `Path` is dear
         except OSError:
             return False
     except OSError:
         return False
-
-
-def _is_empty(path: Path) -> bool:
-    with os.scandir(path) as entries:
-        return not any(entries)

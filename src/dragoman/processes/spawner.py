@@ -32,6 +32,9 @@ GUARDIAN_LEAVES_S = 0.1
 LOADER = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 """Without these some Python installations do not start; nothing else of the environment goes to the guardian."""
 
+CONTROL = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_STREAM
+"""A message wakes one of the shepherds that wait for it; of a stream, all of them. Elsewhere it may not exist."""
+
 _inherited_by_forks: WeakSet[socket.socket | Streams] = WeakSet()
 
 
@@ -89,6 +92,7 @@ class Spawner:
     def close(self) -> None:
         """Leave the guardian. It stops what still runs and is not detached, whether this process lives on or not."""
         for lifeline in list(self._lifelines):
+            _wake(lifeline)
             self._let_go(lifeline)
         self._leave_guardian()
 
@@ -152,7 +156,7 @@ class Spawner:
             return False
 
     def _start_guardian(self) -> None:
-        ours, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair(type=CONTROL)
         try:
             self._guardian = subprocess.Popen(
                 [sys.executable, "-I", "-S", guardian.__file__, str(theirs.fileno())],
@@ -176,13 +180,14 @@ class Spawner:
 
     def _let_go(self, lifeline: socket.socket) -> None:
         self._lifelines.discard(lifeline)
-        _close(lifeline)
+        lifeline.close()
 
     def _leave_guardian(self) -> None:
         guardian_, self._guardian = self._guardian, None
         control, self._control = self._control, None
         if control is not None:
-            _close(control)
+            _wake(control)
+            control.close()
         if guardian_ is not None:
             # One that somebody stopped would never notice that it may leave.
             guardian_.send_signal(signal.SIGCONT)
@@ -246,10 +251,10 @@ async def _send(connection: socket.socket, data: bytes, descriptors: Sequence[in
             await anyio.wait_writable(connection)
 
 
-def _close(connection: socket.socket) -> None:
+def _wake(connection: socket.socket) -> None:
+    """Before it is closed: whoever waits for it hears of that."""
     with contextlib.suppress(Exception):  # outside an event loop nobody can be waiting for it
         anyio.notify_closing(connection)
-    connection.close()
 
 
 def _close_inherited() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from mcp.server.context import ServerRequestContext
@@ -64,7 +65,7 @@ class Caller:
     context: RequestContext | None = None
     departure: Departure | None = None
 
-    @property
+    @cached_property
     def meta(self) -> Mapping[str, Any]:
         """What the client says about its request."""
         return (self.context and self.context.request_context.meta) or {}
@@ -119,13 +120,14 @@ class Callers:
 
     def of(self, context: RequestContext | None) -> Caller:
         """Whoever made this request; None: nobody who says."""
-        name = client_name(context)
+        request = context.request_context if context is not None else None
+        name = client_name(request)
         client = next((known for known in CLIENTS if name.startswith(known.name)), UNKNOWN)
-        over_http = context is not None and is_over_http(context)
+        over_http = request is not None and is_over_http(request)
         usual = client.http_wait_s if over_http and client.http_wait_s is not None else client.wait_s
         configured = self._settings.max_wait_s
         size = self._settings.answer_bytes
-        session = session_of(context.request_context) if context is not None else None
+        session = session_of(request) if request is not None else None
         return Caller(
             client,
             usual if configured == "by-client" else configured,
@@ -133,19 +135,19 @@ class Callers:
             client.answer_bytes if size == "by-client" else size,
             f"{name}/{session or self._process}",
             context,
-            departure_of(context),
+            departure_of(request),
         )
 
 
-def client_name(context: RequestContext | None) -> str:
+def client_name(request: ServerRequestContext[Any, Any] | None) -> str:
     """What the client calls itself, in small letters with dashes; empty when it does not say."""
-    params = context.request_context.session.client_params if context is not None else None
+    params = request.session.client_params if request is not None else None
     return "-".join(params.client_info.name.lower().split()) if params is not None else ""
 
 
-def is_over_http(context: RequestContext) -> bool:
+def is_over_http(request: ServerRequestContext[Any, Any]) -> bool:
     """Whether the request came over HTTP, in whichever way."""
-    return context.request_context.request is not None
+    return request.request is not None
 
 
 def session_of(request: ServerRequestContext[Any, Any]) -> str | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
-from mcp.server.mcpserver import Context
+from mcp.server.context import ServerRequestContext
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -61,9 +61,8 @@ class Departures:
         await self._app({**scope, _KEY: departure}, watched, send)
 
 
-def departure_of(context: Context[Departure | None, Any] | None) -> Departure | None:
+def departure_of(request: ServerRequestContext[Departure | None, Any] | None) -> Departure | None:
     """What to heed for a request; None when its connection's end is its own."""
-    if context is None or context.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS:
+    if request is None or request.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS:
         return None
-    request = context.request_context
     return request.lifespan_context or (request.request.scope.get(_KEY) if request.request else None)

@@ -25,6 +25,7 @@ class Ask(ServedTool):
         self._engine = engine
         self._desk = desk
         self._wait = max_wait(engine.configuration.server.max_wait_s)
+        self._tools: dict[str, Tool] = {}
 
     def listed(self) -> Sequence[Tool]:
         return [self._tool(name) for name in self._engine.providers.present()]
@@ -38,6 +39,11 @@ class Ask(ServedTool):
         return await self._desk.answer(request_of(call.tool.removeprefix(ASK), call.given), call)
 
     def _tool(self, provider: str) -> Tool:
+        if provider not in self._tools:
+            self._tools[provider] = self._made(provider)
+        return self._tools[provider]
+
+    def _made(self, provider: str) -> Tool:
         profile = self._engine.providers.adapters[provider].profile
         told = hints(profile)
         return tool(
