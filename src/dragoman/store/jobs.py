@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from dragoman.schemas import Status
 from dragoman.schemas.text import writable
-from dragoman.store import long
 from dragoman.store.errors import JobGone, KeyTaken
 from dragoman.store.identity import start_time
+from dragoman.store.long import update
 
 if TYPE_CHECKING:
     import sqlite3
@@ -140,7 +140,7 @@ class JobEnded:
         Raises:
             JobGone: there is no such job.
         """
-        changed = long.update(
+        changed = update(
             db,
             "UPDATE jobs SET status = ?, ended_at = ?, provider = coalesce(?, provider), reply = ?"
             " WHERE id = ? AND status IN ('running', 'interrupted') AND reply IS NULL",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 from loguru import logger
 
@@ -61,10 +62,14 @@ class Store:
             await store.write(CallEnded(id="c1", status="completed", duration_s=1.5))
     """
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+    def __init__(self, path: Path, on_error: Callable[[StoreError], None]) -> None:
+        loop: Any = anyio.lowlevel.current_token().native_token
+        self._soon: Callable[[Callable[[], None]], object] = (
+            loop.call_soon_threadsafe if hasattr(loop, "call_soon_threadsafe") else loop.run_sync_soon
+        )
+        writer = self._writer = Writer(path, lambda: self._soon(self._wake), on_error)
         self._closed = False
-        self._watched = False
+        self._given_up = False
         self._news = Latch()
         # One for the thread of the event loop, which must not wait; one for reads that may take long.
         self._near = Reader(writer.path, 0.0)
@@ -80,7 +85,7 @@ class Store:
         Raises:
             StoreError: it cannot be opened.
         """
-        store = cls(Writer(path, on_error))
+        store = cls(path, on_error)
         store._writer.start()
         try:
             await store._done(store._writer.opened)
@@ -302,8 +307,8 @@ class Store:
         self._writer.stop()
         with anyio.move_on_after(CLOSE_S, shield=True) as limit:
             await anyio.to_thread.run_sync(self._end, abandon_on_cancel=True)
-        anyio.notify_closing(self._writer.news)
-        self._writer.news.close()
+        self._given_up = True
+        self._wake()
         if limit.cancelled_caught:
             _warn(StoreError(self.path, f"it was not written within {CLOSE_S:g} s", "end the program that holds it"))
 
@@ -325,29 +330,15 @@ class Store:
 
     async def _done(self, job: Job) -> None:
         while not job.done:
-            if self._writer.news.fileno() == -1:
+            if self._given_up:
                 raise StoreError(self.path, "the store was closed before it was written", "end what holds the file")
-            if self._watched:
-                await self._news.wait()
-            else:
-                await self._watch()
+            await self._news.wait()
         if job.error is not None:
             raise job.error
 
-    async def _watch(self) -> None:
-        """Wait for news of the writer on behalf of everyone who waits: one task may listen to a socket.
-
-        It is whoever came first; if it is cancelled, one of the others takes over.
-        """
-        self._watched = True
-        try:
-            with suppress(anyio.ClosedResourceError):
-                await anyio.wait_readable(self._writer.news)
-                self._writer.news.recv(4096)
-        finally:
-            self._watched = False
-            news, self._news = self._news, Latch()
-            news.set()
+    def _wake(self) -> None:
+        news, self._news = self._news, Latch()
+        news.set()
 
 
 @asynccontextmanager

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from dragoman.schemas import ErrorCode, FinishReason, Status, Usage
 from dragoman.schemas.text import writable
-from dragoman.store import long
 from dragoman.store.conversations import add, find_key, title_of
 from dragoman.store.errors import Conflict, ConversationGone
 from dragoman.store.history import MOST_TURNS, NUMBER_BITS, SessionRow, size_of, turn_id, usage_columns
+from dragoman.store.long import update
 
 if TYPE_CHECKING:
     import sqlite3
@@ -91,7 +91,7 @@ class TurnEnded:
             )
         turn, key = row
         text = writable(self.text)
-        long.update(
+        update(
             db,
             "UPDATE turns SET status = ?, provider = coalesce(?, provider), model = coalesce(?, model),"
             " code = ?, finish_reason = ?, ended_at = ?, input_tokens = ?, cached_input_tokens = ?, output_tokens = ?,"

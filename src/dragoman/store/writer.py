@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -55,17 +54,15 @@ class Job:
 class Writer(threading.Thread):
     """Opens the file when started: `opened` is done then. After `stop` it writes what is queued and ends.
 
-    A byte can be read from `news` after jobs that are waited for were done. `on_error` is called in this thread, with
-    the first error of a job that nobody waits for.
+    Both are called in this thread: `tell` after jobs that are waited for were done, `on_error` with the first error of
+    a job that nobody waits for.
     """
 
-    def __init__(self, path: Path, on_error: Callable[[StoreError], None]) -> None:
+    def __init__(self, path: Path, tell: Callable[[], object], on_error: Callable[[StoreError], None]) -> None:
         super().__init__(name="dragoman-store", daemon=True)
         self.path = path
         self.opened = Job(None, waited=True)
-        self.news, self._bell = socket.socketpair()
-        self.news.setblocking(False)
-        self._bell.setblocking(False)
+        self._tell = tell
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._urgent = threading.Event()
         self._on_error = on_error
@@ -94,7 +91,6 @@ class Writer(threading.Thread):
         if db is not None:
             with contextlib.closing(db):
                 self._serve(db)
-        self._bell.close()
 
     def _try_open(self) -> sqlite3.Connection | None:
         try:
@@ -216,8 +212,8 @@ class Writer(threading.Thread):
                 with contextlib.suppress(Exception):  # a caller's fault must not end this thread
                     self._on_error(job.error)
         if any(job.waited for job in batch):
-            with contextlib.suppress(OSError):  # full: there is something to read already; closed: nobody reads
-                self._bell.send(b".")
+            with contextlib.suppress(Exception):  # the event loop is closed: nobody waits any more
+                self._tell()
 
 
 def _switch_to_wal(db: sqlite3.Connection) -> None:
