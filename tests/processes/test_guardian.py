@@ -358,3 +358,31 @@ async def test_both_ways_to_find_children_agree(spawner: Spawner, tmp_path: Path
     guardian = spawner.guardian_pid
     assert guardian is not None
     assert {child.pid, *found} <= set(descendants(guardian))
+
+
+def times_slept(pid: int) -> int:
+    """How often a process went to sleep until something came."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(status.partition("voluntary_ctxt_switches:")[2].split()[0])
+
+
+async def waiting_shepherds(spawner: Spawner) -> dict[int, int]:
+    """Those that wait for a child, asleep, and how often they went to sleep."""
+    assert spawner.guardian_pid is not None
+    before: dict[int, int] = {}
+    while True:
+        waiting = {pid: times_slept(pid) for pid in children(spawner.guardian_pid) if not children(pid)}
+        if len(waiting) == WAITING and waiting == before:
+            return waiting
+        before = waiting
+        await anyio.sleep(0.05)  # longer than it takes to fall asleep
+
+
+async def test_a_child_wakes_one_of_the_shepherds_that_wait_for_one(spawner: Spawner, tmp_path: Path) -> None:
+    with anyio.fail_after(20):
+        await (await spawner.spawn(Command(["/bin/echo"], ENV, tmp_path))).wait()
+        for _ in range(5):
+            before = await waiting_shepherds(spawner)
+            await spawner.spawn(Command(["/bin/sleep", "1000"], ENV, tmp_path))
+            after = await waiting_shepherds(spawner)
+            assert [after[pid] - before[pid] for pid in before if pid in after] == [0] * (WAITING - 1)
