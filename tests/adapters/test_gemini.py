@@ -183,7 +183,6 @@ def test_a_login_asked_for_on_the_wire_makes_the_process_useless() -> None:
 @pytest.mark.parametrize(
     ("exit_code", "stderr", "code"),
     [
-        (0, "", ErrorCode.MALFORMED_OUTPUT),
         (1, "Unknown argument: acp", ErrorCode.BAD_REQUEST),
         (1, "API key not valid. Please pass a valid API key.", ErrorCode.AUTH),
         (41, "Please set an Auth method in your settings", ErrorCode.AUTH),
@@ -201,7 +200,7 @@ def test_a_login_asked_for_on_the_wire_makes_the_process_useless() -> None:
     ],
 )
 @pytest.mark.parametrize("found", [NEW, OLD])
-def test_an_exit_in_mid_turn_is_told_by_its_code_and_0_is_no_success(
+def test_an_exit_in_mid_turn_is_told_by_its_code(
     found: Installed, exit_code: int, stderr: str, code: ErrorCode
 ) -> None:
     said: list[Move] = [("err", f"{stderr}\n".encode())] if stderr else []
@@ -209,6 +208,13 @@ def test_an_exit_in_mid_turn_is_told_by_its_code_and_0_is_no_success(
     assert isinstance(failed, Failed)
     assert failed.error.code is code, failed.error
     assert stderr in failed.error.message
+
+
+@pytest.mark.parametrize(("found", "code"), [(NEW, ErrorCode.CRASHED), (OLD, ErrorCode.MALFORMED_OUTPUT)])
+def test_to_end_well_in_mid_turn_is_no_success(found: Installed, code: ErrorCode) -> None:
+    failed = outcome(play(adapter.dialogue(adapter.plan(HELLO, found)), [("exit", 0)]))
+    assert isinstance(failed, Failed)
+    assert failed.error.code is code
 
 
 @pytest.mark.parametrize(

@@ -121,8 +121,8 @@ def common(
     refusal: str = "malformed_output",
     too_long: str = "completed",
     silent: str = "idle",
-    terminated: str = "malformed_output",
-    interrupted: str = "malformed_output",
+    terminated: str = "crashed",
+    interrupted: str = "crashed",
     again: int = 2,
 ) -> Iterator[Row]:
     """What every CLI is asked. Named is what differs, mostly since some print nothing that tells.
@@ -158,7 +158,7 @@ def common(
 
 
 CLAUDE = (
-    *common("claude", refusal="refused", too_long="output_limit", terminated="crashed", interrupted="crashed"),
+    *common("claude", refusal="refused", too_long="output_limit"),
     status("claude", 404, "bad_request"),
     status("claude", 413, "prompt_too_large"),
     status("claude", 429, "rate_limited", "HTTP 429, Retry-After: 120", "429-later", headers={"retry-after": "120"}),
@@ -230,13 +230,15 @@ GEMINI = (
     ),
 )
 
-OLD_GEMINI = tuple(gemini("gemini-old", refusal="refused"))
+# It ends with 0 on a signal, and as much when only its last words are lost.
+LOST = "malformed_output"
+OLD_GEMINI = tuple(gemini("gemini-old", refusal="refused", terminated=LOST, interrupted=LOST))
 ACP = tuple(gemini("acp", cut="completed", far_too_long="output_limit", again=1))
 
 
 def codex(cli: str, **differs: Any) -> Iterator[Row]:  # noqa: ANN401 - of `common`
     """What codex is asked, however it is talked with."""
-    yield from common(cli, too_long="output_limit", interrupted="crashed", again=1, **differs)
+    yield from common(cli, too_long="output_limit", again=1, **differs)
     no_model = "The model `gpt-x` does not exist or you do not have access to it."
     yield status(cli, 404, "bad_request", message=no_model)
     yield status(cli, 429, "rate_limited", "HTTP 429, Retry-After: 2", "429-later", headers={"retry-after": "2"})
@@ -264,15 +266,13 @@ CODEX = (
     ),
 )
 # It takes a key from the environment as it is, and none too: what tells then is the API's 401.
-CODEX_EXEC = tuple(row for row in codex("codex-exec", terminated="crashed") if row.cause != "logged-out")
+CODEX_EXEC = tuple(row for row in codex("codex-exec") if row.cause != "logged-out")
 
 LLM = (
     *common(
         "llm",
         garbage="malformed_output",
         silent="startup",
-        terminated="crashed",
-        interrupted="crashed",
         again=1,
     ),
     status("llm", 404, "bad_request"),

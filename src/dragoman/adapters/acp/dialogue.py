@@ -78,9 +78,8 @@ class Agent:
         if (wrong := misused("acp", stderr)) is not None:
             return wrong
         stderr = "\n".join(stderr.splitlines()[-_SHOWN_LINES:])
-        kind = ErrorCode.MALFORMED_OUTPUT if code == 0 else ErrorCode.CRASHED
-        if 0 < code < 128:
-            kind = code_from_text(stderr, kind)
+        # Some end with 0 on a signal, too: what is to stay and does not has crashed.
+        kind = code_from_text(stderr, ErrorCode.CRASHED) if 0 < code < 128 else ErrorCode.CRASHED
         return ErrorInfo.of(kind, f"{self.name} ended in mid-turn (exit {code})" + (f": {stderr}" if stderr else ""))
 
     def flaw(self, reason: str, result: Mapping[str, Any], *, answered: bool) -> ErrorInfo | None:

@@ -140,7 +140,7 @@ class AppServerDialogue:
         """It ended; what is open ends with it."""
         words = f"codex ended in mid-turn (exit {end.code})" + (f": {self._stderr}" if self._stderr else "")
         for lane in list(self._lanes.values()):
-            failure = exited(end.code, words, self._stderr)
+            failure = exited(end.code, words, self._stderr, serves=True)
             yield self._end(lane, Failed(failure, model=lane.model, usage=lane.usage))
 
     def _ask(self, step: Step, turn: TurnId, method: str, params: Mapping[str, Any]) -> Act:

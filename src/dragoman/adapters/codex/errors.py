@@ -70,11 +70,14 @@ def error_code(info: object, words: str) -> ErrorCode:
     return code_from_text(words, ErrorCode.NETWORK if name in _CONNECTION else ErrorCode.INTERNAL)
 
 
-def exited(exit_code: int, words: str, said: str) -> ErrorInfo:
-    """The failure when it ended in mid-turn. `words` tell of it, `said` is the line of stderr that explains it."""
+def exited(exit_code: int, words: str, said: str, *, serves: bool = False) -> ErrorInfo:
+    """The failure when it ended in mid-turn. `words` tell of it, `said` is the line of stderr that explains it.
+
+    `serves`: it was to stay when the turn is over; it ends with 0 on a signal, too.
+    """
     if (wrong := misused("codex", said)) is not None:
         return wrong
-    if exit_code == 0:
+    if exit_code == 0 and not serves:
         return error_info(ErrorCode.MALFORMED_OUTPUT, words)
     code = code_from_text(said, ErrorCode.CRASHED) if 0 < exit_code < 128 else ErrorCode.CRASHED
     return error_info(code, words)

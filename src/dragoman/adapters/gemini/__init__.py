@@ -110,7 +110,7 @@ class Gemini(Agent):
 
     def exit(self, code: int, stderr: str) -> ErrorInfo:
         """It has exit codes of its own."""
-        return errors.exited(code, stderr)
+        return errors.exited(code, stderr, serves=True)
 
     def flaw(self, reason: str, result: Mapping[str, Any], *, answered: bool) -> ErrorInfo | None:
         """Broken streams and prompts that are too long end like good turns."""

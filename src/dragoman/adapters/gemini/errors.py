@@ -62,8 +62,11 @@ def status_of(exit_code: int) -> int | None:
     return next((status for status in _STATUSES if status % 256 == exit_code), None) if exit_code > 1 else None
 
 
-def exited(code: int, stderr: str) -> ErrorInfo:
-    """The failure when it ended in mid-turn. 0 is no success: it ends so on a signal, too."""
+def exited(code: int, stderr: str, *, serves: bool = False) -> ErrorInfo:
+    """The failure when it ended in mid-turn. 0 is no success: it ends so on a signal, too.
+
+    `serves`: it was to stay when the turn is over, so that 0 does not mean that only its words were lost.
+    """
     if (wrong := misused("gemini", stderr)) is not None:
         return wrong
     lines = [line for line in stderr.splitlines() if not _NOISE.search(line)]
@@ -79,7 +82,7 @@ def exited(code: int, stderr: str) -> ErrorInfo:
         return ErrorInfo.of(
             kind := kind or code_from_text(words, ErrorCode.CRASHED), words, next_step=_NEXT_STEPS.get(kind)
         )
-    return ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT if code == 0 else ErrorCode.CRASHED, words)
+    return ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT if code == 0 and not serves else ErrorCode.CRASHED, words)
 
 
 def flaw(reason: str, result: Mapping[str, Any], *, answered: bool) -> ErrorInfo | None:
