@@ -56,6 +56,12 @@ class Upstream:
         return process
 
 
+def _saying(said: bytes) -> FakeProcess:
+    process = FakeProcess()
+    process.feed(said)
+    return process
+
+
 def failure(code: str, **facts: object) -> bytes:
     return line(error={"code": code, "message": f"it said {code}", **facts})
 
@@ -235,6 +241,18 @@ async def test_the_last_provider_is_asked_also_while_a_long_call_is_trying_wheth
         upstream.says = FINE
         assert [(await ask(running)).text for _ in range(3)] == ["fine"] * 3
         trying.cancel()
+
+
+@pytest.mark.parametrize(("asks_for_s", "waits"), [(30, True), (31, False)])
+async def test_nobody_waits_long_for_a_provider_while_another_one_may_be_asked(
+    tmp_path: Path, asks_for_s: float, *, waits: bool
+) -> None:
+    script = [failure("rate_limited", retry_after_s=asks_for_s), FINE]
+    spawner = FakeSpawner(lambda: _saying(script.pop(0)))
+    steady = {"retry": {"max_attempts": 3, "jitter": 0}, "providers": {"fake": {"fallback": ["other"]}}}
+    async with engine(tmp_path, spawner, *two(tmp_path), configuration=steady) as running:
+        reply, elapsed = await timed(running.submit(request().model_copy(update={"provider": None})))
+    assert (reply.provider, elapsed) == (("fake", 30) if waits else ("other", 0))
 
 
 async def test_while_another_provider_could_answer_nobody_is_the_last(tmp_path: Path) -> None:

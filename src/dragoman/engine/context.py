@@ -109,6 +109,8 @@ class Context:
     """The provider's session of the last attempt."""
     deadline: float = math.inf
     """On the event loop's clock; set by the layer that routes, since the clocks are the provider's."""
+    may_be_stood_in_for: Callable[[], bool] = lambda: False
+    """Whether another provider is asked if this one fails."""
     is_barred: Callable[[], bool] = lambda: False
     """Whether the circuit breaker stands against another attempt."""
     is_recorded: bool = False

@@ -11,7 +11,7 @@ import anyio
 from dragoman.adapters.base import Completed, Failed, Outcome
 from dragoman.config import Configuration
 from dragoman.engine.context import Context, Handler
-from dragoman.schemas import ErrorCode, LLMError, Retrying
+from dragoman.schemas import ErrorCode, LLMError, LLMRequest, Retrying
 
 ELIGIBLE = frozenset(
     {
@@ -40,14 +40,23 @@ class Fallback:
         """The layer around the next one."""
 
         async def with_fallback(context: Context) -> Outcome:
+            request, asked = context.request, list[str | None]()
+
+            def left() -> list[str]:
+                name = asked[0] if asked else context.route.name if context.route else request.provider
+                return [other for other in self._others(request, name) if other not in asked]
+
+            context.may_be_stood_in_for = lambda: bool(left())
             first = await _caught(following, context)
             if isinstance(first, Completed) or first.error.code not in ELIGIBLE:
                 return first
-            route, request = context.route, context.request
+            route = context.route
             name = route.name if route else request.provider
+            asked.append(name)
             failures = [_told(name, first)]
             last = first
-            for other in self._others(context, name):
+            while others := left():
+                asked.append(other := others[0])
                 if not context.may_start_over(last) or anyio.current_time() >= context.deadline:
                     break
                 cause = f"{failures[-1]}; asking {other}"
@@ -73,11 +82,11 @@ class Fallback:
 
         return with_fallback
 
-    def _others(self, context: Context, first: str | None) -> tuple[str, ...]:
-        named = context.request.fallback
+    def _others(self, request: LLMRequest, first: str | None) -> tuple[str, ...]:
+        named = request.fallback
         if named is None:
             named = self._configuration.provider(first).fallback if first else ()
-        return tuple(name for name in dict.fromkeys(named) if name != first)
+        return tuple(dict.fromkeys(named))
 
 
 async def _caught(following: Handler, context: Context) -> Outcome:

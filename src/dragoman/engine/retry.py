@@ -131,6 +131,8 @@ class _Loop:
         """Whether there is no attempt left, or no time for one."""
         return (
             state.attempt_number >= self._config.max_attempts
+            # Nobody waits for as long as a provider likes while another one may be asked now.
+            or (state.upcoming_sleep > self._config.max_delay_s and self._context.may_be_stood_in_for())
             or anyio.current_time() + state.upcoming_sleep + ROOM_S > self._context.deadline
         )
 
