@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import anyio
+import anyio.lowlevel
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -285,6 +287,33 @@ def test_a_function_is_called_through_it_until_it_opens(clock: Clock) -> None:
         ErrorCode.CIRCUIT_OPEN,
         datetime.fromtimestamp(NOW + 60, UTC),
     )
+
+
+@pytest.mark.anyio
+async def test_an_async_function_is_judged_when_it_was_awaited_and_not_before(clock: Clock) -> None:
+    breaker = CircuitBreaker(failure_threshold=1, clock=clock)
+
+    async def double(number: int) -> int:
+        await anyio.lowlevel.checkpoint()
+        return 2 * number
+
+    async def fails() -> None:
+        await anyio.lowlevel.checkpoint()
+        raise LLMError("x", info=error(ErrorCode.OVERLOADED))
+
+    assert await breaker.call(double, 4) == 8
+    failing = breaker.call(fails)
+    assert breaker.state is CircuitState.CLOSED
+    with pytest.raises(LLMError):
+        await failing
+    assert breaker.state is CircuitState.OPEN
+    clock.now += 60
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await breaker.call(double, 4)
+    assert breaker.state is CircuitState.HALF_OPEN
+    assert await breaker.call(double, 4) == 8, "who was cancelled made room"
+    assert breaker.status["success_count"] == 1
 
 
 def test_an_interrupted_function_and_a_failure_that_is_the_callers_count_for_nothing(clock: Clock) -> None:

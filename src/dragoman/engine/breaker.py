@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from typing import ParamSpec, TypeVar
+from inspect import isawaitable
+from typing import ParamSpec, TypeVar, cast
 
 from dragoman.config import BreakerSettings
 from dragoman.schemas import RULES, CircuitState, CircuitStatus, ErrorCode, ErrorInfo, LLMError, error_from
@@ -281,7 +283,7 @@ class CircuitBreaker:
         return self._permit(closes=closes)
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `function` if it may be called now.
+        """Call `function` if it may be called now. Of an async function the verdict comes when its result was awaited.
 
         Raises:
             LLMError: it may not (code ``circuit_open``).
@@ -290,19 +292,12 @@ class CircuitBreaker:
         permit = self.acquire()
         if permit is None:
             raise error_from(self.refusal("it"))
-        try:
+        with _telling(permit):
             result = function(*args, **kwargs)
-        except LLMError as error:
-            permit.fail(error.info)
-            raise
-        except Exception:
-            permit.fail()
-            raise
-        except BaseException:
-            permit.release()
-            raise
-        permit.succeed()
-        return result
+            if not isawaitable(result):
+                permit.succeed()
+                return result
+        return cast("T", _awaited(permit, result))
 
     def refusal(self, name: str, next_step: str | None = None) -> ErrorInfo:
         """Why a call to `name` is not let through, and until when."""
@@ -349,6 +344,29 @@ class CircuitBreaker:
             # The clock was set back: it stays open as long as it was meant to, not until that time comes again.
             self._circuit = replace(self._circuit, opened=now, until=now + until - opened)
         return now
+
+
+@contextmanager
+def _telling(permit: Permit) -> Generator[None]:
+    """Settle the permit with what is raised."""
+    try:
+        yield
+    except LLMError as error:
+        permit.fail(error.info)
+        raise
+    except Exception:
+        permit.fail()
+        raise
+    except BaseException:
+        permit.release()
+        raise
+
+
+async def _awaited(permit: Permit, answer: Awaitable[T]) -> T:
+    with _telling(permit):
+        result = await answer
+        permit.succeed()
+        return result
 
 
 def _stated(error: ErrorInfo, at: float, open_s: float) -> float | None:
