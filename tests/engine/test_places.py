@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dragoman.engine.places import Machine, Places, Starts
+from dragoman.engine.places import KEPT, Machine, Places, Starts
 
 HOLDER = """
 import sys
@@ -73,6 +73,29 @@ def test_a_place_that_was_given_back_is_anybodys_and_costs_no_new_file(tmp_path:
     last = Places(tmp_path, "a").take()
     assert last is not None
     last.release()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="descriptors are counted in /proc")
+def test_of_many_places_that_were_given_back_only_a_few_files_stay_open(tmp_path: Path) -> None:
+    def opened() -> set[str]:
+        return {link.readlink().name for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
+
+    places = Places(tmp_path, "a")
+    held = [places.take(20) for _ in range(20)]
+    assert opened() >= {f"a.{number}" for number in range(20)}
+    for place in held:
+        assert place is not None
+        place.release()
+    assert {name for name in opened() if name.startswith("a.")} == {f"a.{number}" for number in range(KEPT)}
+    other = Places(tmp_path, "a")
+    taken = [other.take(20) for _ in range(20)]
+    assert None not in taken
+    assert places.take(20) is None
+    for place in taken:
+        assert place is not None
+        place.release()
+    other.close()
+    places.close()
 
 
 def test_who_had_a_place_of_a_folder_that_was_removed_meets_the_others_in_the_new_one(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
+KEPT = 4
+"""How many files of places that nobody holds stay open: after many calls at once others need descriptors, too."""
 _TIME_BYTES = 20
 
 
@@ -118,6 +120,9 @@ class Places:
             return
         _unlock(descriptor)
         self._free[number] = descriptor
+        if len(self._free) > KEPT:
+            # The first ones are asked for first.
+            os.close(self._free.pop(max(self._free)))
 
 
 class Starts:
