@@ -32,6 +32,8 @@ CALLS = 300
 NDJSON_TARGETS = {300: 20, 4096: 80, 65536: 150}
 """Bytes of a line, and the MB/s wanted."""
 IN_FLIGHT = 200
+NOOP_MS = 0.92
+"""What the no-op tool of an empty server took where the targets in milliseconds were set."""
 EMPTY = (sys.executable, str(HERE / "empty_server.py"))
 OURS = (sys.executable, "-m", "dragoman", "serve")
 
@@ -52,10 +54,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="dragoman-bench-") as name:
         folder = Path(name)
         environment = make_environment(folder)
+        noop_s, calls = call_rows(environment, folder)
         rows = [
             start_row(environment, folder),
-            *call_rows(environment, folder),
-            *layer_rows(folder),
+            *calls,
+            *layer_rows(folder, noop_s),
             *http_rows(environment, folder),
             *memory_rows(environment, folder),
             *many_rows(folder),
@@ -105,8 +108,11 @@ def start_row(environment: dict[str, str], folder: Path) -> Row:
     )
 
 
-def call_rows(environment: dict[str, str], folder: Path) -> Iterator[Row]:
-    """One question through the server, beside a tool that does nothing plus a bare spawn of the same program."""
+def call_rows(environment: dict[str, str], folder: Path) -> tuple[float, list[Row]]:
+    """One question through the server, beside a tool that does nothing plus a bare spawn of the same program.
+
+    Also gives the seconds that the tool that does nothing takes.
+    """
     program = str(folder / "bin" / "llm")
     question = "What is the capital of France?"
     forgetful = {**environment, "DRAGOMAN_CONVERSATIONS__REMEMBER": "false", "DRAGOMAN_HOME": str(folder / "forgetful")}
@@ -125,31 +131,40 @@ def call_rows(environment: dict[str, str], folder: Path) -> Iterator[Row]:
             lambda: server.call("ask_llm", prompt=question),
             lambda: keeping.call("ask_llm", prompt=question),
         )
-    floor = statistics.median(noop) + statistics.median(bare)
-    for what, times, target in (
-        ("one call, p50, its job and statistics kept", ours[0], "≤ + 3 ms"),
-        ("one call, p50, its turn kept, too, before the reply", ours[1], "≤ + 4 ms"),
-    ):
-        yield Row(
-            what,
-            ms(times),
-            f"{floor * 1000:.2f} ms (no-op tool {ms(noop)} + bare spawn {ms(bare)})",
-            f"+ {(statistics.median(times) - floor) * 1000:.2f} ms",
-            target,
+    noop_s = statistics.median(noop)
+    floor = noop_s + statistics.median(bare)
+    beside = f"{floor * 1000:.2f} ms (no-op tool {ms(noop)} + bare spawn {ms(bare)})"
+    rows = [
+        Row(what, ms(times), beside, more(statistics.median(times) - floor, noop_s), at_most(target_ms))
+        for what, times, target_ms in (
+            ("one call, p50, its job and statistics kept", ours[0], 3),
+            ("one call, p50, its turn kept, too, before the reply", ours[1], 4),
         )
+    ]
+    return noop_s, rows
 
 
-def layer_rows(folder: Path) -> Iterator[Row]:
+def more(seconds: float, noop_s: float) -> str:
+    """What is added to a floor, also in calls of the tool that does nothing: a slow machine slows both."""
+    return f"+ {seconds * 1000:.2f} ms = {seconds / noop_s:.2f} no-ops"
+
+
+def at_most(target_ms: float) -> str:
+    """The target for it, on the machine where it was set."""
+    return f"≤ + {target_ms:g} ms = {target_ms / NOOP_MS:.2f} no-ops"
+
+
+def layer_rows(folder: Path, noop_s: float) -> Iterator[Row]:
     """A call through all layers, beside one without limits, breakers and retries; with a process that is none."""
     argv = [sys.executable, "-m", "benchmarks.layers", str(folder), str(CALLS)]
     times: dict[str, list[float]] = json.loads(subprocess.check_output(argv, cwd=HERE.parent))
     alone = statistics.median(times["bare"])
     for name, what, target in (
-        ("layers", "limits, circuit breaker and retry, a good call, p50", "≤ + 0.3 ms"),
+        ("layers", "limits, circuit breaker and retry, a good call, p50", at_most(0.3)),
         ("kept", "the same, its turn kept before the reply", ""),
     ):
         extra = statistics.median(times[name]) - alone
-        yield Row(what, ms(times[name]), f"{alone * 1000:.2f} ms (without them)", f"+ {extra * 1000:.2f} ms", target)
+        yield Row(what, ms(times[name]), f"{alone * 1000:.2f} ms (without them)", more(extra, noop_s), target)
 
 
 def http_rows(environment: dict[str, str], folder: Path) -> Iterator[Row]:
@@ -279,7 +294,8 @@ def page(table: str) -> str:
         "Every figure stands beside its floor, measured in turn in one run, so that a busy machine slows both.\n"
         f"Made by `python -m benchmarks --write` on {machine}; {packages}.\n\n{table}\n\n"
         "The floor of a call is a tool that does nothing on an empty `MCPServer` plus a bare `subprocess.run` of the\n"
-        "same program. The NDJSON rows go through the whole engine with the adapter of claude.\n"
+        "same program. The NDJSON rows go through the whole engine with the adapter of claude. The targets in\n"
+        f"milliseconds were set where the no-op tool takes {NOOP_MS} ms; so what is added to a floor is given in no-ops, too.\n"
     )
 
 
