@@ -295,7 +295,7 @@ def page(table: str) -> str:
         f"Made by `python -m benchmarks --write` on {machine}; {packages}.\n\n{table}\n\n"
         "The floor of a call is a tool that does nothing on an empty `MCPServer` plus a bare `subprocess.run` of the\n"
         "same program. The NDJSON rows go through the whole engine with the adapter of claude. The targets in\n"
-        f"milliseconds were set where the no-op tool takes {NOOP_MS} ms; so what is added to a floor is given in no-ops, too.\n"
+        f"milliseconds were set where the no-op tool takes {NOOP_MS} ms; what is added to a floor is in no-ops, too.\n"
     )
 
 
