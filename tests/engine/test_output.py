@@ -26,7 +26,7 @@ from dragoman.schemas import (
     Tool,
     Usage,
 )
-from dragoman.testing import FakeAdapter, FakeCli
+from dragoman.testing import FakeAdapter, FakeCli, Liveness
 from dragoman.testing.adapter import LineDialogue
 from tests.engine.conftest import MakeEngine
 
@@ -159,6 +159,19 @@ async def test_what_was_written_into_a_file_before_the_end_is_read_though_it_tak
     async with make_engine(FakeAdapter(stdout=Stdout.FILE)) as engine:
         reply = await ask(engine)
     assert (reply.status, reply.model) == ("completed", "m")
+
+
+async def test_a_child_that_fills_the_disk_through_its_file_is_killed(
+    make_engine: MakeEngine, cli: FakeCli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_module, "FILE_BYTES", 2 * MIB)
+    async with Liveness() as live, make_engine(FakeAdapter(stdout=Stdout.FILE)) as engine:
+        ignore = {"ignore": ["TERM"]}
+        cli.script(live.connect(), ignore, {"line": {"text": "part"}}, {"repeat": 10**9, "steps": [{"spew": 100_000}]})
+        reply = await ask(engine)
+        assert (error_code(reply), reply.text) == (ErrorCode.OUTPUT_LIMIT, "part")
+        assert "2 MiB to stdout" in (reply.error.message if reply.error else "")
+        await live.all_gone()
 
 
 async def test_a_call_that_is_cancelled_does_not_read_the_rest_of_a_file(make_engine: MakeEngine, cli: FakeCli) -> None:

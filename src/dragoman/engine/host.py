@@ -36,7 +36,7 @@ from dragoman.adapters.base import (
     Write,
 )
 from dragoman.engine.detached import forget
-from dragoman.engine.open_turns import Listener, OpenTurns, crashed, merged
+from dragoman.engine.open_turns import Listener, OpenTurns, crashed, merged, wrote_too_much
 from dragoman.latch import Latch
 from dragoman.log import logger
 from dragoman.processes import Child, Detached, LineFramer, Tail
@@ -48,7 +48,8 @@ STAY_S = 0.5
 """How long a child may stay after it closed its output."""
 KILL_S = 1.0
 """How long a killed child may take to be gone; what is still there then is left to `Child.gone`."""
-
+FILE_BYTES = Detached.stdout_bytes
+"""The most that a child may write into a file that stands for a stream: unlike a pipe it takes room on the disk."""
 MAX_UNREAD = 10_000
 """How many messages may wait for a child to read them. One that asks and never reads its answers has no end."""
 
@@ -297,7 +298,13 @@ class DialogueHost:
         if self._ready.is_set():
             # It is asked without a word before: what it says is of the turn, which may be about to begin.
             await self._begun.wait()
+        total = 0
         while chunk := await read():
+            total += len(chunk)
+            if total > FILE_BYTES and self._is_file(stream):
+                self._turns.settle_all(wrote_too_much(stream.name.lower(), FILE_BYTES))
+                self.stop(finished=False)
+                self.child.kill()
             if not is_stdout:
                 self.stderr.feed(chunk)
             frames = framer.feed(chunk) if framer else [chunk]
@@ -321,11 +328,14 @@ class DialogueHost:
         if self._drained == len(Stream) or self._is_stopping:
             return
         with anyio.CancelScope() as self._draining:
-            if self._launch.stdout is Stdout.FILE or self.outlives_in is not None:
+            if self._is_file(Stream.STDOUT):
                 # Unlike a pipe it may hold any amount, and it has an end.
                 await self._stdout_drained.wait()
             with anyio.move_on_after(DRAIN_S):
                 await self._all_drained.wait()
+
+    def _is_file(self, stream: Stream) -> bool:
+        return self.outlives_in is not None or (stream is Stream.STDOUT and self._launch.stdout is Stdout.FILE)
 
     def _receive(self, stream: Stream, frames: Sequence[bytes]) -> None:
         if frames:

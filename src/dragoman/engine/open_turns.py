@@ -113,3 +113,14 @@ def merged(acts: Sequence[Act]) -> Iterable[Act]:
 def crashed(message: str) -> Failed:
     """The process is gone, or as good as gone."""
     return Failed(ErrorInfo.of(ErrorCode.CRASHED, message))
+
+
+def wrote_too_much(stream: str, limit: int) -> Failed:
+    """The process was killed for what it wrote."""
+    return Failed(
+        ErrorInfo.of(
+            ErrorCode.OUTPUT_LIMIT,
+            f"it wrote more than {limit >> 20} MiB to {stream} and was killed",
+            next_step="ask for less at once; what it was doing is in the text and at the end of stderr",
+        )
+    )
