@@ -135,10 +135,10 @@ async def test_what_one_server_found_out_the_other_knows(machine: Machine, cli: 
             assert await other.ask() == "circuit_open"
             assert cli.starts == starts
         async with machine.engine(configured()) as later:
-            assert code(await ask(later)) is ErrorCode.CIRCUIT_OPEN
             (status,) = await later.providers.statuses()
-            assert status.circuit is not None
-            assert status.circuit["failure_count"] == 5
+            assert status.circuit is not None, "it is known before anything is asked"
+            assert (status.circuit["state"], status.circuit["failure_count"]) == ("open", 5)
+            assert code(await ask(later)) is ErrorCode.CIRCUIT_OPEN
 
 
 async def test_their_failures_add_up(machine: Machine, cli: FakeCli) -> None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
+import anyio.lowlevel
 
 from dragoman import store as records
 from dragoman.adapters.base import Failed, Outcome
@@ -89,7 +90,10 @@ class _Kept:
 
 
 class Breakers:
-    """See the module. `store` gives the store, once it is open; without one each process knows only its own calls."""
+    """See the module. `store` gives the store, once it is open; without one each process knows only its own calls.
+
+    `open_store` opens it if there is one, for whoever wants to know before any call.
+    """
 
     def __init__(
         self,
@@ -97,10 +101,12 @@ class Breakers:
         machine: Machine,
         store: Callable[[], CircuitStore | None] = lambda: None,
         clock: Callable[[], float] = time.time,
+        open_store: Callable[[], Awaitable[object]] = anyio.lowlevel.checkpoint,
     ) -> None:
         self._settings = settings
         self._machine = machine
         self._store = store
+        self._open_store = open_store
         self._clock = clock
         self._kept: dict[CircuitKey, _Kept] = {}
         self._is_alone = False
@@ -146,8 +152,9 @@ class Breakers:
         kept = self._kept.get(key)
         return kept is not None and kept.breaker.state is CircuitState.OPEN
 
-    def refresh(self) -> None:
+    async def refresh(self) -> None:
         """Learn what the processes of this machine know."""
+        await self._open_store()
         if (store := self._store()) is None:
             return
         try:
@@ -202,7 +209,7 @@ class Breakers:
             return True
         if not self._settings.never_open_last:
             return False
-        self.refresh()
+        await self.refresh()
         return all(map(self.is_open, peers.others(kept.key.provider)))
 
     def _of(self, context: Context) -> _Kept:

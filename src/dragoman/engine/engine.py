@@ -91,7 +91,9 @@ class Engine:
         alone = Alone()
         self._recorder = Recorder(store_file, Lineage.told(environ), alone)
         machine = self._machine = Machine(lambda: state_folder() / "locks", clock, alone)
-        breakers = Breakers(configuration.breaker, machine, lambda: self._recorder.store, clock)
+        breakers = Breakers(
+            configuration.breaker, machine, lambda: self._recorder.store, clock, self._recorder.open_if_there
+        )
         self.providers = Providers(configuration, found, broken, environ, self._spawner, versions, breakers)
         self._locks = Locks(lambda: state_folder() / "conversations.lock", alone)
         self.jobs = Jobs(self._recorder, self._start, self.providers.check, configuration.conversations)

@@ -138,7 +138,7 @@ class Providers:
         """
         lacking: list[str] = []
         left_alone: list[str] = []
-        self._breakers.refresh()
+        await self._breakers.refresh()
         for name in self.adapters:
             status = await self.status(name)
             if status.state == "ready":
@@ -205,7 +205,7 @@ class Providers:
     async def statuses(self, *, deep: bool = False) -> list[ProviderStatus]:
         """What is known of every provider, in order; asked for all at once."""
         found: dict[str, ProviderStatus] = {}
-        self._breakers.refresh()
+        await self._breakers.refresh()
 
         async def ask(name: str) -> None:
             found[name] = await self.status(name, deep=deep)

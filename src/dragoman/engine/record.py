@@ -122,6 +122,8 @@ class Recorder:
 
     async def open_if_there(self) -> bool:
         """Open the store if there ever was one."""
+        if self._opened:
+            return self._store is not None
         with suppress(OSError):
             if (self._file or store_file()).exists():
                 await self._open()
