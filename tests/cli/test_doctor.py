@@ -77,12 +77,23 @@ def test_a_person_sees_providers_configuration_state_and_versions(shell: Shell) 
         assert fact in text
 
 
+def test_names_that_no_provider_has_are_told_where_they_stand(shell: Shell) -> None:
+    shell.configure('order = ["lmm"]\n[providers.cluade]\nmodel = "opus"\n[providers.llm]\nfallback = ["codx"]\n')
+    ignored = json.loads(shell("doctor", "--json").out)["configuration"]["ignored"]
+    assert [words.split("?")[0] for words in ignored] == [
+        "order: there is no provider 'lmm'; did you mean 'llm'",
+        "[providers]: there is no provider 'cluade'; did you mean 'claude'",
+        "fallback of llm: there is no provider 'codx'; did you mean 'codex'",
+    ]
+
+
 def test_deep_asks_every_ready_provider_for_one_word(shell: Shell) -> None:
     shell.llm({"read": "all"}, {"echo_stdin": True, "as": "raw"})
     ended = shell("doctor", "--deep")
     assert ended.code == 0
     assert "llm was asked for one word: 'Answer with the word ready.' in" in ended.out.decode()
     assert "this uses tokens" in ended.err
+    assert json.loads(shell("conversations", "list", "--json").out) == []
 
 
 def test_a_provider_that_does_not_answer_deep_is_not_enough(shell: Shell) -> None:

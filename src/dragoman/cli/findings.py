@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -58,7 +58,7 @@ async def examine(loaded: Loaded, *, deep: bool) -> Findings:
         held_back=_held_back(engine, loaded.configuration),
         replies=replies,
         local=_local(),
-        configuration=_configuration(loaded),
+        configuration=_configuration(loaded, engine),
         state=_state(),
         versions=_versions(),
     )
@@ -68,7 +68,8 @@ async def _ask(engine: Engine, names: Iterable[str]) -> Mapping[str, LLMResponse
     replies: dict[str, LLMResponse] = {}
 
     async def ask(name: str) -> None:
-        request = LLMRequest(prompt=QUESTION, provider=name, timeouts=TimeoutOverrides(call=CALL_S))
+        # Nobody goes on with it.
+        request = LLMRequest(prompt=QUESTION, provider=name, remember=False, timeouts=TimeoutOverrides(call=CALL_S))
         async with engine.asking(request, face="cli", insists=True) as call:
             replies[name] = await call.outcome()
 
@@ -96,15 +97,26 @@ def _local() -> Facts:
     }
 
 
-def _configuration(loaded: Loaded) -> Facts:
+def _configuration(loaded: Loaded, engine: Engine) -> Facts:
     own = user_config_file()
     changed = sum(setting.source != "default" for setting in loaded.settings())
     return {
         "your file": str(own) if own.exists() else f"{own} (not there, none is needed)",
         "read, later wins": [str(path) for path in loaded.files] or "none",
         "values set": f"{changed}; `dragoman config show` tells where each comes from",
-        "ignored": loaded.warnings or "nothing",
+        "ignored": [*loaded.warnings, *_naming_nobody(loaded.configuration, engine)] or "nothing",
     }
+
+
+def _naming_nobody(configuration: Configuration, engine: Engine) -> Iterator[str]:
+    """Names of providers that no adapter has. They may be of one that is not installed now, so they are no fault."""
+    named = {"order": configuration.order, "[providers]": configuration.providers}
+    named |= {f"fallback of {name}": settings.fallback for name, settings in configuration.providers.items()}
+    for place, names in named.items():
+        for name in names:
+            if name not in engine.providers.adapters:
+                unknown = engine.providers.unknown(name).info
+                yield f"{place}: {unknown.message}; {unknown.next_step}"
 
 
 def _state() -> Facts:

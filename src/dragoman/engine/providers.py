@@ -140,7 +140,7 @@ class Providers:
         left_alone: list[str] = []
         await self._breakers.refresh()
         for name in self.adapters:
-            status = await self.status(name)
+            status = await self._status(name)
             if status.state == "ready":
                 if not self._breakers.is_open(self._circuit(name, model)):
                     return name
@@ -155,6 +155,10 @@ class Providers:
 
     async def status(self, name: str, *, deep: bool = False) -> ProviderStatus:
         """What is known of a provider. `deep` asks for its version too, and for its login anew."""
+        await self._breakers.refresh()
+        return await self._status(name, deep=deep)
+
+    async def _status(self, name: str, *, deep: bool = False) -> ProviderStatus:
         profile, settings = self.adapters[name].profile, self._configuration.provider(name)
         access = f"{settings.access} ({profile.strength.get(settings.access, 'none')})"
         status = ProviderStatus(
@@ -208,7 +212,7 @@ class Providers:
         await self._breakers.refresh()
 
         async def ask(name: str) -> None:
-            found[name] = await self.status(name, deep=deep)
+            found[name] = await self._status(name, deep=deep)
 
         async with anyio.create_task_group() as asking:
             for name in self.adapters:
