@@ -23,6 +23,17 @@ def test_neither_a_key_nor_where_a_call_runs_makes_another_account() -> None:
     assert account_of(PROFILE, SETTINGS, same) == account_of(PROFILE, SETTINGS, HOME)
 
 
+def test_neither_what_only_configures_it_nor_where_it_was_found_makes_another_account() -> None:
+    profile = FakeAdapter(pass_env=("FAKE_HOME", "NO_TELEMETRY"), account_env=("FAKE_HOME",)).profile
+    name = account_of(profile, SETTINGS, HOME)
+    assert account_of(profile, SETTINGS, {**HOME, "NO_TELEMETRY": "1"}) == name
+    assert account_of(profile, SETTINGS, {**HOME, "FAKE_HOME": "/x"}) != name
+    for command in ("/opt/dragoman-fake", "C:/npm/dragoman-fake.cmd"):
+        assert account_of(profile, ProviderSettings.model_validate({"command": command}), HOME) == name
+    for command in ("/opt/another", ["dragoman-fake", "--profile=work"]):
+        assert account_of(profile, ProviderSettings.model_validate({"command": command}), HOME) != name
+
+
 def test_the_name_is_a_file_name_and_shows_nothing() -> None:
     name = account_of(PROFILE, SETTINGS, HOME)
     assert name.removeprefix("fake-").isalnum()

@@ -188,6 +188,7 @@ def wrong_type(self: LineDialogue, end: Exit) -> Iterable[Act]:
         (FakeAdapter(install_hint=""), "profile.install_hint is empty"),
         (FakeAdapter(executables=()), "nothing can be found"),
         (FakeAdapter(strength={}), "does not say who holds the child"),
+        (FakeAdapter(account_env=("KEY",)), r"\['KEY'\] stand in account_env and not in pass_env"),
         (FakeAdapter(pass_env=("KEY",), metered_env=("KEY",)), r"\['KEY'\] stand in pass_env and in metered_env"),
         (Plans("{prompt}"), "caller's text stands in the argument 'zq-the-prompt-zq'"),
         (Plans(Value("--system=", "{system}")), "stands in the argument '--system=zq-the-system"),

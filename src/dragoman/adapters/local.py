@@ -56,6 +56,7 @@ PROFILE = Profile(
         "OMP_NUM_THREADS",
         "OMP_WAIT_POLICY",
     ),
+    account_env=(),
     strength={"read-only": "enforced"},
     reads_folder=False,
     takes_model=False,

@@ -91,6 +91,8 @@ class Profile:
     login: Login | None = None
     pass_env: tuple[str, ...] = ()
     """Variables of the user's that configure this CLI and carry no metered key. A trailing ``*`` matches a prefix."""
+    account_env: tuple[str, ...] | None = None
+    """Those of them that tell one account from another; None: all."""
     settings: Mapping[str, UserSetting] = field(default_factory=dict[str, UserSetting])
     """Choices of the user's that `Adapter.plan` needs to know, as `Installed.settings`."""
     metered_env: tuple[str, ...] = ()

@@ -108,6 +108,8 @@ def check_profile(profile: Profile) -> list[str]:
         faults.append("profile.login needs argv and a hint")
     if "read-only" not in profile.strength:
         faults.append("profile.strength does not say who holds the child to 'read-only'")
+    if unknown := set(profile.account_env or ()) - set(profile.pass_env):
+        faults.append(f"{sorted(unknown)} stand in account_env and not in pass_env")
     if both := set(profile.pass_env) & set(profile.metered_env):
         faults.append(f"{sorted(both)} stand in pass_env and in metered_env")
     return faults

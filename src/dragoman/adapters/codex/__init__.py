@@ -62,6 +62,7 @@ PROFILE = Profile(
     transports=(Transport("app-server", since=APP_SERVER_SINCE, without=(KEY,)), Transport("exec")),
     login=Login(("login", "status"), "run `codex login`"),
     pass_env=("CODEX_HOME", "CODEX_CA_CERTIFICATE"),
+    account_env=("CODEX_HOME",),
     metered_env=(KEY, "OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "OPENROUTER_API_KEY"),
     settings={**_root_key("openai_base_url"), **_root_key("model_provider")},
     own_retries="limited",
