@@ -124,6 +124,20 @@ def test_a_conversation_is_taken_along_copied_reset_and_removed(shell: Shell) ->
     assert [info["conversation_id"] for info in told(shell, "list")] == ["a"]
 
 
+def test_an_id_may_be_cut_where_nothing_is_lost_by_it(shell: Shell) -> None:
+    shell.llm(*ECHO)
+    for name in ("plan", "plan-b", "plans"):
+        asked(shell, f"question of {name}", "-c", name)
+    assert told(shell, "show", "plan-")["conversation_id"] == "plan-b"
+    assert told(shell, "show", "plan")["conversation_id"] == "plan"
+    assert b"question of plans" in shell("conversations", "export", "plans", "-o", "-").out
+    several = shell("conversations", "show", "pl")
+    assert (several.code, "3 conversations begin with 'pl'" in several.err) == (9, True)
+    for word in ("reset", "rm"):
+        assert shell("conversations", word, "plan-").code == 3
+    assert len(told(shell, "list")) == 3
+
+
 @pytest.mark.parametrize(
     ("words", "stdin", "code", "complaint"),
     [

@@ -56,6 +56,24 @@ async def test_looking_at_a_job_that_goes_on_alone_leaves_it_alone(shell: Shell)
     assert (ended.code, ended.out) == (0, b"all of it\n")
 
 
+async def test_a_list_knows_what_ended_when_no_dragoman_was_there_has_pages_and_an_id_may_be_cut(shell: Shell) -> None:
+    async with Liveness() as live:
+        shell.llm({"read": "all"}, live.connect(), {"out": "done"})
+        with anyio.fail_after(LONG_S):
+            ids = [shell("ask", "llm", word, "--background").out.decode().strip() for word in ("one", "two")]
+            await live.connected(2)
+            await live.all_gone()
+            while (jobs := told(shell, "list"))[0]["status"] == "running":
+                pass  # its shepherd has not told yet how it ended
+    assert [(job["job_id"], job["status"]) for job in jobs] == [(ids[1], "completed"), (ids[0], "completed")]
+    first = shell("jobs", "list", "-n", "1")
+    assert (first.out.decode().split()[-1], first.err) == ("two", "more: --page 2\n")
+    assert [job["job_id"] for job in told(shell, "list", "-n", "1", "--page", "2")] == [ids[0]]
+    assert shell("jobs", "wait", ids[0][:12], "-q").out == b"done\n"
+    several = shell("jobs", "show", "")
+    assert (several.code, "2 jobs begin with ''" in several.err, ids[0] in several.err) == (9, True, True)
+
+
 async def test_giving_up_the_wait_leaves_the_job_alone_and_cancel_ends_it(shell: Shell) -> None:
     async with Liveness() as live:
         shell.llm(live.connect(), {"pause": True})

@@ -111,3 +111,22 @@ def test_a_person_who_starts_the_server_is_told_what_it_waits_for(shell: Shell) 
     assert code == 0
     assert "waits for a client" in seen
     assert "dragoman install claude-code" in seen
+
+
+def test_a_list_has_a_line_for_each_row_and_what_one_needs_is_whole_on_a_narrow_terminal(shell: Shell) -> None:
+    shell.llm({"read": "all"}, {"out": "**fine**"})
+    question = "a question of two\nlines that is much too long for it"
+    assert shell("ask", "llm", question, "-c", "a-name-of-24-characters").code == 0
+    code, seen = on_terminal(shell, "conversations", "list", COLUMNS="40")
+    heading, row = COLOUR.sub("", seen).splitlines()
+    assert (code, heading.split()[0], row.split()[0]) == (0, "conversation", "a-name-of-24-characters")
+    assert (len(row), row[-1]) == (40, "…")
+
+
+def test_what_was_said_is_shown_as_it_was_when_it_came(shell: Shell) -> None:
+    shell.llm({"read": "all"}, {"out": "**fine**"})
+    assert shell("ask", "llm", "how is it?", "-c", "talk").code == 0
+    _, seen = on_terminal(shell, "conversations", "show", "talk")
+    assert "\x1b[1mfine\x1b[0m" in seen
+    assert "**" not in seen
+    assert b"**fine**" in shell("conversations", "show", "talk").out

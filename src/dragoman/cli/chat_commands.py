@@ -115,14 +115,14 @@ class Commands:
         rows = [(f"{name} {command.takes}".rstrip(), command.help) for name, command in self._all.items()]
         for line in output.columns(rows):
             output.say(line)
-        output.say(
-            "A message that begins with a slash begins with two; one that ends with \\ goes on in the next line."
-        )
+        output.say("A message that begins with a slash begins with two.")
+        output.say("A line that ends with \\ goes on in the next one; so does a text of many lines that is pasted.")
 
     def _provider(self, name: str) -> None:
         if not name:
-            for status in self._chat.do(self._chat.engine.providers.statuses):
-                output.say(f"{status.name}: {status.state}{f', {status.next_step}' if status.next_step else ''}")
+            statuses = self._chat.do(self._chat.engine.providers.statuses)
+            rows = [(status.name, status.state, status.next_step or "") for status in statuses]
+            output.say_table(("provider", "state", "next step"), rows)
             return
         self.check(name)
         # A model is one provider's.
@@ -133,15 +133,18 @@ class Commands:
             output.say(self._chat.request.model or "the provider chooses")
             return
         self._chat.change(model=None if name == DEFAULT else name)
+        output.remark("the provider chooses" if name == DEFAULT else f"{name} answers from here on")
 
     def _system(self, text: str) -> None:
         if not text:
             output.say(self._chat.request.system_prompt or "there are no instructions of this chat")
             return
         self._chat.change(system_prompt=text)
+        output.remark("noted")
 
     def _new(self, _: str) -> None:
         self._chat.change(conversation_id=None)
+        output.remark("a new conversation")
 
     def _list(self, _: str) -> None:
         say_list(self._chat.do(lambda: self._chat.engine.conversations.list(LISTED)))
@@ -153,7 +156,8 @@ class Commands:
             if not newest:
                 raise UsageError("there is no conversation yet")
             conversation_id = newest[0].conversation_id
-        info: ConversationInfo = self._chat.do(lambda: kept.show(conversation_id))[0]
+        whole_id = self._chat.do(lambda: kept.full_id(conversation_id))
+        info: ConversationInfo = self._chat.do(lambda: kept.show(whole_id))[0]
         self._chat.change(
             conversation_id=info.conversation_id,
             provider=info.provider or self._chat.request.provider,

@@ -13,6 +13,7 @@ from dragoman.cli.declaring import (
     Conversation,
     Limit,
     Page,
+    WholeId,
     conversation_ids,
     ended,
     examples,
@@ -79,7 +80,8 @@ def export(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write a new file instead of stdout.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write a new file instead of stdout."),
     ] = None,
 ) -> None:
     """Write a whole conversation as one document."""
@@ -117,20 +119,20 @@ def fork(
     ended(lambda: fork(context.obj, conversation, upto, name, as_json=as_json))
 
 
-@app.command(epilog=examples("dragoman conversations reset c4f1"))
-def reset(context: typer.Context, conversation: Conversation, as_json: AsJson = False) -> None:
+@app.command(epilog=examples("dragoman conversations reset plans"))
+def reset(context: typer.Context, conversation: WholeId, as_json: AsJson = False) -> None:
     """Forget every turn of a conversation. Its id and its system prompt stay."""
     from dragoman.cli.conversations import reset
 
     ended(lambda: reset(context.obj, conversation, as_json=as_json))
 
 
-@app.command(epilog=examples("dragoman conversations rm c4f1 c4f2"))
+@app.command(epilog=examples("dragoman conversations rm plans c4f1a2b3c4d5e6f70"))
 def rm(
     context: typer.Context,
     conversations: Annotated[
         list[str],
-        typer.Argument(metavar="ID…", autocompletion=conversation_ids, help="Conversations; `list` shows them."),
+        typer.Argument(metavar="ID…", autocompletion=conversation_ids, help="Conversations, by their whole ids."),
     ],
     as_json: AsJson = False,
 ) -> None:

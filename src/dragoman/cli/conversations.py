@@ -14,10 +14,13 @@ from dragoman.cli import output
 from dragoman.cli.common import Common
 from dragoman.cli.exits import FAILURE, OK, USAGE
 from dragoman.cli.guard import report, stoppable, tell
+from dragoman.cli.screen import say_answer
 from dragoman.engine import Engine
 from dragoman.engine.conversations import Conversations, Format
 from dragoman.schemas import ConversationInfo, LLMError, TurnInfo
 
+STREAM = "-"
+"""Stands for stdin or stdout in place of a file."""
 TITLE = 60
 """How many characters of a title a line of a table has."""
 FORMATS: dict[str, Format] = {"markdown": "markdown", "json": "json"}
@@ -45,7 +48,7 @@ def show(common: Common, name: str, page: int, *, as_json: bool) -> int:
     """What was said."""
 
     async def tell(kept: Conversations) -> int:
-        info, turns, next_page = await kept.show(name, page)
+        info, turns, next_page = await kept.show(await kept.full_id(name), page)
         if as_json:
             facts = info.model_dump(mode="json", exclude_none=True)
             facts["turns"] = [turn.model_dump(mode="json", exclude_none=True) for turn in turns]
@@ -79,7 +82,7 @@ def search(common: Common, words: str, limit: int, *, as_json: bool) -> int:
                 (each.conversation_id, str(each.number), each.provider or "", age(each.updated_at), _line(each.excerpt))
                 for each in found
             ]
-            output.say_table(("conversation", "turn", "provider", "age", "found"), rows)
+            output.say_list(("conversation", "turn", "provider", "age", "found"), rows)
         else:
             output.remark("no turn has all these words")
         return OK
@@ -96,8 +99,8 @@ def export(common: Common, name: str, form: str | None, file: Path | None) -> in
         return USAGE
 
     async def write(kept: Conversations) -> int:
-        document = await kept.export(name, FORMATS[form])
-        if file is None:
+        document = await kept.export(await kept.full_id(name), FORMATS[form])
+        if file is None or str(file) == STREAM:
             output.say(document.rstrip("\n"))
             return OK
         return write_new(file, document)
@@ -108,7 +111,7 @@ def export(common: Common, name: str, form: str | None, file: Path | None) -> in
 def import_it(common: Common, file: Path, name: str | None, *, as_json: bool) -> int:
     """Take a document in."""
     try:
-        document = (sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()).decode("utf-8-sig")
+        document = (sys.stdin.buffer.read() if str(file) == STREAM else file.read_bytes()).decode("utf-8-sig")
     except UnicodeDecodeError:
         output.complain(f"{str(file)!r} is not UTF-8 text; give a document that was exported as JSON")
         return USAGE
@@ -126,7 +129,7 @@ def fork(common: Common, name: str, upto: int | None, new_name: str | None, *, a
     """A second conversation."""
 
     async def copy(kept: Conversations) -> int:
-        return _new(await kept.fork(name, upto=upto, new_id=new_name), as_json=as_json)
+        return _new(await kept.fork(await kept.full_id(name), upto=upto, new_id=new_name), as_json=as_json)
 
     return with_kept(common, copy)
 
@@ -197,7 +200,7 @@ def age(since: float) -> str:
 
 def say_list(found: Sequence[ConversationInfo]) -> None:
     """A row for each conversation."""
-    output.say_table(("conversation", "turns", "provider", "age", "begins"), [_row(info) for info in found])
+    output.say_list(("conversation", "turns", "provider", "age", "begins"), [_row(info) for info in found])
 
 
 def say_turn(turn: TurnInfo) -> None:
@@ -208,7 +211,9 @@ def say_turn(turn: TurnInfo) -> None:
     whose = " ".join(filter(None, (turn.provider or "nobody", turn.model)))
     came_of_it = "" if turn.status == "completed" else f": {turn.status}{f' ({turn.code})' if turn.code else ''}"
     output.say_heading(f"[{turn.number}] {whose}{came_of_it}")
-    output.say(f"{turn.text.rstrip()}\n" if turn.text else "")
+    if turn.text:
+        say_answer(turn.text)
+    output.say()
 
 
 def _new(name: str, *, as_json: bool) -> int:

@@ -56,9 +56,17 @@ def job_ids(incomplete: str) -> list[tuple[str, str]]:
 
 
 Conversation = Annotated[
-    str, typer.Argument(metavar="ID", autocompletion=conversation_ids, help="A conversation; `list` shows them.")
+    str,
+    typer.Argument(
+        metavar="ID", autocompletion=conversation_ids, help="A conversation, or how its id begins; `list` shows them."
+    ),
 ]
-JobId = Annotated[str, typer.Argument(metavar="ID", autocompletion=job_ids, help="A job; `list` shows them.")]
+WholeId = Annotated[
+    str, typer.Argument(metavar="ID", autocompletion=conversation_ids, help="A conversation, by its whole id.")
+]
+JobId = Annotated[
+    str, typer.Argument(metavar="ID", autocompletion=job_ids, help="A job, or how its id begins; `list` shows them.")
+]
 
 Provider = Annotated[
     str | None,

@@ -12,11 +12,11 @@ app = typer.Typer(no_args_is_help=True, help="Find calls by their id, whichever 
 
 
 @app.command("list", epilog=examples("dragoman jobs list", "dragoman jobs list -n 5 --json"))
-def list_them(context: typer.Context, limit: Limit = SHOWN, as_json: AsJson = False) -> None:
+def list_them(context: typer.Context, limit: Limit = SHOWN, page: Page = 1, as_json: AsJson = False) -> None:
     """List jobs, the newest first."""
     from dragoman.cli.jobs import list_them
 
-    ended(lambda: list_them(context.obj, limit, as_json=as_json))
+    ended(lambda: list_them(context.obj, limit, page, as_json=as_json))
 
 
 @app.command(epilog=examples("dragoman jobs show 51b2", "dragoman jobs show 51b2 --json"))

@@ -18,17 +18,19 @@ from dragoman.schemas import Bound, ErrorCode, Event, JobInfo, LLMResponse, Star
 TIMED_OUT = EXIT_CODES[ErrorCode.TIMEOUT]
 
 
-def list_them(common: Common, limit: int, *, as_json: bool) -> int:
+def list_them(common: Common, limit: int, page: int, *, as_json: bool) -> int:
     """A table of jobs."""
 
     async def tell(jobs: Jobs) -> int:
-        found = await jobs.listed(limit)
+        found = await jobs.listed(limit, page=page)
         if as_json:
             output.say_json([info.model_dump(mode="json", exclude_none=True) for info in found])
         elif found:
-            output.say_table(("job", "status", "provider", "age", "question"), [_row(info) for info in found])
+            output.say_list(("job", "status", "provider", "age", "question"), [_row(info) for info in found])
+            if len(found) == limit and await jobs.listed(1, page=limit * page + 1):
+                output.remark(f"more: --page {page + 1}")
         else:
-            output.remark("no jobs yet")
+            output.remark("no jobs yet" if page == 1 else "no such page")
         return OK
 
     return with_jobs(common, tell)
@@ -38,7 +40,7 @@ def show(common: Common, job_id: str, *, as_json: bool) -> int:
     """How it stands."""
 
     async def tell(jobs: Jobs) -> int:
-        job = await jobs.find(job_id)
+        job = await jobs.find(await jobs.full_id(job_id))
         reply = await job.so_far()
         if as_json:
             output.say_json(reply.public())
@@ -57,7 +59,7 @@ def wait(common: Common, job_id: str, timeout_s: float | None, *, as_json: bool,
     """Its answer, once it is there."""
 
     async def until_it_ends(jobs: Jobs) -> int:
-        job = await jobs.find(job_id)
+        job = await jobs.find(await jobs.full_id(job_id))
         with StatusLine(job.info.provider, quiet=quiet):
             reply = await job.wait(timeout_s)
         if as_json:
@@ -79,13 +81,14 @@ def cancel(common: Common, job_id: str, *, as_json: bool) -> int:
     """It runs no more."""
 
     async def end(jobs: Jobs) -> int:
-        reply = await (await jobs.find(job_id)).cancel()
+        job = await jobs.find(await jobs.full_id(job_id))
+        reply = await job.cancel()
         if as_json:
             output.say_json(reply.public())
         elif reply.status == "running":
-            output.remark(f"job {job_id} was told to end")
+            output.remark(f"job {job.id} was told to end")
         else:
-            output.remark(f"job {job_id}: {reply.status}")
+            output.remark(f"job {job.id}: {reply.status}")
         return OK
 
     return with_jobs(common, end)
@@ -95,7 +98,7 @@ def log(common: Common, job_id: str, page: int, *, as_json: bool) -> int:
     """What happened in it."""
 
     async def tell(jobs: Jobs) -> int:
-        job = await jobs.find(job_id)
+        job = await jobs.find(await jobs.full_id(job_id))
         events, next_page = await job.events(page)
         if as_json:
             facts = {"job_id": job.id, "events": [event.model_dump(mode="json", exclude_none=True) for event in events]}

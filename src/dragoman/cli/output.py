@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -84,10 +84,27 @@ def say_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console(sys.stdout, wraps=True).print(table)
 
 
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+def say_list(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Rows of a line each. On a terminal a line ends where it does, so what one needs most stands first."""
+    if not is_terminal(sys.stdout):
+        say_table(headers, rows)
+        return
+    from rich.cells import cell_len
+
+    shown = console(sys.stdout, wraps=True)
+    heading, *lines = columns([headers, *(tuple(map(printable, row)) for row in rows)], cell_len)
+    shown.print(heading, style="bold", no_wrap=True, overflow="ellipsis")
+    for line in lines:
+        shown.print(line, no_wrap=True, overflow="ellipsis")
+
+
+def columns(rows: Sequence[Sequence[str]], width_of: Callable[[str], int] = len) -> list[str]:
     """Rows as lines of aligned text."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    widths = [max(map(width_of, column)) for column in zip(*rows, strict=True)]
+    return [
+        _GAP.join(cell + " " * (width - width_of(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def say_heading(text: str) -> None:

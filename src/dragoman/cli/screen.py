@@ -46,6 +46,14 @@ def screen(whom: str) -> Screen:
     return MarkdownScreen(whom) if output.is_terminal(sys.stdout) else PlainScreen()
 
 
+def say_answer(text: str) -> None:
+    """An answer that is there: as it was shown while it came."""
+    if output.is_terminal(sys.stdout):
+        output.console(sys.stdout, wraps=True).print(_markdown(output.printable(text)))
+    else:
+        output.say(text.rstrip())
+
+
 class PlainScreen:
     """The text as it is, which ends with one newline."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dragoman import store as records
+from dragoman.engine.ids import the_only
 from dragoman.engine.locks import Locks
 from dragoman.engine.record import Recorder
 from dragoman.engine.sessions import busy
@@ -162,6 +163,13 @@ class Conversations:
         return [info.conversation_id for info in await self.list(1000) if info.conversation_id.startswith(beginning)][
             :limit
         ]
+
+    async def full_id(self, beginning: str) -> str:
+        """The id that a person means who typed it, or as much of its beginning as no other of the newest has."""
+        async with self._store() as store:
+            if store.conversation(beginning) is not None:
+                return beginning
+        return the_only(await self.ids(beginning), beginning, "conversation")
 
     @asynccontextmanager
     async def _changing(self, conversation_id: str) -> AsyncGenerator[Store]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from dragoman.engine.call import Call, interruption, session_told
-from dragoman.schemas import ErrorCode, ErrorInfo, Event, JobInfo, LLMError, LLMResponse, error_from
+from dragoman.schemas import ErrorCode, Event, JobInfo, LLMError, LLMResponse, error_of
 
 if TYPE_CHECKING:
     from dragoman.engine.job_logs import Heard
@@ -113,7 +113,7 @@ def info_of(row: JobRow) -> JobInfo:
         conversation_id=row.conversation_id,
         created_at=row.created_at,
         ended_at=row.ended_at,
-        prompt=row.prompt,
+        prompt=excerpt(row.prompt),
         background=row.detached,
     )
 
@@ -156,6 +156,4 @@ def interrupted(row: JobRow, heard: Heard) -> LLMResponse:
 
 def unreadable(error: StoreError) -> LLMError:
     """The failure to read what is kept of a job."""
-    return error_from(
-        ErrorInfo.of(ErrorCode.INTERNAL, f"the job could not be read: {error}", next_step=error.next_step)
-    )
+    return error_of(ErrorCode.INTERNAL, f"the job could not be read: {error}", next_step=error.next_step)

@@ -10,29 +10,27 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.to_thread
-from pydantic import ValidationError
 
 from dragoman import store as records
 from dragoman.config import ConversationSettings
 from dragoman.engine.call import Call
 from dragoman.engine.context import Handler
-from dragoman.engine.detached import forget_old, jobs_folder, take_up
 from dragoman.engine.ended import EndedJobs
 from dragoman.engine.host import DialogueHost
+from dragoman.engine.ids import the_only
 from dragoman.engine.job import Job, info_of, info_of_call, interrupted, unreadable
 from dragoman.engine.job_logs import JobLogs
 from dragoman.engine.record import Recorder
+from dragoman.engine.succession import Succession
 from dragoman.engine.turns import is_kept, new_conversation_id
 from dragoman.log import logger
-from dragoman.schemas import ErrorCode, ErrorInfo, Event, JobInfo, LLMError, LLMRequest, LLMResponse, error_from
+from dragoman.schemas import ErrorCode, Event, JobInfo, LLMError, LLMRequest, LLMResponse, error_of
 
 if TYPE_CHECKING:
-    from dragoman.store import JobRow, Posted, Store
+    from dragoman.store import JobRow, Posted
     from dragoman.structured import AsyncValidationStrategy, OutputSchema
 
 LOOK_S = (0.05, 0.5)
@@ -63,6 +61,8 @@ class Jobs:
         self._submit = submit
         self._calls: dict[str, Call] = {}
         self.logs = JobLogs(recorder)
+        """What happened in them."""
+        self._succession = Succession(recorder, self._begin)
         self._ended = EndedJobs(lambda job_id: self._calls.pop(job_id, None))
         self._ends: dict[str, Posted | None] = {}
         """Of jobs that are just telling their reply: whether that is on disk."""
@@ -116,9 +116,13 @@ class Jobs:
             # Another process was quicker.
             self._forget(call)
             return await self._same(taken.job_id, taken.digest, request)
+        self._begin(call)
+        return self._live(call)
+
+    def _begin(self, call: Call) -> None:
+        self._calls[call.id] = call
         self._any.set()
         self._submit(call)
-        return self._live(call)
 
     async def _write_down(self, call: Call, scope: str, instead_of: str | None) -> None:
         request, store = call.request, self._recorder.store
@@ -158,18 +162,13 @@ class Jobs:
             return self._live(call)
         row = await self._row(job_id)
         if row is not None and row.status == "running":
-            await self.take_over()
+            await self._succession.take_over()
             if (call := self._calls.get(job_id)) is not None:
                 return self._live(call)
             row = await self._row(job_id)
         if row is None:
-            raise error_from(
-                ErrorInfo.of(
-                    ErrorCode.NOT_FOUND,
-                    f"there is no job {job_id!r}",
-                    next_step="list the jobs to see those there are; old ones are forgotten. Or ask again",
-                )
-            )
+            step = "list the jobs to see those there are; old ones are forgotten. Or ask again"
+            raise error_of(ErrorCode.NOT_FOUND, f"there is no job {job_id!r}", next_step=step)
         return Job(self, info_of(row), None, await self._reply(row))
 
     async def finish(self, call_id: str) -> None:
@@ -179,18 +178,27 @@ class Jobs:
             if job.call is not None or job.info.background:
                 await job.wait()
 
-    async def listed(self, limit: int = 50) -> list[JobInfo]:
-        """The newest jobs of this machine, the newest first."""
-        found: dict[str, JobInfo] = {}
-        for call in self._calls.values():
-            found[call.id] = self._live(call).info
+    async def full_id(self, beginning: str) -> str:
+        """The id that a person means who typed it, or as much of its beginning as no other of the newest has."""
+        if beginning in self._calls or await self._row(beginning) is not None:
+            return beginning
+        found = [info.job_id for info in await self.listed(1000) if info.job_id.startswith(beginning)]
+        return the_only(found, beginning, "job")
+
+    async def listed(self, limit: int = 50, *, page: int = 1) -> list[JobInfo]:
+        """A page of the jobs of this machine, the newest first."""
+        rows: list[JobRow] = []
         if (store := await self._recorder.opened()) is not None:
             try:
-                for row in await store.jobs(limit):
-                    found.setdefault(row.id, info_of(row))
+                rows = await store.jobs(limit * page)
+                await self._succession.collect(rows)
             except records.StoreError as error:
                 logger.warning("only the jobs of this process are listed: {}", error)
-        return sorted(found.values(), key=lambda info: info.created_at, reverse=True)[:limit]
+        found = {row.id: info_of(row) for row in rows}
+        for call in self._calls.values():
+            found[call.id] = self._live(call).info
+        newest = sorted(found.values(), key=lambda info: info.created_at, reverse=True)
+        return newest[limit * (page - 1) : limit * page]
 
     def detached(self, call: Call, host: DialogueHost) -> None:
         """A job has a child that outlives us. For the engine."""
@@ -229,50 +237,9 @@ class Jobs:
                 # It ended just now; or the store cannot be written, and nobody will ever find it.
                 logger.debug("a job that was handed out is not known to go on: {}", error)
 
-    async def take_over(self) -> None:
-        """Go on with the detached jobs of servers that are gone."""
-        if (store := await self._recorder.opened()) is None:
-            return
-        try:
-            await store.take_stock()
-            for row in store.detached_jobs:
-                await self._take_over(store, row)
-        except records.StoreError as error:
-            logger.warning("jobs of earlier servers could not be looked for: {}", error)
-
     async def tidy(self) -> None:
-        """`take_over`, and remove what ended jobs have left. Does nothing if there never was a store."""
-        if (store := self._recorder.store) is not None:
-            await self.take_over()
-            running = {row.id for row in await store.jobs(1000) if row.status == "running"}
-            await anyio.to_thread.run_sync(forget_old, running.__contains__)
-
-    async def _take_over(self, store: Store, row: JobRow) -> None:
-        try:
-            await store.write(records.JobAdopted(row.id, row.server_id))
-        except records.Conflict:
-            return
-        text = await store.job_request(row.id)
-        try:
-            request = LLMRequest.model_validate_json(text or "")
-        except ValidationError as error:
-            logger.error("job {} cannot be gone on with: {}", row.id, error)
-            store.post(records.JobEnded(row.id, "interrupted"))
-            return
-        # Not written down, it is where the first child of a job always is; one that never started begins now.
-        adopted = await take_up(Path(row.folder) if row.folder else jobs_folder() / row.id)
-        if adopted is not None:
-            # Whoever it was that was asked in the end: nobody else understands what it says.
-            request = request.model_copy(update={"provider": adopted.heard.provider})
-        call = Call(request, row.face, call_id=row.id)
-        call.job = call.is_taken_over = True
-        call.conversation_id = row.conversation_id
-        call.created -= max(0.0, time.time() - row.created_at)
-        call.created_at = row.created_at
-        call.adopted = adopted
-        self._calls[call.id] = call
-        self._any.set()
-        self._submit(call)
+        """Go on with the detached jobs of servers that are gone, and remove what ended jobs have left."""
+        await self._succession.tidy()
 
     def ending(self, call: Call, reply: LLMResponse) -> None:
         """A job is about to tell its reply. For the engine."""
@@ -338,7 +305,7 @@ class Jobs:
         while True:
             if anyio.current_time() > looked_at + STOCK_S:
                 # Its server may have died meanwhile.
-                await self.take_over()
+                await self._succession.take_over()
                 looked_at = anyio.current_time()
             if (call := self._calls.get(job_id)) is not None:
                 return await call.outcome()
@@ -384,13 +351,8 @@ class Jobs:
 
     async def _same(self, job_id: str, digest: str | None, request: LLMRequest) -> Job:
         if digest != _digest(request):
-            raise error_from(
-                ErrorInfo.of(
-                    ErrorCode.BAD_REQUEST,
-                    f"the idempotency key {request.idempotency_key!r} was used for another question",
-                    next_step="use a new key for a new question, or none",
-                )
-            )
+            used = f"the idempotency key {request.idempotency_key!r} was used for another question"
+            raise error_of(ErrorCode.BAD_REQUEST, used, next_step="use a new key for a new question, or none")
         return await self.find(job_id)
 
     def _forget(self, call: Call) -> None:

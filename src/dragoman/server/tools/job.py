@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from mcp_types import CallToolResult, Tool, ToolAnnotations
 
@@ -16,8 +17,6 @@ from dragoman.server.results import lines_result
 from dragoman.server.tools.base import WHOLE_ANSWERS, ServedTool, max_wait, tool
 
 LISTED = 50
-PROMPT_SHOWN = 80
-"""How many characters of its prompt tell one job from another."""
 
 
 class Jobs(ServedTool):
@@ -30,7 +29,7 @@ class Jobs(ServedTool):
             JOB_TOOL,
             "Jobs",
             "Answers that took longer than max_wait_s. wait: until the answer is there; result: what there is now, or "
-            "another page of a long answer; cancel: end the job; list: the latest jobs.",
+            "another page of a long answer; cancel: end the job; list: the latest jobs, by page.",
             {
                 "action": {"type": "string", "enum": ["wait", "result", "cancel", "list"]},
                 "job_id": {"type": "string", "description": "For every action but list."},
@@ -49,7 +48,8 @@ class Jobs(ServedTool):
     async def call(self, call: ToolCall) -> CallToolResult:
         given, caller, action = call.given, call.caller, call.given["action"]
         if action == "list":
-            return _list(await self._jobs.listed(LISTED))
+            page = given.get("page", 1)
+            return _list(await self._jobs.listed(LISTED, page=page), page)
         job = await self._jobs.find(needed(given, "job_id", "use action 'list' to see them"))
         match action:
             case "cancel":
@@ -62,16 +62,15 @@ class Jobs(ServedTool):
         return result_of(reply, caller, given.get("page", 1))
 
 
-def _list(jobs: Sequence[JobInfo]) -> CallToolResult:
+def _list(jobs: Sequence[JobInfo], page: int) -> CallToolResult:
     now = time.time()
-    listed = [{**job.model_dump(mode="json", exclude_none=True), "prompt": _shown(job.prompt)} for job in jobs]
+    listed = [job.model_dump(mode="json", exclude_none=True) for job in jobs]
     lines = [
-        f"{job.job_id}  {job.status}  {job.provider or '-'}  {now - job.created_at:.0f} s ago  {_shown(job.prompt)}"
+        f"{job.job_id}  {job.status}  {job.provider or '-'}  {now - job.created_at:.0f} s ago  {job.prompt}"
         for job in jobs
-    ]
-    return lines_result(lines or ["There are no jobs."], {"jobs": listed})
-
-
-def _shown(prompt: str) -> str:
-    prompt = " ".join(prompt.split())
-    return prompt if len(prompt) <= PROMPT_SHOWN else f"{prompt[:PROMPT_SHOWN]}…"
+    ] or [f"There are no {'more ' if page > 1 else ''}jobs."]
+    facts: dict[str, Any] = {"jobs": listed}
+    if len(jobs) == LISTED:
+        facts["next_page"] = page + 1
+        lines.append(f"More: page {page + 1}.")
+    return lines_result(lines, facts)

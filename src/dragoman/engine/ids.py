@@ -1,0 +1,19 @@
+"""Ids as people type them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dragoman.schemas import ErrorCode, error_of
+
+
+def the_only(ids: Sequence[str], beginning: str, what: str) -> str:
+    """The one of these ids that begin so; `beginning` as it is if there is none, for whoever looks for it to say so.
+
+    Raises:
+        LLMError: there are several (code ``bad_request``).
+    """
+    if len(ids) > 1:
+        several = f"{len(ids)} {what}s begin with {beginning!r}"
+        raise error_of(ErrorCode.BAD_REQUEST, several, next_step=f"give more of the id: {', '.join(ids[:3])} …")
+    return ids[0] if ids else beginning
