@@ -2,9 +2,9 @@
 
 import pytest
 
-from dragoman.engine.advice import ADVICE, advised
-from dragoman.engine.endings import MESSAGE_CHARS, STDERR_TAIL_BYTES
-from dragoman.schemas import ErrorCode, ErrorInfo, LLMRequest
+from dragoman.engine.advice import ADVICE, MESSAGE_CHARS, advised
+from dragoman.engine.endings import STDERR_TAIL_BYTES
+from dragoman.schemas import ErrorCode, ErrorInfo, LLMRequest, Retrying
 from dragoman.testing import FakeCli
 from tests.engine.conftest import MakeEngine
 
@@ -52,3 +52,21 @@ async def test_words_of_a_failure_have_no_colours_and_no_secrets_and_an_end(
     for shown in (tail, reply.error.message):
         assert SECRET not in shown
         assert "\x1b" not in shown
+
+
+@pytest.mark.anyio
+async def test_what_a_cli_says_meanwhile_has_no_colours_and_no_secrets_either(
+    make_engine: MakeEngine, cli: FakeCli
+) -> None:
+    words = f"\x1b[31mbad key\x1b[0m {SECRET}"
+    cli.script(
+        {"line": {"notice": words}},
+        {"line": {"retrying": {"attempt": 1, "cause": words}}},
+        {"line": {"text": "ok"}},
+        {"line": {"done": {}}},
+    )
+    async with make_engine() as engine:
+        call = engine.submit(LLMRequest(prompt="hi", provider="fake"))
+        reply = await call.outcome()
+    assert reply.notices == ("bad key [redacted]",)
+    assert [event.cause for event in call.log.events if isinstance(event, Retrying)] == ["bad key [redacted]"]

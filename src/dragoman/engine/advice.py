@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import errno
 
+from dragoman.log import redact
 from dragoman.schemas import ErrorInfo
 from dragoman.schemas.errors import ADVICE
+from dragoman.schemas.text import plain
 
-__all__ = ["ADVICE", "advised", "said_by_system"]
+__all__ = ["ADVICE", "advised", "said_by_system", "tellable"]
 
+MESSAGE_CHARS = 4000
+"""How much of a CLI's own words is told."""
 _WRITABLE = "make it writable for you, or choose another place"
 _SPACE = "free some space on the disk"
 _SYSTEM = {
@@ -23,6 +27,13 @@ _SYSTEM = {
     errno.EMFILE: "raise the limit on open files (`ulimit -n`), or ask less at once",
     errno.ENFILE: "end some programs: this machine has too many files open",
 }
+
+
+def tellable(words: str) -> str:
+    """A CLI's own words without colours and secrets, and not endless."""
+    # Redacted before it is cut to its length: half a key has no recognisable shape.
+    words = redact(plain(words[: 4 * MESSAGE_CHARS])).strip()
+    return words if len(words) <= MESSAGE_CHARS else f"{words[:MESSAGE_CHARS]}…"
 
 
 def advised(error: ErrorInfo) -> ErrorInfo:

@@ -12,7 +12,7 @@ import anyio
 
 from dragoman.adapters.base import Adapter, Completed, Failed, Outcome, Session
 from dragoman.config import ProviderSettings
-from dragoman.engine.advice import advised
+from dragoman.engine.advice import advised, tellable
 from dragoman.engine.call import Call, interruption, session_told
 from dragoman.engine.finding import Program
 from dragoman.engine.locks import Held
@@ -169,8 +169,14 @@ class Context:
             self.bound = event
         elif isinstance(event, Tool) and not event.reads_only:
             self.acted = True
-        elif isinstance(event, Notice) and (event.message in self.notices or len(self.notices) >= MAX_NOTICES):
-            return
+        elif isinstance(event, Retrying):
+            event = event.model_copy(update={"cause": tellable(event.cause)})
+        elif isinstance(event, Notice):
+            if len(self.notices) >= MAX_NOTICES:
+                return
+            event = event.model_copy(update={"message": tellable(event.message)})
+            if event.message in self.notices:
+                return
         had_room = self.other_bytes <= self.capture_bytes
         self.other_bytes += _weight(event)
         if self.other_bytes > self.capture_bytes:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from dragoman.adapters.base import Completed, Failed, Outcome
-from dragoman.engine.advice import advised
+from dragoman.engine.advice import advised, tellable
 from dragoman.engine.clocks import Clocks
 from dragoman.engine.context import Context
 from dragoman.engine.environment import Environment
@@ -19,8 +19,6 @@ from dragoman.schemas import Effects, ErrorCode, ErrorInfo
 from dragoman.schemas.text import plain
 
 STDERR_TAIL_BYTES = 2000
-MESSAGE_CHARS = 4000
-"""How much of a CLI's own words an error has."""
 
 
 def checked(outcome: Outcome, context: Context, host: DialogueHost | None) -> Outcome:
@@ -30,10 +28,7 @@ def checked(outcome: Outcome, context: Context, host: DialogueHost | None) -> Ou
             return outcome
         outcome = Failed(_overflow(context), model=outcome.model, usage=outcome.usage)
     error = outcome.error.with_effects(_effects(context))
-    # Redacted before it is cut to its length: half a key has no recognisable shape.
-    message = redact(plain(error.message[: 4 * MESSAGE_CHARS])).strip() or "it failed without saying why"
-    if len(message) > MESSAGE_CHARS:
-        message = f"{message[:MESSAGE_CHARS]}…"
+    message = tellable(error.message) or "it failed without saying why"
     said = error.stderr_tail or (host.stderr.text(4 * STDERR_TAIL_BYTES) if host else "")
     tail = redact(plain(said)).strip()[-STDERR_TAIL_BYTES:]
     error = advised(error.model_copy(update={"message": message, "stderr_tail": tail or None}))
