@@ -1,5 +1,6 @@
 """What is left of a job whose server was killed in the middle of it, and what others see of it before."""
 
+import json
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -29,6 +30,8 @@ from tests.engine.test_job_logs import engine
 async def main(folder):
     async with engine(Path(folder)) as running:
         request = LLMRequest(prompt="one", provider="fake", conversation_id="talk")
+        if "after a good turn" in sys.argv:
+            await running.submit(request.model_copy(update={"prompt": "well"})).outcome()
         job = await running.jobs.start(request, face="test")
         await job.hand_out()
         print(job.id, flush=True)
@@ -71,6 +74,28 @@ async def test_what_a_job_said_outlives_the_sigkill_of_its_server_and_is_seen_by
     assert (reply.status, reply.text, reply.provider) == ("interrupted", "Par", "fake")
     assert reply.notices == ("fake's own session of it is s-1",)
     assert [event.type for event in events] == ["started", "bound", "text", "tool"]
+
+
+async def test_a_session_whose_turn_was_broken_off_by_a_sigkill_is_not_gone_on_with(tmp_path: Path) -> None:
+    async with Liveness() as live:
+        good = [{"read": "all"}, {"line": {"bound": "s-1"}}, {"line": {"text": "fine"}}, {"line": {"done": {}}}]
+        half = [{"read": "all"}, {"line": {"bound": "s-1"}}, live.connect(), {"pause": True}]
+        told = [{"read": "all"}, {"echo_stdin": True, "as": "text"}, {"line": {"done": {}}}]
+        FakeCli(tmp_path, "dragoman-fake").scripts(good, half, told)
+        argv = [sys.executable, "-c", SERVER, str(tmp_path), "after a good turn"]
+        with anyio.fail_after(LONG_S):
+            async with await anyio.open_process(argv, stderr=subprocess.DEVNULL) as server:
+                await live.connected()
+                server.kill()
+                await server.wait()
+            async with engine(tmp_path) as other:
+                request = LLMRequest(prompt="two", provider="fake", conversation_id="talk")
+                reply = await other.submit(request).outcome()
+    asked = json.loads(reply.text)
+    assert asked["session"]["is_new"]
+    assert asked["session"]["id"] != "s-1"
+    assert ("User: well" in asked["prompt"], "User: one" in asked["prompt"]) == (True, False)
+    assert any("told the conversation again" in notice for notice in reply.notices)
 
 
 async def test_a_server_that_is_told_to_stop_says_the_same_of_a_job(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dragoman.store.history import NUMBER_BITS
 from dragoman.store.identity import Identity
 from dragoman.store.jobs import JobRow, read_detached
 from dragoman.store.records import Orphan
@@ -44,6 +45,9 @@ def interrupt(db: sqlite3.Connection, server_id: int) -> None:
     db.execute(f"UPDATE calls SET status = 'interrupted' WHERE {calls}", of)  # noqa: S608 - our own words
     turns = f"server_id = ? AND status = 'running' AND call_id NOT IN {_DETACHED}"
     db.execute(f"INSERT INTO turns_to_index SELECT id FROM turns WHERE {turns}", of)  # noqa: S608
+    # Whoever was asked may have kept the question and half an answer, of which nobody is to be told.
+    broken_off = f"SELECT id >> {NUMBER_BITS} FROM turns WHERE {turns}"  # noqa: S608
+    db.execute(f"UPDATE sessions SET dirty = 1 WHERE conversation IN ({broken_off})", of)  # noqa: S608
     db.execute(f"UPDATE turns SET status = 'interrupted' WHERE {turns}", of)  # noqa: S608
     db.execute(
         "UPDATE jobs SET status = 'interrupted', ended_at = ? WHERE server_id = ? AND status = 'running'"
