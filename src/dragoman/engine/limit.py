@@ -5,7 +5,7 @@ A provider's places are those of its account: every Dragoman of this machine sha
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from typing import Literal
 
 import anyio
@@ -40,7 +40,7 @@ class Limiter:
         async def limited(context: Context) -> Outcome:
             if (route := context.route) is None:
                 raise ValueError("the limit stands behind the route")
-            async with AsyncExitStack() as places:
+            with ExitStack() as places:
                 if not self._enter_at_once(places, route):
                     if self._waiting >= self._limits.queue:
                         return self._overloaded()
@@ -56,9 +56,9 @@ class Limiter:
             route.name, anyio.CapacityLimiter(route.settings.max_concurrency)
         )
 
-    def _enter_at_once(self, places: AsyncExitStack, route: Route) -> bool:
+    def _enter_at_once(self, places: ExitStack, route: Route) -> bool:
         limiters = (self._provider(route), self._total)
-        if not all(limiter.available_tokens for limiter in limiters):
+        if not (limiters[0].available_tokens and limiters[1].available_tokens):
             return False
         if (place := self._machine.take(route.account, route.settings.max_concurrency)) is None:
             return False
@@ -69,16 +69,20 @@ class Limiter:
             places.callback(limiter.release_on_behalf_of, places)
         return True
 
-    async def _wait(self, places: AsyncExitStack, route: Route, patience_s: float) -> bool:
+    async def _enter(self, places: ExitStack, limiter: anyio.CapacityLimiter) -> None:
+        await limiter.acquire_on_behalf_of(places)
+        places.callback(limiter.release_on_behalf_of, places)
+
+    async def _wait(self, places: ExitStack, route: Route, patience_s: float) -> bool:
         self._waiting += 1
         try:
             with anyio.move_on_after(patience_s):
-                await places.enter_async_context(self._provider(route))
+                await self._enter(places, self._provider(route))
                 # Another process gives it back, and tells nobody.
                 while (place := self._machine.take(route.account, route.settings.max_concurrency)) is None:  # noqa: ASYNC110
                     await anyio.sleep(ASK_AGAIN_S)
                 places.callback(place.release)
-                await places.enter_async_context(self._total)
+                await self._enter(places, self._total)
                 return True
             return False
         finally:
