@@ -70,3 +70,16 @@ async def test_what_a_cli_says_meanwhile_has_no_colours_and_no_secrets_either(
         reply = await call.outcome()
     assert reply.notices == ("bad key [redacted]",)
     assert [event.cause for event in call.log.events if isinstance(event, Retrying)] == ["bad key [redacted]"]
+
+
+@pytest.mark.anyio
+async def test_the_time_that_is_stated_in_words_is_told_and_kept_to(make_engine: MakeEngine, cli: FakeCli) -> None:
+    words = "You've hit your limit, it resets after 3h34m"
+    cli.script({"line": {"error": {"code": "quota", "message": words}}})
+    async with make_engine(configuration={"breaker": {"never_open_last": False}}) as engine:
+        request = LLMRequest(prompt="hi", provider="fake")
+        first, second = [(await engine.submit(request).outcome()).error for _ in range(2)]
+    assert first is not None
+    assert second is not None
+    assert (first.code, first.retry_after_s) == (ErrorCode.QUOTA, 12840)
+    assert (second.code, second.reset_at, cli.starts) == (ErrorCode.CIRCUIT_OPEN, first.reset_at, 1)

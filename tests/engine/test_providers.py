@@ -127,6 +127,22 @@ async def test_a_stub_fails_the_call_when_the_plan_needs_its_version(make_engine
         assert (await failure(engine, provider="fake")).code is ErrorCode.NOT_FOUND
 
 
+async def test_a_program_that_cannot_be_started_is_the_fault_of_this_machine(
+    make_engine: MakeEngine, tmp_path: Path
+) -> None:
+    program = tmp_path / "bin" / "dragoman-fake"
+    program.parent.mkdir()
+    program.write_text("#!/nowhere/at-all\n")
+    program.chmod(0o700)
+    async with make_engine() as engine:
+        error = await failure(engine, provider="fake")
+        circuit = (await engine.providers.status("fake")).circuit
+    assert (error.code, error.effects) == (ErrorCode.NOT_FOUND, "none")
+    assert "dragoman doctor" in (error.next_step or "")
+    assert circuit is not None
+    assert (circuit["failure_count"], circuit["local_failure_count"]) == (0, 1)
+
+
 @pytest.mark.parametrize("access", ["edit", "full"])
 async def test_more_access_than_can_be_held_or_is_configured_is_refused(
     make_engine: MakeEngine, cli: FakeCli, access: Access
