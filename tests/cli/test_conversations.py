@@ -83,6 +83,8 @@ def test_lists_have_pages_and_can_be_narrowed(shell: Shell) -> None:
     assert ended.err == "more: --page 2\n"
     assert [info["conversation_id"] for info in told(shell, "list", "-n", "2", "--page", "2")] == ["a"]
     assert told(shell, "list", "--provider", "claude") == []
+    beyond = shell("conversations", "show", "a", "--page", "2")
+    assert (beyond.code, "give a page from 1 to 1" in beyond.err) == (9, True)
 
 
 def test_a_failed_turn_is_shown_with_its_code(shell: Shell) -> None:

@@ -105,6 +105,22 @@ async def test_another_provider_goes_on_and_the_first_one_catches_up(tmp_path: P
     assert four == "four"
 
 
+@pytest.mark.parametrize(("messages", "others", "first"), [(2, 3, 4), (100, 52, 4)])
+async def test_who_catches_up_with_more_than_is_sent_is_said_to_lack_the_rest(
+    tmp_path: Path, messages: int, others: int, first: int
+) -> None:
+    oracle = Oracle(keeps_sessions)
+    configuration = {"conversations": {"max_history": messages}}
+    async with engine(tmp_path, oracle, KEEPS, FORGETS, configuration=configuration) as running:
+        await ask(running, "mine")
+        for number in range(others):
+            await ask(running, f"question-{number + 2}", provider="other")
+        reply = await ask(running, "last")
+    assert reply.notices == (f"fake was not told what others answered before turn {first}",)
+    prompt = oracle.asked[-1]["prompt"]
+    assert (f"question-{first}\n" in prompt, f"question-{first - 1}\n" in prompt) == (True, False)
+
+
 async def test_only_so_many_messages_are_sent_and_no_turn_is_split(tmp_path: Path) -> None:
     oracle = Oracle(keeps_sessions)
     async with engine(tmp_path, oracle, FakeAdapter(takes_history=True)) as running:

@@ -60,7 +60,7 @@ def show(common: Common, name: str, page: int, *, as_json: bool) -> int:
         for turn in turns:
             say_turn(turn)
         if not turns:
-            output.remark("no turns" if page == 1 else "no such page")
+            output.remark("no turns")
         if next_page is not None:
             output.remark(f"more: --page {next_page}")
         return OK

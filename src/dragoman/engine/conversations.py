@@ -93,6 +93,9 @@ class Conversations:
             if page is None:
                 return info, [_turn(row) for row in await store.turns(conversation_id)], None
             rows = await store.turns(conversation_id, page=page, size=PAGE)
+            if page > 1 and not rows:
+                last = max(1, -(-info.turn_count // PAGE))
+                raise _wrong(f"there is no page {page}", f"give a page from 1 to {last}")
             is_last = not rows or rows[-1].number >= info.turn_count
             return info, [_turn(row) for row in rows], None if is_last else page + 1
 

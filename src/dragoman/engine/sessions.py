@@ -97,8 +97,9 @@ class Sessions:
         session = Session(known.native_id, is_new=False, fork=known.dirty, last_turn=known.native_turn)
         missing = thread.since(known.knows)
         kept = self._within_budget(context, missing)
-        if len(kept) < len(missing):
-            _tell(context, f"{route.name} was not told {len(missing) - len(kept)} turn(s) that others answered")
+        if len(kept) < len(missing) or thread.lacks(known.knows + 1):
+            before = f"before turn {kept[0].number}" if kept else f"after turn {known.knows}"
+            _tell(context, f"{route.name} was not told what others answered {before}")
         prompt = told_again(kept, context.prompt, self._settings.transcript, caught_up=True)
         return Saying(prompt, session)
 

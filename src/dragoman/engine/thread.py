@@ -72,6 +72,10 @@ class Thread:
         """The number of the last turn; 0 before the first."""
         return self.turns[-1].number if self.turns else 0
 
+    def lacks(self, number: int) -> bool:
+        """Whether turns from that number on went well that are not in `turns`."""
+        return self.count > len(self.turns) and bool(self.turns) and self.turns[0].number > number
+
     def since(self, number: int) -> list[Said]:
         """The turns after number `number`."""
         return [said for said in self.turns if said.number > number]

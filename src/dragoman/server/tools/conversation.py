@@ -31,7 +31,7 @@ class Conversations(ServedTool):
         self._tool = tool(
             "conversation",
             "Conversations",
-            "list: the latest; show: its turns, by page; export: all of it as Markdown or JSON, to `path` if given; "
+            "list: the latest; show: its turns, by page; export: all of it as Markdown, or to the file `path`; "
             "fork: a copy to go on with; reset: forget its turns; delete.",
             {
                 "action": {"type": "string", "enum": ["list", "show", "reset", "export", "delete", "fork"]},
