@@ -65,6 +65,18 @@ async def test_a_login_is_asked_for_by_one_at_a_time_and_for_all_who_wait(
         assert cli.starts == 2 + 5
 
 
+async def test_a_login_is_believed_until_a_call_finds_it_missing(make_engine: MakeEngine, cli: FakeCli) -> None:
+    missing: Step = {"line": {"error": {"code": "auth", "message": "nobody is logged in"}}}
+    cli.script({"when_arg": "login", "steps": [{"exit": 0}]}, missing)
+    async with make_engine(FakeAdapter(login=Login(("login",), "run `login`"))) as engine:
+        for _ in range(2):
+            assert (await states(engine))["fake"].logged_in is True
+        assert cli.starts == 1
+        assert (await failure(engine, provider="fake")).code is ErrorCode.AUTH
+        cli.script({"exit": 1})
+        assert (await states(engine))["fake"].state == "logged_out"
+
+
 async def test_the_configured_order_comes_first(make_engine: MakeEngine, cli: FakeCli) -> None:
     cli.script(*ANSWER)
     adapters = [FakeAdapter(name) for name in "abc"]
