@@ -1,10 +1,12 @@
 """Jobs: calls that are fetched by their id, in this process and from others."""
 
+import sqlite3
 from pathlib import Path
 
 import anyio
 import pytest
 
+from dragoman.config import state_folder
 from dragoman.engine import Engine, Job
 from dragoman.processes import Child, Command
 from dragoman.schemas import ErrorCode, LLMError, LLMRequest, Text
@@ -146,3 +148,14 @@ async def test_the_key_of_a_job_that_came_to_nothing_can_be_used_again(tmp_path:
         first = await (await running.jobs.start(question(key="k"), face="test")).wait()
         second = await (await running.jobs.start(question(key="k"), face="test")).wait()
     assert (first.status, second.status) == ("failed", "completed")
+
+
+async def test_an_answer_that_an_older_dragoman_wrote_down_is_read(tmp_path: Path) -> None:
+    async with engine(tmp_path, Oracle(keeps_sessions), ADAPTER) as running:
+        told = await (await running.jobs.start(question(key="k"), face="test")).wait()
+    with sqlite3.connect(state_folder() / "dragoman.sqlite3") as db:
+        db.execute("UPDATE jobs SET reply = json_set(reply, '$.text', text), text = NULL")
+    db.close()
+    async with engine(tmp_path, Oracle(keeps_sessions), ADAPTER) as other:
+        assert told.job_id is not None
+        assert (await other.jobs.find(told.job_id)).reply() == told

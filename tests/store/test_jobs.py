@@ -56,11 +56,11 @@ async def test_a_job_is_kept_from_its_start_to_its_end(store: Store) -> None:
     assert store.job_by_key("client", "key") == row
     assert await store.job_request("j1") == '{"prompt": "\ufffd"}'
     assert await store.job_reply("j1") is None
-    assert await store.write(JobEnded("j1", "completed", '{"text": "because"}', "codex", 7.0)) is True
+    assert await store.write(JobEnded("j1", "completed", '{"model": "m"}', "codex", 7.0, "because")) is True
     row = store.job("j1")
     assert row is not None
     assert (row.status, row.ended_at, row.provider) == ("completed", 7.0, "codex")
-    assert await store.job_reply("j1") == '{"text": "because"}'
+    assert await store.job_reply("j1") == ('{"model": "m"}', "because")
 
 
 async def test_an_unknown_job_is_none(store: Store) -> None:
@@ -81,7 +81,7 @@ async def test_the_first_end_of_a_job_counts(store: Store) -> None:
     assert await store.write(JobEnded("j", "completed", "second")) is False
     row = store.job("j")
     assert row is not None
-    assert (row.status, await store.job_reply("j")) == ("cancelled", "first")
+    assert (row.status, await store.job_reply("j")) == ("cancelled", ("first", ""))
 
 
 async def test_a_key_is_one_jobs_within_its_scope(store: Store) -> None:

@@ -259,9 +259,9 @@ class Jobs:
             self._any.set()
 
     def _post_end(self, call: Call, reply: LLMResponse) -> Posted | None:
-        text = reply.model_dump_json(exclude_defaults=True)
+        rest = reply.model_dump_json(exclude_defaults=True, exclude={"text"})
         return self._recorder.post(
-            records.JobEnded(id=call.id, status=reply.status, reply=text, provider=reply.provider)
+            records.JobEnded(id=call.id, status=reply.status, reply=rest, provider=reply.provider, text=reply.text)
         )
 
     async def watch(self) -> None:
@@ -372,12 +372,14 @@ class Jobs:
             return None
         store = await self._recorder.opened()
         try:
-            text = await store.job_reply(row.id) if store else None
+            found = await store.job_reply(row.id) if store else None
         except records.StoreError as error:
             raise unreadable(error) from error
-        if text is None:
+        if found is None:
             return interrupted(row, await self.logs.heard(row.id))
-        return LLMResponse.model_validate_json(text)
+        rest, text = found
+        reply = LLMResponse.model_validate_json(rest)
+        return reply if text is None else reply.model_copy(update={"text": text})
 
 
 def _is_looked_for(call: Call) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dragoman.schemas import ErrorCode, FinishReason, Status, Usage
+from dragoman.store.long import size_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -93,11 +94,6 @@ def turn_id(key: int, number: int) -> int:
     return (key << NUMBER_BITS) + number
 
 
-def size_of(text: str) -> int:
-    """The bytes of a text."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
-
-
 def usage_columns(usage: Usage | None) -> tuple[int | None, int | None, int | None, float | None]:
     """What is kept of the tokens."""
     if usage is None:
@@ -146,7 +142,7 @@ def _conversation(db: sqlite3.Connection, row: tuple[Any, ...]) -> ConversationR
     )
 
 
-_TURNS = f"SELECT id, {TURN_COLUMNS} FROM turns"  # noqa: S608 - our own words
+_TURNS = f"SELECT id, {TURN_COLUMNS.removesuffix(', text')}, CAST(text AS TEXT) FROM turns"  # noqa: S608 - our own words
 
 
 def read_turns(db: sqlite3.Connection, conversation_id: str, first: int, last: int) -> list[TurnRow]:

@@ -10,7 +10,7 @@ from dragoman.schemas import Status
 from dragoman.schemas.text import writable
 from dragoman.store.errors import JobGone, KeyTaken
 from dragoman.store.identity import start_time
-from dragoman.store.long import update
+from dragoman.store.long import if_short, update, write_if_long
 
 if TYPE_CHECKING:
     import sqlite3
@@ -129,10 +129,12 @@ class JobEnded:
     id: str
     status: Status
     reply: str | None = field(default=None, repr=False)
-    """All of it, in JSON."""
+    """All of it but its text, in JSON."""
     provider: str | None = None
     """None: as at its start."""
     ended_at: float = field(default_factory=time.time)
+    text: str = field(default="", repr=False)
+    """The text of the reply."""
 
     def apply(self, db: sqlite3.Connection, server_id: int) -> bool:  # noqa: ARG002 - whoever cancels it may end it
         """The reply; whether this was the first end.
@@ -140,14 +142,20 @@ class JobEnded:
         Raises:
             JobGone: there is no such job.
         """
+        text = writable(self.text)
         changed = update(
             db,
-            "UPDATE jobs SET status = ?, ended_at = ?, provider = coalesce(?, provider), reply = ?"
+            "UPDATE jobs SET status = ?, ended_at = ?, provider = coalesce(?, provider), reply = ?, text = ?"
             " WHERE id = ? AND status IN ('running', 'interrupted') AND reply IS NULL",
-            (self.status, self.ended_at, self.provider, self.reply and writable(self.reply), self.id),
+            (
+                *(self.status, self.ended_at, self.provider, self.reply and writable(self.reply)),
+                *(if_short(text), self.id),
+            ),
         )
-        if changed.rowcount == 0:
-            _check(db.execute("SELECT count(*) FROM jobs WHERE id = ?", (self.id,)).fetchone()[0], self.id)
+        row = db.execute("SELECT number FROM jobs WHERE id = ?", (self.id,)).fetchone()
+        _check(row is not None, self.id)
+        if changed.rowcount == 1:
+            write_if_long(db, "jobs", "text", row[0], text)
         return changed.rowcount == 1
 
 
@@ -231,10 +239,18 @@ def read_detached(db: sqlite3.Connection, server_id: int) -> list[JobRow]:
     return [_job(row) for row in db.execute(query, (server_id,))]
 
 
-def read_job_text(db: sqlite3.Connection, job_id: str, column: str) -> str | None:
-    """The ``request`` or the ``reply`` of a job, if there is one."""
-    row = db.execute(f"SELECT {column} FROM jobs WHERE id = ?", (job_id,)).fetchone()  # noqa: S608 - our own word
+def read_job_request(db: sqlite3.Connection, job_id: str) -> str | None:
+    """What a job was asked, if there is one."""
+    row = db.execute("SELECT request FROM jobs WHERE id = ?", (job_id,)).fetchone()
     return row[0] if row else None
+
+
+def read_job_reply(db: sqlite3.Connection, job_id: str) -> tuple[str, str | None] | None:
+    """The reply of a job and its text, if there is one; without a text, the reply has it."""
+    row = db.execute(
+        "SELECT reply, CAST(text AS TEXT) FROM jobs WHERE id = ? AND reply IS NOT NULL", (job_id,)
+    ).fetchone()
+    return row and (row[0], row[1])
 
 
 def _first(db: sqlite3.Connection, condition: str, *values: str) -> JobRow | None:

@@ -1,14 +1,15 @@
-"""Writing what may be long."""
+"""Writing what may be long, such as answers of megabytes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import sqlite3
 
 LONG_CHARS = 64 * 1024
+PIECE_CHARS = 256 * 1024
 
 
 def update(db: sqlite3.Connection, statement: str, values: Sequence[object]) -> sqlite3.Cursor:
@@ -21,3 +22,32 @@ def update(db: sqlite3.Connection, statement: str, values: Sequence[object]) -> 
     if any(isinstance(value, str) and len(value) > LONG_CHARS for value in values):
         db.execute(statement, [None] * len(values))  # no row
     return done
+
+
+def if_short(text: str) -> str:
+    """What a statement is given for a text: nothing instead of a long one, which `write_if_long` adds."""
+    return text if len(text) <= LONG_CHARS else ""
+
+
+def write_if_long(db: sqlite3.Connection, table: str, column: str, row: int, text: str) -> None:
+    """Add a long text to the row with this rowid; it must be `writable`, and its column the last one of the table.
+
+    A statement would hold it twice more while it runs. So it goes piece by piece, as bytes, into a place that is made
+    for it, and whoever selects it says ``CAST(… AS TEXT)``.
+    """
+    if len(text) > LONG_CHARS:
+        place = f"UPDATE {table} SET {column} = zeroblob(?) WHERE rowid = ?"  # noqa: S608 - our own words
+        db.execute(place, (size_of(text), row))
+        with db.blobopen(table, column, row) as blob:
+            for piece in _pieces(text):
+                blob.write(piece.encode())
+
+
+def size_of(text: str) -> int:
+    """The bytes of a text."""
+    return len(text) if text.isascii() else sum(len(piece.encode("utf-8", "replace")) for piece in _pieces(text))
+
+
+def _pieces(text: str) -> Iterator[str]:
+    for start in range(0, len(text), PIECE_CHARS):
+        yield text[start : start + PIECE_CHARS]

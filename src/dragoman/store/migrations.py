@@ -187,6 +187,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX cached_answers_by_age ON cached_answers (created_at, key, bytes)",
     ),
+    (
+        # Of the reply, beside the rest of it. Where it is missing, an older Dragoman put it among the rest.
+        "ALTER TABLE jobs ADD COLUMN text TEXT",
+    ),
 )
 
 

@@ -29,7 +29,7 @@ from dragoman.store.history import (
     read_open_call,
     read_turns,
 )
-from dragoman.store.jobs import JobRow, read_job, read_job_by_key, read_job_text, read_jobs
+from dragoman.store.jobs import JobRow, read_job, read_job_by_key, read_job_reply, read_job_request, read_jobs
 from dragoman.store.reader import Reader
 from dragoman.store.records import Orphan, Posted, Record, Together
 from dragoman.store.retention import Expire
@@ -280,15 +280,15 @@ class Store:
         Raises:
             StoreError: the file cannot be read.
         """
-        return await self._fetch(lambda db: read_job_text(db, job_id, "request"))
+        return await self._fetch(lambda db: read_job_request(db, job_id))
 
-    async def job_reply(self, job_id: str) -> str | None:
-        """What a job answered, as `JobEnded.reply` gave it.
+    async def job_reply(self, job_id: str) -> tuple[str, str | None] | None:
+        """What a job answered, as `JobEnded.reply` and ``text`` gave it. Without a text the reply has it.
 
         Raises:
             StoreError: the file cannot be read.
         """
-        return await self._fetch(lambda db: read_job_text(db, job_id, "reply"))
+        return await self._fetch(lambda db: read_job_reply(db, job_id))
 
     async def call_log(self, call_id: str, page: int = 1) -> LogPage | None:
         """A page of what happened in a call; None: there is no such page.

@@ -10,8 +10,8 @@ from dragoman.schemas import ErrorCode, FinishReason, Status, Usage
 from dragoman.schemas.text import writable
 from dragoman.store.conversations import add, find_key, title_of
 from dragoman.store.errors import Conflict, ConversationGone
-from dragoman.store.history import MOST_TURNS, NUMBER_BITS, SessionRow, size_of, turn_id, usage_columns
-from dragoman.store.long import update
+from dragoman.store.history import MOST_TURNS, NUMBER_BITS, SessionRow, turn_id, usage_columns
+from dragoman.store.long import if_short, size_of, write_if_long
 
 if TYPE_CHECKING:
     import sqlite3
@@ -91,17 +91,17 @@ class TurnEnded:
             )
         turn, key = row
         text = writable(self.text)
-        update(
-            db,
+        db.execute(
             "UPDATE turns SET status = ?, provider = coalesce(?, provider), model = coalesce(?, model),"
             " code = ?, finish_reason = ?, ended_at = ?, input_tokens = ?, cached_input_tokens = ?, output_tokens = ?,"
             " cost_usd = ?, text = ? WHERE id = ?",
             (
                 *(self.status, self.provider, self.model and writable(self.model)),
                 *(self.code and self.code.value, self.finish_reason, self.ended_at),
-                *(*usage_columns(self.usage), text, turn),
+                *(*usage_columns(self.usage), if_short(text), turn),
             ),
         )
+        write_if_long(db, "turns", "text", turn, text)
         db.execute("INSERT INTO turns_to_index (turn) VALUES (?)", (turn,))
         db.execute(
             "UPDATE conversations SET updated_at = max(updated_at, ?), completed = completed + ?, bytes = bytes + ?,"
