@@ -34,6 +34,7 @@ async def test_a_call_waits_for_a_place_and_then_runs(make_engine: MakeEngine, c
             error = (await impatient.outcome()).error
             assert error is not None
             assert (error.code, error.clock) == (ErrorCode.TIMEOUT, "queue")
+            assert error.next_step == "ask again later, or raise `max_concurrency` under [limits]"
             assert (first.reply, second.reply) == (None, None)
             await live.release()
             assert (await first.outcome()).text == (await second.outcome()).text == "ok"

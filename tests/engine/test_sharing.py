@@ -192,6 +192,7 @@ async def test_they_share_the_places_and_whoever_is_killed_gives_its_back(machin
             reply = await running.submit(short).outcome()
             assert reply.error is not None
             assert (reply.error.code, reply.error.clock) == (ErrorCode.TIMEOUT, "queue")
+            assert reply.error.next_step == "ask again later, or raise `max_concurrency` under [providers.fake]"
             waiting = running.submit(LLMRequest(prompt="hi", provider="fake"))
             await anyio.lowlevel.checkpoint()
             assert waiting.reply is None

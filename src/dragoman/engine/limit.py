@@ -98,11 +98,14 @@ class Limiter:
         )
 
     def _timed_out(self, route: Route, clock: Literal["call", "queue"]) -> Failed:
-        hint = f"ask again later, or raise `max_concurrency` under [providers.{route.name}]"
+        busy, section = repr(route.name), f"providers.{route.name}"
+        if not self._total.available_tokens:
+            busy, section = "this Dragoman", "limits"
+        hint = f"ask again later, or raise `max_concurrency` under [{section}]"
         if clock == "call":
-            because = f"it was still waiting for a place at {route.name!r}"
+            because = f"it was still waiting for a place, since {busy} is busy"
             return timed_out("call", route.timeouts.call, because=because, hint=hint)
-        return timed_out("queue", route.timeouts.queue, because=f"{route.name!r} is busy", hint=hint)
+        return timed_out("queue", route.timeouts.queue, because=f"{busy} is busy", hint=hint)
 
 
 class StartGate:
