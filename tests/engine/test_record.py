@@ -7,8 +7,9 @@ import pytest
 
 from dragoman.config import Configuration
 from dragoman.engine import Engine
+from dragoman.engine.record import store_failure
 from dragoman.schemas import ErrorCode, LLMError, LLMRequest
-from dragoman.store import open_store
+from dragoman.store import Conflict, StoreError, open_store
 from dragoman.testing import FakeAdapter, FakeCli
 
 pytestmark = pytest.mark.anyio
@@ -93,3 +94,12 @@ async def test_a_store_that_cannot_be_opened_costs_no_answer(cli: FakeCli) -> No
         for _ in range(2):
             reply = await running.submit(LLMRequest(prompt="hi", provider="fake")).outcome()
             assert reply.text == "ok"
+
+
+def test_what_to_do_about_a_store_that_cannot_be_used_is_said_once() -> None:
+    failed = store_failure(
+        StoreError(Path("/x"), "disk I/O error", "see that the disk is sound"), "it could not be read"
+    )
+    assert failed.message == "it could not be read: '/x': disk I/O error"
+    assert failed.info.next_step == "see that the disk is sound"
+    assert store_failure(Conflict("it is gone", "ask again")).message == "it is gone"

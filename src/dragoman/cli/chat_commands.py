@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dragoman.cli import output
 from dragoman.cli.conversations import FORMATS, say_list, say_turn, write_new
 from dragoman.cli.question import UsageError
+from dragoman.engine.conversations import PAGE
 from dragoman.schemas import ConversationInfo, ErrorCode, LLMError
 
 if TYPE_CHECKING:
@@ -97,15 +98,17 @@ class Commands:
         """Show the end of the conversation that is gone on with."""
         conversation_id = self._chat.conversation_id
         assert conversation_id is not None  # noqa: S101 - who calls looked
+        show = self._chat.engine.conversations.show
         try:
-            info, turns, _ = self._chat.do(lambda: self._chat.engine.conversations.show(conversation_id, None))
+            info, turns, more = self._chat.do(lambda: show(conversation_id))
+            if more is not None:
+                turns = self._chat.do(lambda: show(conversation_id, -(-info.turn_count // PAGE)))[1]
         except LLMError as error:
             if error.code is not ErrorCode.NOT_FOUND:
                 raise
             output.remark(f"a new conversation, {conversation_id}")
             return
-        if len(turns) > RECALLED:
-            earlier = len(turns) - RECALLED
+        if (earlier := info.turn_count - len(turns[-RECALLED:])) > 0:
             counted = f"{earlier} earlier turn{'s' if earlier > 1 else ''}"
             output.remark(f"{counted}: dragoman conversations show {info.conversation_id}")
         for turn in turns[-RECALLED:]:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dragoman import store as records
 from dragoman.engine.ids import the_only
 from dragoman.engine.locks import Locks
-from dragoman.engine.record import Recorder
+from dragoman.engine.record import Recorder, store_failure
 from dragoman.engine.sessions import busy
 from dragoman.engine.turns import new_conversation_id
 from dragoman.schemas import (
@@ -195,7 +195,7 @@ class Conversations:
         try:
             yield store
         except records.StoreError as error:
-            raise error_of(ErrorCode.INTERNAL, str(error), next_step=error.next_step) from error
+            raise store_failure(error) from error
 
     def _found(self, store: Store, conversation_id: str) -> ConversationRow:
         row = store.conversation(conversation_id)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import anyio
 
 from dragoman.engine.call import Call, interruption, session_told
-from dragoman.schemas import ErrorCode, Event, JobInfo, LLMError, LLMResponse, error_of
+from dragoman.schemas import Event, JobInfo, LLMResponse
 
 if TYPE_CHECKING:
     from dragoman.engine.job_logs import Heard
     from dragoman.engine.jobs import Jobs
-    from dragoman.store import JobRow, StoreError
+    from dragoman.store import JobRow
 
 CANCEL_S = 5.0
 """How long cancelling waits for another process to end its job."""
@@ -152,8 +152,3 @@ def interrupted(row: JobRow, heard: Heard) -> LLMResponse:
         job_id=row.id,
         call_id=row.id,
     )
-
-
-def unreadable(error: StoreError) -> LLMError:
-    """The failure to read what is kept of a job."""
-    return error_of(ErrorCode.INTERNAL, f"the job could not be read: {error}", next_step=error.next_step)

@@ -14,8 +14,7 @@ from pydantic import TypeAdapter
 
 from dragoman import store as records
 from dragoman.engine.call import Call
-from dragoman.engine.job import unreadable
-from dragoman.engine.record import Recorder
+from dragoman.engine.record import Recorder, store_failure
 from dragoman.schemas import Bound, Event, Retrying, Started, Text
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ KEEP_S = 2.0
 """How soon, and how often at first, what happens in a job is written down: most have ended by then."""
 SELDOM = 10
 """Later it is written down whenever the job is older by a tenth, so that an hour of it is not cut into many pages."""
+UNREADABLE = "the job could not be read"
 _EVENTS = TypeAdapter(list[Event])
 
 
@@ -98,4 +98,4 @@ class JobLogs:
         try:
             return await store.call_log(job_id, page) if store else None
         except records.StoreError as error:
-            raise unreadable(error) from error
+            raise store_failure(error, UNREADABLE) from error

@@ -21,9 +21,9 @@ from dragoman.engine.context import Handler
 from dragoman.engine.ended import EndedJobs
 from dragoman.engine.host import DialogueHost
 from dragoman.engine.ids import the_only
-from dragoman.engine.job import Job, info_of, info_of_call, interrupted, unreadable
-from dragoman.engine.job_logs import JobLogs
-from dragoman.engine.record import Recorder
+from dragoman.engine.job import Job, info_of, info_of_call, interrupted
+from dragoman.engine.job_logs import UNREADABLE, JobLogs
+from dragoman.engine.record import Recorder, store_failure
 from dragoman.engine.succession import Succession
 from dragoman.engine.turns import is_kept, new_conversation_id
 from dragoman.log import logger
@@ -346,7 +346,7 @@ class Jobs:
         try:
             row = store.job_by_key(scope, key) if store else None
         except records.StoreError as error:
-            raise unreadable(error) from error
+            raise store_failure(error, UNREADABLE) from error
         return None if row is None else await self._same(row.id, row.digest, request)
 
     async def _same(self, job_id: str, digest: str | None, request: LLMRequest) -> Job:
@@ -365,7 +365,7 @@ class Jobs:
         try:
             return store.job(job_id) if store else None
         except records.StoreError as error:
-            raise unreadable(error) from error
+            raise store_failure(error, UNREADABLE) from error
 
     async def _reply(self, row: JobRow) -> LLMResponse | None:
         if row.status == "running":
@@ -374,7 +374,7 @@ class Jobs:
         try:
             found = await store.job_reply(row.id) if store else None
         except records.StoreError as error:
-            raise unreadable(error) from error
+            raise store_failure(error, UNREADABLE) from error
         if found is None:
             return interrupted(row, await self.logs.heard(row.id))
         rest, text = found

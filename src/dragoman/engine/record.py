@@ -19,10 +19,10 @@ from dragoman.engine.alone import Alone
 from dragoman.engine.context import Context, Handler
 from dragoman.log import logger
 from dragoman.processes import Child, Leftover, sweep
-from dragoman.schemas import LLMResponse, Usage
+from dragoman.schemas import ErrorCode, LLMError, LLMResponse, Usage, error_of
 
 if TYPE_CHECKING:
-    from dragoman.store import Posted, Record, Store
+    from dragoman.store import Posted, Record, Store, StoreError
 
 _COUNTED = ("input_tokens", "cached_input_tokens", "output_tokens", "cost_usd")
 
@@ -166,6 +166,11 @@ class Recorder:
 
     def _post(self, record: Record) -> Posted | None:
         return None if self._store is None else self._store.post(record)
+
+
+def store_failure(error: StoreError, what: str = "") -> LLMError:
+    """The failure of who needs the store; `what` could not be done without it."""
+    return error_of(ErrorCode.INTERNAL, f"{what}: {error.told}" if what else error.told, next_step=error.next_step)
 
 
 def _spent(reply: LLMResponse) -> Usage | None:

@@ -152,7 +152,7 @@ class Turns:
                 thread = _thread(name, row, store, max(LOADED, history // 2))
             except records.StoreError as error:
                 lock.release()
-                return Failed(_unreadable(name, error))
+                return Failed(_unreadable(name, error.told))
         else:
             thread = Thread(name)
         most = self._settings.max_turns if request.max_turns is None else request.max_turns

@@ -28,6 +28,11 @@ class StoreError(Exception):
         self.next_step = next_step
 
     @property
+    def told(self) -> str:
+        """What happened, without the next step."""
+        return f"{str(self.path)!r}: {self.cause}"
+
+    @property
     def is_damage(self) -> bool:
         """Whether SQLite found the file damaged."""
         return getattr(self.__cause__, "sqlite_errorname", "").startswith("SQLITE_CORRUPT")
@@ -42,6 +47,11 @@ class Conflict(StoreError):  # noqa: N818 - the standard word
     def __init__(self, cause: str, next_step: str, path: Path = Path()) -> None:
         super().__init__(path, cause, next_step)
         self.args = (f"{cause}; {next_step}",)  # the file is sound, and none of the caller's business
+
+    @property
+    def told(self) -> str:
+        """See `StoreError.told`."""
+        return self.cause
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.cause, self.next_step, self.path)
