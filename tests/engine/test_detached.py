@@ -15,7 +15,7 @@ import pytest
 from dragoman.config import Configuration
 from dragoman.engine import Engine
 from dragoman.engine.detached import jobs_folder
-from dragoman.schemas import ErrorCode, LLMRequest, Text
+from dragoman.schemas import ErrorCode, LLMRequest, Text, TimeoutOverrides
 from dragoman.testing import FakeAdapter, FakeCli, Liveness
 from dragoman.testing.fakes import Step
 
@@ -42,9 +42,9 @@ anyio.run(main, sys.argv[1])
 
 
 @asynccontextmanager
-async def engine(folder: Path, *, attempts: int = 1) -> AsyncGenerator[Engine]:
+async def engine(folder: Path, *, attempts: int = 1, places: int = 10) -> AsyncGenerator[Engine]:
     async with Engine(
-        Configuration.model_validate({"retry": {"max_attempts": attempts}}),
+        Configuration.model_validate({"retry": {"max_attempts": attempts}, "limits": {"max_concurrency": places}}),
         adapters={"fake": FakeAdapter(detaches=True, keeps_sessions=True)},
         environ={"PATH": f"{folder}:/usr/bin:/bin", "HOME": str(folder)},
         folder=folder,
@@ -186,6 +186,43 @@ async def test_a_job_that_ended_while_nobody_was_there_has_its_answer(tmp_path: 
             async with engine(tmp_path) as other:
                 reply = await (await other.jobs.find(job_id)).wait()
     assert (reply.status, reply.text) == ("completed", "first second")
+
+
+async def test_an_answer_that_was_given_in_time_is_read_however_late_and_waits_for_no_place(
+    tmp_path: Path,
+) -> None:
+    async with Liveness() as live:
+        script(tmp_path, *slowly(live))
+        with anyio.fail_after(LONG_S):
+            async with engine(tmp_path) as running:
+                job_id = await start(running)
+                await live.connected()
+            await live.release()
+            await live.all_gone(LONG_S)
+            turn = jobs_folder() / job_id / "turn.json"
+            turn.write_text(json.dumps({**json.loads(turn.read_text()), "until": 1.0}))
+            async with engine(tmp_path, places=1) as other:
+                # Whoever is asked now has the only place.
+                script(tmp_path, live.connect(), {"pause": True})
+                other.submit(LLMRequest(prompt="two", provider="fake"))
+                await live.connected(2)
+                reply = await (await other.jobs.find(job_id)).wait()
+    assert (reply.status, reply.text) == ("completed", "first second")
+
+
+async def test_a_job_whose_time_was_over_while_nobody_was_there_says_so_and_has_what_was_said(tmp_path: Path) -> None:
+    async with Liveness() as live:
+        script(tmp_path, {"read": "all"}, {"line": {"text": "first "}}, {"connect": live.port}, {"pause": True})
+        with anyio.fail_after(LONG_S):
+            async with engine(tmp_path) as running:
+                request = LLMRequest(prompt="one", provider="fake", background=True, timeouts=TimeoutOverrides(call=3))
+                job_id = (await running.jobs.start(request, face="test")).id
+                await live.connected()
+            await live.all_gone(LONG_S)
+            async with engine(tmp_path) as other:
+                reply = await (await other.jobs.find(job_id)).wait()
+    assert reply.error is not None
+    assert (reply.error.code, reply.error.clock, reply.text) == (ErrorCode.TIMEOUT, "call", "first ")
 
 
 async def test_a_job_survives_the_sigkill_of_its_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,8 @@ TIDY_AFTER_S = 1.0
 """When after the start leftovers of earlier servers are looked for: whoever waits for the start comes first."""
 TIDY_EVERY_S = 600.0
 """How often a server that lives for long looks again."""
+READ_S = 60.0
+"""How long reading what a child of an earlier server has said may take when its time is over."""
 STOP_S = 0.15
 """How long leaving waits for children that were told to stop; their shepherds do the rest. Claude Code kills a server
 0.3 s after it told it to stop."""
@@ -114,11 +116,16 @@ class Engine:
 
     def resilient(self, way: Handler, machine: Machine, breakers: Breakers) -> Handler:
         """The route, and the layers between it and an attempt. Read from below."""
-        way = Retrier(self.configuration.retry).around(StartGate(machine).around(way))
-        way = Limiter(self.configuration, machine).around(breakers.around(way, self.providers))
+        attempts = Retrier(self.configuration.retry).around(StartGate(machine).around(way))
+        way = Limiter(self.configuration, machine).around(breakers.around(attempts, self.providers))
         self.rates = Rates(self.configuration)
-        way = self.rates.around(way)
-        return self.providers.route_layer(breakers.ahead(way, self.providers))
+        asked = breakers.ahead(self.rates.around(way), self.providers)
+
+        async def admitted(context: Context) -> Outcome:
+            # What an earlier server's child says is not asked for any more: nobody may refuse it, or have it wait.
+            return await (asked if context.call.adopted is None else attempts)(context)
+
+        return self.providers.route_layer(admitted)
 
     async def __aenter__(self) -> Self:
         self._tasks = await anyio.create_task_group().__aenter__()
@@ -202,7 +209,8 @@ class Engine:
     async def _run(self, call: Call) -> None:
         context = Context(call, self.configuration.limits.capture_bytes)
         if call.adopted is not None:
-            context.deadline = anyio.current_time() + call.adopted.heard.until - time.time()
+            # What it said in its time is an answer, however late somebody comes to read it.
+            context.deadline = anyio.current_time() + max(call.adopted.heard.until - time.time(), READ_S)
         outcome: Outcome | None = None
         try:
             with call.scope:

@@ -166,6 +166,8 @@ class Runner:
             ).info("{} ran", route.name)
         if outcome is None:
             outcome = listener.timeout()
+        elif isinstance(outcome, Failed) and adopted and getattr(adopted.child, "stopped_by", None) == "time":
+            outcome = timed_out("call", route.timeouts.call)
         return checked(outcome, context, host)
 
     async def _spawned(self, command: Command, until: float) -> Child:

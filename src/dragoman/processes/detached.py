@@ -215,6 +215,7 @@ class AdoptedChild:
         if self._exit is None:
             end = read_end(self._folder)
             self.lost = end is None
+            self.stopped_by = end.stopped_by if end else None
             self._exit = -signal.SIGKILL if end is None else end.exit_code
             self.exited.set()
         return self._exit
