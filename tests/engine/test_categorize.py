@@ -93,6 +93,50 @@ def test_each_kind_of_failure_gets_its_category(exception: BaseException, said: 
     assert message.startswith(f"{category}: ")
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("You've hit your session limit · resets 3:42am", ErrorCode.QUOTA),
+        ("5-hour limit reached ∙ resets 3pm", ErrorCode.QUOTA),
+        ("weekly limit reached", ErrorCode.QUOTA),
+        ('{"error":{"code":"insufficient_quota"}}', ErrorCode.QUOTA),
+        ("402 Payment Required", ErrorCode.QUOTA),
+        ("Insufficient funds", ErrorCode.QUOTA),
+        ("You've hit your rate limit", ErrorCode.RATE_LIMITED),
+        ("Rate limit reached for gpt-x", ErrorCode.RATE_LIMITED),
+        ("Too many concurrent requests", ErrorCode.RATE_LIMITED),
+        ("RESOURCE_EXHAUSTED", ErrorCode.RATE_LIMITED),
+        ("(429)", ErrorCode.RATE_LIMITED),
+        ('{"code":429}', ErrorCode.RATE_LIMITED),
+        ("OAuth token has expired. Please obtain a new one.", ErrorCode.AUTH),
+        ("Please run /login", ErrorCode.AUTH),
+        ("This organization has been disabled.", ErrorCode.AUTH),
+        ("407 Proxy Authentication Required", ErrorCode.NETWORK),
+        ("unable to verify the first certificate", ErrorCode.NETWORK),
+        ("getaddrinfo EAI_AGAIN api.example.com", ErrorCode.NETWORK),
+        ("write EPIPE", ErrorCode.NETWORK),
+        ("502 Bad Gateway", ErrorCode.OVERLOADED),
+        ("Service Unavailable", ErrorCode.OVERLOADED),
+        ("API Error: 500.", ErrorCode.OVERLOADED),
+        ("input is too long for requested model", ErrorCode.CONTEXT_LENGTH),
+        ("your message violates our usage policies", ErrorCode.REFUSED),
+        ("model_not_found", ErrorCode.BAD_REQUEST),
+        # What only looks like it.
+        *(
+            (words, ErrorCode.INTERNAL)
+            for words in (
+                *("could not parse catalog information", "dialog input was closed", "unterminated quotation mark"),
+                *("disk quota exceeded", "SyntaxError at line 503", "cli.js:503:17", "out of memory at 512 MB"),
+                *("listening on 127.0.0.1:5029, 127.0.0.1:503", "port 429", "took 500 ms", "version 4.04", "1,500,429"),
+                *("goodness", "kindns", "req_503ab", "a503"),
+            )
+        ),
+    ],
+)
+def test_words_are_told_from_those_that_only_look_like_them(words: str, code: ErrorCode) -> None:
+    assert code_from_text(words, ErrorCode.INTERNAL) is code
+
+
 @pytest.mark.parametrize("code", list(ErrorCode))
 def test_a_failure_of_ours_keeps_the_category_of_its_code(code: ErrorCode) -> None:
     error = error_from(ErrorInfo.of(code, "why"))

@@ -22,33 +22,59 @@ _BY_STATUS = {
     529: ErrorCode.OVERLOADED,
 }
 
+
+def _status(number: str) -> str:
+    """A status among other words: no part of an address, of a place in a file or of a measure."""
+    measure = r"\s*(?:[kmg]i?b|m?s|seconds|tokens|bytes)\b"
+    return rf"(?<!\d:)(?<![.,\d])(?<!line )(?<!port )\b{number}\b(?![.,:]\d|{measure})"
+
+
 _BAD_KEY = r"invalid api key|api[ _]key.{0,12}(not valid|invalid|missing|expired)"
-_UNREACHABLE = r"connection (refused|error|reset)|econnre|enotfound|etimedout"
-_BROKEN_OFF = r"socket hang up|incomplete json segment|\bterminated\b"
+_STALE = r"token.{0,12}expired|expired.{0,12}token|(organization|account).{0,12}(disabled|suspended)"
+_LIMIT = r"hit your (?!rate).{0,20}limit|\b(hour|session|weekly|daily|monthly|plan|spend(ing)?) limit"
+_EMPTY = r"credit balance|payment required|(out of|insufficient) (credits?|funds|balance)"
+_ASKED = r"not logged in|\blog ?in\b|no key found"
+_UNREACHABLE = (
+    r"connection (refused|error|reset)|econnre|enotfound|etimedout|eai_again|e(host|net)unreach|no route to host"
+)
+_INTERCEPTED = r"certificate|\b(ssl|tls)\b|proxy authentication"
+_BROKEN_OFF = r"socket hang up|incomplete json segment|\bterminated\b|broken pipe|\bepipe\b"
 _USAGE = r"(unknown|unexpected|unrecognized) (option|argument)|no such option|not enough arguments|invalid choice"
 
 # The order matters: a quota message often says "rate limit" too, a context message often says "400".
 # Patterns are compiled when they are first used (`re` keeps them): a start needs none of them.
 _BY_TEXT: Sequence[tuple[ErrorCode, str]] = (
-    (ErrorCode.QUOTA, r"quota|(?<!not your )usage limit|credit balance|out of credits|billing"),
+    (
+        ErrorCode.QUOTA,
+        rf"(?<!disk )quota(?!tion)|(?<!not your )usage limit|{_LIMIT}|{_EMPTY}|billing",
+    ),
     (
         ErrorCode.CONTEXT_LENGTH,
-        r"context.{0,12}(length|window|size)|prompt is too long|too many tokens|token count.{0,20} exceeds",
+        r"context.{0,12}(length|window|size)|(prompt|input)( is)? too long|too many tokens|token count.{0,20} exceeds",
     ),
     (ErrorCode.PROMPT_TOO_LARGE, r"exceeds the maximum length|request too large|stdin input exceeds"),
-    (ErrorCode.RATE_LIMITED, r"rate.?limit|too many requests|\b429\b"),
-    (ErrorCode.AUTH, rf"{_BAD_KEY}|not logged in|unauthorized|authentication|no key found|\b40[13]\b|log ?in"),
-    (ErrorCode.OVERLOADED, r"overloaded|at capacity|high demand|\b5(03|29)\b"),
-    (ErrorCode.REFUSED, r"safeguards flagged|content policy|content_filter|blocked due to|\brefusal\b"),
+    (ErrorCode.RATE_LIMITED, rf"rate.?limit|too many (concurrent )?requests|resource.?exhausted|{_status('429')}"),
+    (
+        ErrorCode.AUTH,
+        rf"{_BAD_KEY}|{_STALE}|{_ASKED}|unauthorized|(?<!proxy )authentication|{_status('40[13]')}",
+    ),
+    (
+        ErrorCode.OVERLOADED,
+        rf"overloaded|at capacity|high demand|(service|temporarily) unavailable|bad gateway|{_status('5(03|29)')}",
+    ),
+    (
+        ErrorCode.REFUSED,
+        r"safeguards flagged|content (policy|was flagged)|usage polic|content_filter|blocked due to|\brefusal\b",
+    ),
     (
         ErrorCode.NETWORK,
-        rf"{_UNREACHABLE}|network|stream disconnected|timed? ?out|dns|fetch failed|{_BROKEN_OFF}",
+        rf"{_UNREACHABLE}|{_INTERCEPTED}|network|stream disconnected|timed? ?out|\bdns\b|fetch failed|{_BROKEN_OFF}",
     ),
     (
         ErrorCode.BAD_REQUEST,
-        rf"{_USAGE}|unknown model|model.{{0,40}}(not (exist|found)|may not exist)|\b4(00|04|22)\b|invalid",
+        rf"{_USAGE}|unknown model|model.{{0,40}}(not[ _](exist|found)|may not exist)|{_status('4(00|04|22)')}|invalid",
     ),
-    (ErrorCode.OVERLOADED, r"internal server error|\b5\d\d\b"),
+    (ErrorCode.OVERLOADED, rf"internal server error|{_status('5[0-9]{2}')}"),
 )
 
 
