@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import anyio
@@ -12,7 +13,7 @@ from dragoman.config import Configuration
 from dragoman.engine import Engine
 from dragoman.engine.engine import TIDY_AFTER_S
 from dragoman.log import logger
-from dragoman.schemas import ErrorCode, error_of
+from dragoman.schemas import ErrorCode, LLMRequest, error_of
 from dragoman.store import CallStarted, ProcessStarted, open_store
 from dragoman.store.identity import Identity
 from dragoman.testing import FakeCli, Liveness
@@ -23,9 +24,11 @@ pytestmark = [
 ]
 
 
-async def test_what_a_killed_server_left_running_is_stopped_soon_after_the_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("starts", ["later", "before"])
+async def test_what_a_killed_server_left_running_is_stopped_soon_after_the_next_start_or_by_one_that_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starts: str
 ) -> None:
+    monkeypatch.setattr("dragoman.engine.engine.TIDY_EVERY_S", 0.2)
     file, folder = tmp_path / "state" / "store", tmp_path / "dragoman-private"
     folder.mkdir()
     async with Liveness() as live:
@@ -35,14 +38,20 @@ async def test_what_a_killed_server_left_running_is_stopped_soon_after_the_start
         ) as left:
             with anyio.fail_after(10):
                 await live.connected()
-            # The server that wrote this down started before the boot's first tick, so it is gone for certain.
-            own = Identity.own()
-            with monkeypatch.context() as patched:
-                patched.setattr(Identity, "own", lambda: Identity(own.pid, -1, own.boot_id, own.pid_namespace))
-                async with open_store(file) as store:
-                    await store.write(CallStarted(id="c1", face="library", provider="fake"))
-                    await store.write(ProcessStarted(pid=left.pid, call_id="c1", folder=str(folder)))
-            async with Engine(Configuration(), adapters={}, environ={}, folder=tmp_path, store_file=file):
+            async with AsyncExitStack() as engines:
+                engine = Engine(Configuration(), adapters={}, environ={}, folder=tmp_path, store_file=file)
+                if starts == "before":
+                    await engines.enter_async_context(engine)
+                    await engine.submit(LLMRequest(prompt="hi", provider="nobody")).outcome()
+                # The server that wrote this down started before the boot's first tick, so it is gone for certain.
+                own = Identity.own()
+                with monkeypatch.context() as patched:
+                    patched.setattr(Identity, "own", lambda: Identity(own.pid, -1, own.boot_id, own.pid_namespace))
+                    async with open_store(file) as store:
+                        await store.write(CallStarted(id="c1", face="library", provider="fake"))
+                        await store.write(ProcessStarted(pid=left.pid, call_id="c1", folder=str(folder)))
+                if starts == "later":
+                    await engines.enter_async_context(engine)
                 with anyio.fail_after(TIDY_AFTER_S + 10):
                     await live.all_gone(TIDY_AFTER_S + 10)
                     await anyio.to_thread.run_sync(left.wait)

@@ -46,7 +46,8 @@ class Recorder:
         self._store: Store | None = None
         self._opening = anyio.Lock()
         self._opened = False
-        self._swept = False
+        self._swept: set[int] = set()
+        """The rows of what was looked for: what is gone is told the store a little later."""
 
     def around(self, following: Handler) -> Handler:
         """The outermost layer: a call is noted before anything is done for it."""
@@ -130,7 +131,7 @@ class Recorder:
         return self._store is not None
 
     async def tidy(self) -> None:
-        """Stop what an earlier server left behind. Does nothing if there never was one."""
+        """Stop what servers left behind that are gone by now. Does nothing if there never was one."""
         if await self.open_if_there():
             await self._sweep()
 
@@ -150,11 +151,12 @@ class Recorder:
                 self._opened = True
 
     async def _sweep(self) -> None:
-        if self._store is None or self._swept:
+        if self._store is None:
             return
-        self._swept = True
-        if not (orphans := self._store.orphans):
+        orphans = [orphan for orphan in self._store.orphans if orphan.row not in self._swept]
+        if not orphans:
             return
+        self._swept.update(orphan.row for orphan in orphans)
         left = [
             Leftover(orphan.pid, orphan.start_time, orphan.call_id, Path(orphan.folder) if orphan.folder else None)
             for orphan in orphans
