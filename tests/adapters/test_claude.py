@@ -188,6 +188,7 @@ def test_its_own_retry_is_told_with_the_cause() -> None:
             {"subtype": "error_max_turns", "terminal_reason": "max_turns", "errors": ["too many"]},
             ErrorCode.OUTPUT_LIMIT,
         ),
+        ({"terminal_reason": "budget_exhausted", "errors": ["Reached maximum budget ($1)"]}, ErrorCode.POLICY),
         ({"result": "something nobody has seen"}, ErrorCode.INTERNAL),
     ],
 )

@@ -22,7 +22,7 @@ IN_TWO_HOURS = int(time.time()) + 7200
 _SELDOM: Mapping[str, Collection[str]] = {
     "claude": (
         *("403", "404", "500", "503", "429-later", "garbage", "failed", "stall", "killed", "interrupted", "once"),
-        *("far-too-long", "budget", "no-settings", "refused", "max-turns"),
+        *("far-too-long", "no-settings", "refused", "max-turns"),
     ),
     "codex": ("403", "503", "garbage", "stall", "interrupted"),
     "gemini": (
@@ -180,7 +180,7 @@ CLAUDE = (
         settings={"args": ["--max-turns=1"]},
     ),
     Row(
-        *("claude", "budget", "`--max-budget-usd=0.000001`", "quota"), settings={"args": ["--max-budget-usd=0.000001"]}
+        *("claude", "budget", "`--max-budget-usd=0.000001`", "policy"), settings={"args": ["--max-budget-usd=0.000001"]}
     ),
     Row(
         *("claude", "no-settings", "a settings file that is not there, under `args`", "not_found"),

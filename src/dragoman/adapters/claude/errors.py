@@ -23,9 +23,12 @@ _BY_TERMINAL_REASON: Mapping[str, ErrorCode] = {
     "aborted_streaming": ErrorCode.CRASHED,
     "aborted_tools": ErrorCode.CRASHED,
     "max_turns": ErrorCode.OUTPUT_LIMIT,
-    "budget_exhausted": ErrorCode.QUOTA,
+    # The user's own limit for one call: it resets never, and nobody else is to be kept from asking.
+    "budget_exhausted": ErrorCode.POLICY,
 }
 _MISCONFIGURED = re.compile(r"Configuration error|(Settings|MCP config) file not found|Invalid MCP configuration")
+_OWN_LIMIT = re.compile(r"Reached maximum (budget|number of turns)")
+_OPTIONS = {"budget": "budget-usd", "number of turns": "turns"}
 _SESSION_LOST = re.compile(
     r"No conversation found with session ID|No message found with message\.uuid|Session ID \S+ is already in use"
     r"|Invalid session ID"
@@ -39,6 +42,8 @@ def failure(code: ErrorCode, words: str) -> ErrorInfo:
         words = "claude was interrupted from outside"
     if _MISCONFIGURED.search(words):
         step = "correct the file that claude names"
+    if (own := _OWN_LIMIT.search(words)) is not None:
+        step = f"raise `--max-{_OPTIONS[own[1]]}` under `args`, or ask for less at once"
     return ErrorInfo.of(code, words, next_step=step)
 
 
