@@ -42,7 +42,7 @@ async def test_a_job_in_the_background_outlives_the_command_and_is_collected_by_
 
 async def test_looking_at_a_job_that_goes_on_alone_leaves_it_alone(shell: Shell) -> None:
     async with Liveness() as live:
-        shell.llm({"read": "all"}, live.connect(), {"wait": "gate"}, {"out": "all of it"})
+        shell.llm({"read": "all"}, {"out": "all "}, live.connect(), {"wait": "gate"}, {"out": "of it"})
         with anyio.fail_after(LONG_S):
             started = await anyio.to_thread.run_sync(shell, "ask", "llm", "long work", "--background", "--json")
             job_id = json.loads(started.out)["job_id"]
@@ -51,6 +51,8 @@ async def test_looking_at_a_job_that_goes_on_alone_leaves_it_alone(shell: Shell)
                 looked = await anyio.to_thread.run_sync(shell, "jobs", *look)
                 assert (looked.code, "interrupted" in looked.out.decode() + looked.err) == (0, False)
                 assert len(live.alive) == 1
+                said = {"show": b"all \n", "log": b"started: llm\ntext: 4 characters\n"}
+                assert looked.out == said.get(look[0], looked.out)
             await live.release()
             ended = await anyio.to_thread.run_sync(shell, "jobs", "wait", job_id, "-q")
     assert (ended.code, ended.out) == (0, b"all of it\n")
@@ -94,6 +96,7 @@ async def test_giving_up_the_wait_leaves_the_job_alone_and_cancel_ends_it(shell:
             waiting.send_signal(signal.SIGTERM)
             assert await anyio.to_thread.run_sync(lambda: waiting.wait(30)) == 130
             assert waiting.stderr is not None
+            assert waiting.stderr.read().decode() == f"job {reply['job_id']} works on\n"
             waiting.stderr.close()
             assert told(shell, "show", reply["job_id"])["status"] == "running"
             ended = await anyio.to_thread.run_sync(shell, "jobs", "cancel", reply["job_id"])

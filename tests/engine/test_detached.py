@@ -40,6 +40,23 @@ async def main(folder):
 anyio.run(main, sys.argv[1])
 """
 
+NEXT_SERVER = """
+import os, signal, sys, anyio
+from pathlib import Path
+from dragoman.engine.detached import jobs_folder
+from tests.engine.test_detached import engine
+
+async def main(folder, job_id):
+    async with engine(Path(folder)) as running:
+        reply = await (await running.jobs.find(job_id)).wait()
+        print(reply.text, flush=True)
+        while list(jobs_folder().iterdir()):
+            await anyio.sleep(0)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+anyio.run(main, *sys.argv[1:])
+"""
+
 
 @asynccontextmanager
 async def engine(folder: Path, *, attempts: int = 1, places: int = 10) -> AsyncGenerator[Engine]:
@@ -146,6 +163,27 @@ async def test_a_job_whose_engine_is_left_while_its_child_is_started_begins_once
         async with engine(tmp_path) as other:
             reply = await (await other.jobs.find(job_id)).wait()
     assert (reply.status, reply.text, cli.starts) == ("completed", "begun", 1), reply
+
+
+async def test_a_reply_that_the_next_server_told_just_before_its_death_is_not_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DRAGOMAN_HOME", str(tmp_path / "state"))
+    cli = FakeCli(tmp_path, "dragoman-fake")
+    async with Liveness() as live:
+        cli.script(*slowly(live))
+        with anyio.fail_after(LONG_S):
+            async with engine(tmp_path) as running:
+                job = await running.jobs.start(LLMRequest(prompt="one", provider="fake"), face="test")
+                await live.connected()
+                await job.hand_out()
+            await live.release()
+            argv = [sys.executable, "-c", NEXT_SERVER, str(tmp_path), job.id]
+            second = await anyio.run_process(argv, check=False)
+            async with engine(tmp_path) as third:
+                reply = await (await third.jobs.find(job.id)).wait()
+    assert (second.returncode, second.stdout) == (-signal.SIGKILL, b"first second\n"), second.stderr
+    assert (reply.status, reply.text, cli.starts) == ("completed", "first second", 1)
 
 
 async def test_its_conversation_goes_on_after_it_wherever_it_is_asked(tmp_path: Path) -> None:

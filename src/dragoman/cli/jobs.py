@@ -60,8 +60,13 @@ def wait(common: Common, job_id: str, timeout_s: float | None, *, as_json: bool,
 
     async def until_it_ends(jobs: Jobs) -> int:
         job = await jobs.find(await jobs.full_id(job_id))
-        with StatusLine(job.info.provider, quiet=quiet):
-            reply = await job.wait(timeout_s)
+        try:
+            with StatusLine(job.info.provider, quiet=quiet):
+                reply = await job.wait(timeout_s)
+        except anyio.get_cancelled_exc_class():
+            if not quiet:
+                output.remark(f"job {job.id} works on")
+            raise
         if as_json:
             output.say_json(reply.public())
         elif reply.text:

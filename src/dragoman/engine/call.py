@@ -54,8 +54,8 @@ class Call:
         """What answers it instead of a provider, such as by asking several."""
         self.adopted: Adopted | None = None
         """The child of an earlier server that answers it."""
-        self.is_taken_over = False
-        """Whether it was begun by an earlier server: what is written at its beginning is there."""
+        self.taken_over_at: float | None = None
+        """When it was taken over from an earlier server, on the scale of `created`."""
         self.host: DialogueHost | None = None
         """The channel of the child that works on it, once there is one."""
         self.handed_out = False
@@ -86,6 +86,11 @@ class Call:
         await self._done.wait()
         assert self._reply is not None  # noqa: S101 - set before the event
         return self._reply
+
+    @property
+    def is_taken_over(self) -> bool:
+        """Whether it was begun by an earlier server: what is written at its beginning is there."""
+        return self.taken_over_at is not None
 
     @property
     def is_interrupted(self) -> bool:

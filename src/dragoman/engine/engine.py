@@ -297,9 +297,9 @@ class Engine:
         if call.handed_out:
             self._running().start_soon(self.jobs.leave_alone, call, host)
         session, context.session_lock = context.session_lock, None
-        self._running().start_soon(self._keep, host, folder, session)
+        self._running().start_soon(self._keep, host, folder, session, call)
 
-    async def _keep(self, host: DialogueHost, folder: PrivateFolder, session: Held | None) -> None:
+    async def _keep(self, host: DialogueHost, folder: PrivateFolder, session: Held | None, call: Call) -> None:
         try:
             try:
                 await host.serve()
@@ -315,7 +315,11 @@ class Engine:
             if await host.child.gone():
                 self._recorder.process_ended(host.child)
                 folder.close()
+                if session is not None:
+                    session.release()
                 if host.outlives_in is not None:
+                    # Not before its reply is on disk: who comes after our death takes a job without a folder for new.
+                    await call.outcome()
                     await anyio.to_thread.run_sync(forget, host.outlives_in)
             else:
                 logger.error("process {} could not be killed", host.child.pid)

@@ -48,8 +48,11 @@ class Job:
         Raises:
             LLMError: the store cannot be read.
         """
+        if self.reply().status != "running":
+            return self.reply()
+        text = await self._jobs.heard(self)
         reply = self.reply()
-        return reply if reply.status != "running" else reply.model_copy(update={"text": await self._jobs.heard(self)})
+        return reply.model_copy(update={"text": text}) if reply.status == "running" else reply
 
     async def wait(self, max_wait_s: float | None = None) -> LLMResponse:
         """Wait for the end, at most so long. Giving up the wait leaves the job alone."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import anyio
 from pydantic import TypeAdapter
 
 from dragoman import store as records
@@ -27,6 +28,10 @@ KEEP_S = 2.0
 SELDOM = 10
 """Later it is written down whenever the job is older by a tenth, so that an hour of it is not cut into many pages."""
 UNREADABLE = "the job could not be read"
+CATCH_UP_S = 0.5
+"""How soon after a job was taken over what its child had said before is read. It takes some milliseconds …"""
+STILL_S = 0.05
+"""… and has come to its end when nothing came for so long."""
 _EVENTS = TypeAdapter(list[Event])
 
 
@@ -67,6 +72,7 @@ class JobLogs:
     async def page(self, job_id: str, call: Call | None, page: int) -> tuple[Sequence[Event], int | None]:
         """A page of what happened, and the number of the next one. `call`: if it runs, or ran, in this process."""
         if call is not None:
+            await caught_up(call)
             events = call.log.events[PAGE * (page - 1) : PAGE * page]
             return events, page + 1 if len(call.log.events) > PAGE * page else None
         found = await self._read(job_id, page)
@@ -99,3 +105,14 @@ class JobLogs:
             return await store.call_log(job_id, page) if store else None
         except records.StoreError as error:
             raise store_failure(error, UNREADABLE) from error
+
+
+async def caught_up(call: Call) -> None:
+    """Return at once but for a job that was taken over just now: then, when what its child said before was read."""
+    if call.taken_over_at is None:
+        return
+    with anyio.move_on_after(call.taken_over_at + CATCH_UP_S - time.monotonic()):
+        seen = 0
+        while not call.log.closed and (seen == 0 or len(call.log.events) > seen):
+            seen = len(call.log.events)
+            await anyio.sleep(STILL_S)

@@ -22,7 +22,7 @@ from dragoman.engine.ended import EndedJobs
 from dragoman.engine.host import DialogueHost
 from dragoman.engine.ids import the_only
 from dragoman.engine.job import Job, info_of, info_of_call, interrupted
-from dragoman.engine.job_logs import UNREADABLE, JobLogs
+from dragoman.engine.job_logs import UNREADABLE, JobLogs, caught_up
 from dragoman.engine.record import Recorder, store_failure
 from dragoman.engine.succession import Succession
 from dragoman.engine.turns import is_kept, new_conversation_id
@@ -330,7 +330,10 @@ class Jobs:
 
     async def heard(self, job: Job) -> str:
         """The text that came until now; of a job of another process, that which is written down."""
-        return job.call.log.text() if job.call is not None else (await self.logs.heard(job.id)).text
+        if job.call is None:
+            return (await self.logs.heard(job.id)).text
+        await caught_up(job.call)
+        return job.call.log.text()
 
     def _live(self, call: Call) -> Job:
         return Job(self, info_of_call(call), call, call.reply)
@@ -383,7 +386,8 @@ class Jobs:
 
 
 def _is_looked_for(call: Call) -> bool:
-    return call.request.background or call.handed_out or call.request.idempotency_key is not None
+    keyed = call.request.idempotency_key is not None
+    return call.request.background or call.handed_out or call.is_taken_over or keyed
 
 
 def _digest(request: LLMRequest) -> str:

@@ -82,7 +82,7 @@ class Succession:
             # Whoever it was that was asked in the end: nobody else understands what it says.
             request = request.model_copy(update={"provider": adopted.heard.provider})
         call = Call(request, row.face, call_id=row.id)
-        call.job = call.is_taken_over = True
+        call.job, call.taken_over_at = True, time.monotonic()
         call.conversation_id = row.conversation_id
         call.created -= max(0.0, time.time() - row.created_at)
         call.created_at = row.created_at
