@@ -13,8 +13,9 @@ import pytest
 from dragoman.config import Configuration
 from dragoman.engine import Engine
 from dragoman.schemas import Bound, LLMRequest, Retrying, Started, Text
-from dragoman.store import CallLog, open_store
+from dragoman.store import CallLog, JobStarted, TurnEnded, TurnStarted, open_store
 from dragoman.testing import FakeAdapter, FakeCli, Liveness
+from dragoman.testing.fakes import Step
 
 pytestmark = pytest.mark.anyio
 
@@ -55,7 +56,12 @@ async def engine(folder: Path) -> AsyncGenerator[Engine]:
 
 async def test_what_a_job_said_outlives_the_sigkill_of_its_server_and_is_seen_by_others_before(tmp_path: Path) -> None:
     async with Liveness() as live:
-        said = [{"read": "all"}, {"line": {"bound": "s-1"}}, {"line": {"text": "Par"}}, {"line": {"tool": "Read"}}]
+        said: list[Step] = [
+            {"read": "all"},
+            {"line": {"bound": "s-1"}},
+            {"line": {"text": "Par"}},
+            {"line": {"tool": "Read"}},
+        ]
         FakeCli(tmp_path, "dragoman-fake").script(*said, live.connect(), {"pause": True})
         argv = [sys.executable, "-c", SERVER, str(tmp_path)]
         with anyio.fail_after(LONG_S):
@@ -78,9 +84,14 @@ async def test_what_a_job_said_outlives_the_sigkill_of_its_server_and_is_seen_by
 
 async def test_a_session_whose_turn_was_broken_off_by_a_sigkill_is_not_gone_on_with(tmp_path: Path) -> None:
     async with Liveness() as live:
-        good = [{"read": "all"}, {"line": {"bound": "s-1"}}, {"line": {"text": "fine"}}, {"line": {"done": {}}}]
-        half = [{"read": "all"}, {"line": {"bound": "s-1"}}, live.connect(), {"pause": True}]
-        told = [{"read": "all"}, {"echo_stdin": True, "as": "text"}, {"line": {"done": {}}}]
+        good: list[Step] = [
+            {"read": "all"},
+            {"line": {"bound": "s-1"}},
+            {"line": {"text": "fine"}},
+            {"line": {"done": {}}},
+        ]
+        half: list[Step] = [{"read": "all"}, {"line": {"bound": "s-1"}}, live.connect(), {"pause": True}]
+        told: list[Step] = [{"read": "all"}, {"echo_stdin": True, "as": "text"}, {"line": {"done": {}}}]
         FakeCli(tmp_path, "dragoman-fake").scripts(good, half, told)
         argv = [sys.executable, "-c", SERVER, str(tmp_path), "after a good turn"]
         with anyio.fail_after(LONG_S):
@@ -100,7 +111,7 @@ async def test_a_session_whose_turn_was_broken_off_by_a_sigkill_is_not_gone_on_w
 
 async def test_a_server_that_is_told_to_stop_says_the_same_of_a_job(tmp_path: Path) -> None:
     async with Liveness() as live:
-        said = [{"read": "all"}, {"line": {"bound": "s-1"}}, {"line": {"text": "Par"}}]
+        said: list[Step] = [{"read": "all"}, {"line": {"bound": "s-1"}}, {"line": {"text": "Par"}}]
         FakeCli(tmp_path, "dragoman-fake").script(*said, live.connect(), {"pause": True})
         with anyio.fail_after(LONG_S):
             async with engine(tmp_path) as running:
@@ -125,3 +136,20 @@ async def test_of_an_attempt_that_was_given_up_nothing_is_told(tmp_path: Path) -
         assert (heard.text, heard.provider, heard.session) == ("right", "two", None)
         await store.write(CallLog("job", [Text(text="from its beginning")], anew=True))
         assert (await running.jobs.logs.heard("job")).text == "from its beginning"
+
+
+async def test_an_answer_that_was_told_is_there_though_its_server_was_killed_before_the_job_had_its_end(
+    tmp_path: Path,
+) -> None:
+    async with open_store(tmp_path / "store.sqlite3") as store:
+        for name, ends in (("told", True), ("asked", False)):
+            await store.write(JobStarted(name, "mcp", "one", provider="fake", conversation_id=name))
+            await store.write(TurnStarted(name, name, "one"))
+            if ends:
+                turn = TurnEnded(name, name, "completed", "Paris", provider="fake", model="m", finish_reason="stop")
+                await store.write(turn)
+    async with engine(tmp_path) as running:
+        told = (await running.jobs.find("told")).reply()
+        asked = (await running.jobs.find("asked")).reply()
+    assert (told.status, told.text, told.provider, told.model, told.error) == ("completed", "Paris", "fake", "m", None)
+    assert asked.status == "interrupted"

@@ -14,7 +14,7 @@ from dragoman.schemas import Event, JobInfo, LLMResponse
 if TYPE_CHECKING:
     from dragoman.engine.job_logs import Heard
     from dragoman.engine.jobs import Jobs
-    from dragoman.store import JobRow
+    from dragoman.store import JobRow, TurnRow
 
 CANCEL_S = 5.0
 """How long cancelling waits for another process to end its job."""
@@ -139,6 +139,22 @@ def excerpt(prompt: str) -> str:
     """How a question begins, on one line."""
     words = " ".join(prompt[: 4 * PROMPT_SHOWN].split())
     return words if len(words) <= PROMPT_SHOWN else f"{words[:PROMPT_SHOWN]}…"
+
+
+def answered(row: JobRow, turn: TurnRow) -> LLMResponse:
+    """The reply of a job of which only the turn was written down."""
+    return LLMResponse(
+        status="completed",
+        text=turn.text,
+        provider=turn.provider,
+        model=turn.model,
+        usage=turn.usage,
+        conversation_id=row.conversation_id,
+        finish_reason=turn.finish_reason,
+        duration_s=max(0.0, (turn.ended_at or turn.started_at) - turn.started_at),
+        job_id=row.id,
+        call_id=row.id,
+    )
 
 
 def interrupted(row: JobRow, heard: Heard) -> LLMResponse:

@@ -21,7 +21,7 @@ from dragoman.engine.context import Handler
 from dragoman.engine.ended import EndedJobs
 from dragoman.engine.host import DialogueHost
 from dragoman.engine.ids import the_only
-from dragoman.engine.job import Job, info_of, info_of_call, interrupted
+from dragoman.engine.job import Job, answered, info_of, info_of_call, interrupted
 from dragoman.engine.job_logs import UNREADABLE, JobLogs, caught_up
 from dragoman.engine.record import Recorder, store_failure
 from dragoman.engine.succession import Succession
@@ -30,7 +30,7 @@ from dragoman.log import logger
 from dragoman.schemas import ErrorCode, Event, JobInfo, LLMError, LLMRequest, LLMResponse, error_of
 
 if TYPE_CHECKING:
-    from dragoman.store import JobRow, Posted
+    from dragoman.store import JobRow, Posted, TurnRow
     from dragoman.structured import AsyncValidationStrategy, OutputSchema
 
 LOOK_S = (0.05, 0.5)
@@ -40,6 +40,8 @@ STOCK_S = 2.0
 START_S = 0.5
 """How long after its beginning whoever is told a job's id waits for its child. One that has none then waits for others,
 and is handed out as it is."""
+LOOKED_AT = 20
+"""How many turns of its conversation are looked at for the answer of a job whose server was killed as it was told."""
 CAME_TO_NOTHING = ("failed", "cancelled", "interrupted")
 """Whoever asks again with the key of such a job wants it done."""
 
@@ -376,10 +378,15 @@ class Jobs:
         store = await self._recorder.opened()
         try:
             found = await store.job_reply(row.id) if store else None
+            last: list[TurnRow] = []
+            if store and found is None and row.conversation_id is not None:
+                last = await store.turns(row.conversation_id, last=LOOKED_AT)
         except records.StoreError as error:
             raise store_failure(error, UNREADABLE) from error
         if found is None:
-            return interrupted(row, await self.logs.heard(row.id))
+            # Its turn is written down before its reply is told, the job's end soon after.
+            turn = next((turn for turn in last if turn.call_id == row.id and turn.status == "completed"), None)
+            return answered(row, turn) if turn else interrupted(row, await self.logs.heard(row.id))
         rest, text = found
         reply = LLMResponse.model_validate_json(rest)
         return reply if text is None else reply.model_copy(update={"text": text})
