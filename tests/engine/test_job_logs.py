@@ -62,7 +62,7 @@ async def test_what_a_job_said_outlives_the_sigkill_of_its_server_and_is_seen_by
             {"line": {"text": "Par"}},
             {"line": {"tool": "Read"}},
         ]
-        FakeCli(tmp_path, "dragoman-fake").script(*said, live.connect(), {"pause": True})
+        FakeCli(tmp_path, "dragoman-fake").script({"read": "all"}, *said, live.connect(), {"pause": True})
         argv = [sys.executable, "-c", SERVER, str(tmp_path)]
         with anyio.fail_after(LONG_S):
             async with await anyio.open_process(argv, stderr=subprocess.DEVNULL) as server, engine(tmp_path) as other:
@@ -92,7 +92,7 @@ async def test_a_session_whose_turn_was_broken_off_by_a_sigkill_is_not_gone_on_w
         ]
         half: list[Step] = [{"read": "all"}, {"line": {"bound": "s-1"}}, live.connect(), {"pause": True}]
         told: list[Step] = [{"read": "all"}, {"echo_stdin": True, "as": "text"}, {"line": {"done": {}}}]
-        FakeCli(tmp_path, "dragoman-fake").scripts(good, half, told)
+        FakeCli(tmp_path, "dragoman-fake").scripts([*good, {"line": {"done": {}}}], half, told)
         argv = [sys.executable, "-c", SERVER, str(tmp_path), "after a good turn"]
         with anyio.fail_after(LONG_S):
             async with await anyio.open_process(argv, stderr=subprocess.DEVNULL) as server:
