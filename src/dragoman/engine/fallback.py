@@ -40,6 +40,13 @@ class Fallback:
         """The layer around the next one."""
 
         async def with_fallback(context: Context) -> Outcome:
+            try:
+                return await stood_in_for(context)
+            finally:
+                # It knows the context: until somebody looks for cycles, the two would hold each other and the answer.
+                context.may_be_stood_in_for = lambda: False
+
+        async def stood_in_for(context: Context) -> Outcome:
             request, asked = context.request, list[str | None]()
 
             def left() -> list[str]:
