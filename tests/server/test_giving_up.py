@@ -27,9 +27,13 @@ def context_of(name: str | None, *, http: bool = False) -> RequestContext:
     )
     request = SimpleNamespace(headers={}, scope={}) if http else None
     told = SimpleNamespace(
-        session=SimpleNamespace(client_params=params or None), lifespan_context=None, request=request, meta=None
+        session=SimpleNamespace(client_params=params or None),
+        lifespan_context=None,
+        request=request,
+        meta=None,
+        protocol_version="2025-06-18",
     )
-    return cast("RequestContext", SimpleNamespace(request_context=told, protocol_version="2025-06-18"))
+    return cast("RequestContext", SimpleNamespace(request_context=told))
 
 
 @pytest.mark.parametrize(
