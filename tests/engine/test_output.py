@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dragoman.adapters.base import Act, Dialogue, Plan, Stdout, Stream, Write
-from dragoman.engine import Call, Engine, EventLog
+from dragoman.engine import Call, Engine, EventLog, outbox
 from dragoman.engine import events as events_module
-from dragoman.engine import host as host_module
 from dragoman.engine.context import MAX_NOTICES, Context
 from dragoman.schemas import (
     ErrorCode,
@@ -222,7 +221,7 @@ class AnsweringAdapter(FakeAdapter):
 async def test_a_child_that_asks_and_never_reads_the_answers_is_stopped(
     make_engine: MakeEngine, cli: FakeCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host_module, "MAX_UNREAD", 1000)
+    monkeypatch.setattr(outbox, "MAX_UNREAD", 1000)
     cli.script({"repeat": 1_000_000, "steps": [{"spew": 100_000, "line_bytes": 20}]})
     async with make_engine(AnsweringAdapter(), configuration={"retry": {"max_attempts": 1}}) as engine:
         reply = await ask(engine)

@@ -8,6 +8,7 @@ import sys
 import anyio
 import pytest
 
+from dragoman.latch import Latch
 from dragoman.processes import streams as streams_module
 from dragoman.processes.streams import PIPE_BYTES, READ_BYTES, PipeEnd
 
@@ -21,7 +22,7 @@ def room(pipe: int) -> int:
 
 async def read(end: PipeEnd) -> bytes:
     with anyio.fail_after(10):
-        return await end.read(anyio.Event())
+        return await end.read(Latch())
 
 
 @linux

@@ -7,7 +7,6 @@ by `DialogueHost.turn`; whoever waits there may go away at any moment, and `stop
 from __future__ import annotations
 
 import signal
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +36,7 @@ from dragoman.adapters.base import (
 )
 from dragoman.engine.detached import forget
 from dragoman.engine.open_turns import Listener, OpenTurns, crashed, merged, wrote_too_much
+from dragoman.engine.outbox import Outbox
 from dragoman.latch import Latch
 from dragoman.log import logger
 from dragoman.processes import Child, Detached, LineFramer, Tail
@@ -50,8 +50,6 @@ KILL_S = 1.0
 """How long a killed child may take to be gone; what is still there then is left to `Child.gone`."""
 FILE_BYTES = Detached.stdout_bytes
 """The most that a child may write into a file that stands for a stream: unlike a pipe it takes room on the disk."""
-MAX_UNREAD = 10_000
-"""How many messages may wait for a child to read them. One that asks and never reads its answers has no end."""
 
 
 class DialogueHost:
@@ -78,7 +76,6 @@ class DialogueHost:
         self.is_left = False
         self._may_outlive = may_outlive
         self._begun = Latch()
-        self._input_ended = Latch()
         self._outlives: Latch | None = None
         """Somebody wants the child to go on when this process ends; set when it is known whether it does."""
         self.gone = Latch()
@@ -97,8 +94,7 @@ class DialogueHost:
         self._all_drained = Latch()
         self._stdout_drained = Latch()
         self._draining: anyio.CancelScope | None = None
-        self._outbox = deque[bytes | None]()
-        self._is_writing = False
+        self._outbox = Outbox(child)
 
     @property
     def finishing(self) -> bool:
@@ -125,7 +121,12 @@ class DialogueHost:
                 self._end_all(code)
                 # Whoever stops it from here on finds it stopped: a group that is being left takes no more tasks.
                 self._tasks = None
-                if self._drained < len(Stream) or self._is_writing or self._is_stopping or self._outlives is not None:
+                if (
+                    self._drained < len(Stream)
+                    or self._outbox.is_writing
+                    or self._is_stopping
+                    or self._outlives is not None
+                ):
                     tasks.cancel_scope.cancel()
         finally:
             self._tasks = None
@@ -193,7 +194,7 @@ class DialogueHost:
             await self._begun.wait()
             # Nothing more is said to it: what it can do with its input closed is all it is asked to do.
             self._post(None)
-            await self._input_ended.wait()
+            await self._outbox.input_ended.wait()
             if self._is_stopping:
                 return
             detached = self._may_outlive()
@@ -269,25 +270,6 @@ class DialogueHost:
             with anyio.move_on_after(seconds):
                 await self.child.exited.wait()
         return self.child.exit_code is not None
-
-    async def _write(self) -> None:
-        while self._outbox:
-            data = self._outbox.popleft()
-            # If it does not read any more, why is in its output and its exit.
-            if data is None or not await self.child.write(data):
-                self._end_input()
-        self._is_writing = False
-
-    def _goes_at_once(self, data: bytes | None) -> bool:
-        """Most of what is said is short: no task need wait with it."""
-        if data is None:
-            self._end_input()
-            return True
-        return self.child.write_at_once(data)
-
-    def _end_input(self) -> None:
-        self.child.close_stdin()
-        self._input_ended.set()
 
     async def _read(self, stream: Stream) -> None:
         is_stdout = stream is Stream.STDOUT
@@ -393,13 +375,8 @@ class DialogueHost:
     def _post(self, data: bytes | None) -> None:
         if self._tasks is None:
             return  # the child is gone
-        if len(self._outbox) >= MAX_UNREAD:
-            self._turns.settle_all(crashed(f"it left {MAX_UNREAD} messages unread"))
+        if self._outbox.is_full:
+            self._turns.settle_all(crashed(f"it left {len(self._outbox)} messages unread"))
             self.stop(finished=False)
             return
-        if not self._is_writing and self._goes_at_once(data):
-            return
-        self._outbox.append(data)
-        if not self._is_writing:
-            self._is_writing = True
-            self._tasks.start_soon(self._write)
+        self._outbox.put(data, self._tasks)
