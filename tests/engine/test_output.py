@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dragoman.adapters.base import Act, Dialogue, Plan, Stdout, Stream, Write
 from dragoman.engine import Call, Engine, EventLog, outbox
 from dragoman.engine import events as events_module
+from dragoman.engine import host as host_module
 from dragoman.engine.context import MAX_NOTICES, Context
 from dragoman.schemas import (
     ErrorCode,
