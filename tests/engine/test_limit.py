@@ -91,16 +91,17 @@ class Places:
         self._gate = StartGate(machine).around(self._answer)
         self.done = anyio.Event()
 
-    def context(self, *, queued_s: float = 0.0, left_s: float = 1000.0) -> Context:
+    def context(self, whose: str = "fake", /, *, queued_s: float = 0.0, left_s: float = 1000.0) -> Context:
         context = Context(Call(REQUEST, "test"), 1000)
         program = Program(("fake",), Path("fake"))
-        context.route = Route("fake", FakeAdapter(), self._settings, program, TimeoutConfig(queue=60), "account")
+        account = "account" if whose == "fake" else whose
+        context.route = Route(whose, FakeAdapter(), self._settings, program, TimeoutConfig(queue=60), account)
         context.deadline, context.queued_s = anyio.current_time() + left_s, queued_s
         return context
 
-    async def ask(self, **facts: float) -> ErrorInfo | None:
+    async def ask(self, whose: str = "fake", /, **facts: float) -> ErrorInfo | None:
         with anyio.fail_after(10):
-            outcome = await self._limit(self.context(**facts))
+            outcome = await self._limit(self.context(whose, **facts))
         return outcome.error if isinstance(outcome, Failed) else None
 
     async def start(self, **facts: float) -> None:
@@ -149,6 +150,34 @@ async def test_a_place_is_given_back_also_by_who_waited_for_it(tmp_path: Path) -
     assert await places.ask() is None
     taken = [Machine(lambda: tmp_path).take("account", 3) for _ in range(3)]
     assert None not in taken
+
+
+async def test_who_waits_for_a_place_in_this_process_holds_none_of_the_machine(tmp_path: Path) -> None:
+    places = Places(tmp_path, max_concurrency=1)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(places.ask)
+        await anyio.wait_all_tasks_blocked()
+        other = Machine(lambda: tmp_path)
+        assert [other.take("account", 3) is not None for _ in range(3)] == [True, True, False]
+        places.done.set()
+        # Those of the other process are not given back.
+        tasks.cancel_scope.cancel()
+
+
+async def test_who_waits_for_a_place_of_the_machine_holds_none_in_this_process(tmp_path: Path) -> None:
+    places = Places(tmp_path, max_concurrency=1)
+    other = Machine(lambda: tmp_path)
+    taken = [other.take("account", 3) for _ in range(3)]
+    places.done.set()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(places.ask)
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(5):
+            assert await places.ask("another", left_s=1) is None
+        for place in taken:
+            assert place is not None
+            place.release()
 
 
 async def test_a_start_is_kept_apart_from_the_last_one_but_not_beyond_the_calls_time(tmp_path: Path) -> None:

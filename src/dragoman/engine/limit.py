@@ -73,16 +73,24 @@ class Limiter:
         await limiter.acquire_on_behalf_of(places)
         places.callback(limiter.release_on_behalf_of, places)
 
+    async def _enter_both(self, places: ExitStack, route: Route) -> bool:
+        """Whether the account had a place. Neither of the two is held while the other one is waited for."""
+        with ExitStack() as taken:
+            await self._enter(taken, self._total)
+            if (place := self._machine.take(route.account, route.settings.max_concurrency)) is None:
+                return False
+            taken.callback(place.release)
+            places.push(taken.pop_all())
+            return True
+
     async def _wait(self, places: ExitStack, route: Route, patience_s: float) -> bool:
         self._waiting += 1
         try:
             with anyio.move_on_after(patience_s):
                 await self._enter(places, self._provider(route))
-                # Another process gives it back, and tells nobody.
-                while (place := self._machine.take(route.account, route.settings.max_concurrency)) is None:  # noqa: ASYNC110
+                while not await self._enter_both(places, route):  # noqa: ASYNC110
+                    # Another process gives it back, and tells nobody.
                     await anyio.sleep(ASK_AGAIN_S)
-                places.callback(place.release)
-                await self._enter(places, self._total)
                 return True
             return False
         finally:
