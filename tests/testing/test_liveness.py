@@ -116,8 +116,8 @@ async def test_a_grandchild_that_outlives_everybody_ends_with_the_test(spawner: 
             child = await start(spawner, tmp_path, {"grandchild": {"connect": live.port, "setsid": True}})
             [peer] = await live.connected()
             assert await child.wait() == 0
-            child.close()
             watch = os.pidfd_open(peer.pid)
+            child.close()
         await anyio.wait_readable(watch)
         os.close(watch)
 
