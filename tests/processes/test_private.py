@@ -1,15 +1,18 @@
 """Private folders: whose they are, and who removes them."""
 
+import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 import pytest
 
 from dragoman.processes import Command, PrivateFolder, Spawner, remove_abandoned
-from dragoman.processes.private import CLAIM
+from dragoman.processes.private import CLAIM, remove_private
+from dragoman.processes.shepherd import remove_folder
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")]
 KILLED = (
@@ -29,6 +32,35 @@ def test_what_a_process_left_that_was_killed_before_anybody_knew_of_it_is_remove
     assert [file.read_bytes() for file in temporary.glob("*/system.txt")] == [b"secret"]
     remove_abandoned()
     assert list(temporary.iterdir()) == []
+
+
+def test_what_its_maker_had_no_time_to_claim_is_removed(temporary: Path) -> None:
+    tempfile.mkdtemp(prefix="dragoman-")
+    remove_abandoned()
+    assert list(temporary.iterdir()) == []
+
+
+def removed_by_a_shepherd(folder: Path) -> None:
+    remove_folder(os.fsencode(folder))
+
+
+@pytest.mark.parametrize("remove", [remove_private, removed_by_a_shepherd])
+def test_the_claim_goes_last(remove: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = PrivateFolder()
+    for number in range(20):
+        folder.write(f"{number}", b"")
+        folder.write(f"folder{number}/file", b"")
+    place, there, unlink = folder.path, list[list[str]](), os.unlink
+
+    def watched(path: str | bytes | Path, **where: int) -> None:
+        there.append([path.name for path in place.iterdir()])
+        unlink(path, **where)
+
+    monkeypatch.setattr(os, "unlink", watched)
+    remove(place)
+    assert not place.exists()
+    assert there[-1] == [CLAIM]
+    assert all(CLAIM in names for names in there)
 
 
 def test_what_is_in_use_and_what_is_not_ours_stays(temporary: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable
@@ -78,7 +80,7 @@ class PrivateFolder:
     def close(self) -> None:
         """Remove it."""
         if self._path is not None:
-            shutil.rmtree(self._path, ignore_errors=True)
+            remove_private(self._path)
             self._path = None
         self.leave()
 
@@ -111,12 +113,35 @@ def remove_abandoned() -> None:
     """Remove private folders that nobody has a claim to: who made them was killed when nobody else knew of them yet."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError):
-            claim = os.open(folder / CLAIM, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+            try:
+                claim = os.open(folder / CLAIM, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+            except FileNotFoundError:
+                if _is_just_made(folder):
+                    folder.rmdir()  # if it is empty; whoever is about to claim it makes another one
+                continue
             try:
                 if _lock(claim) and os.fstat(claim).st_uid == os.geteuid():
-                    shutil.rmtree(folder, ignore_errors=True)
+                    remove_private(folder)
             finally:
                 os.close(claim)
+
+
+def remove_private(folder: Path) -> None:
+    """Remove a private folder. Its claim goes last, by which whoever comes next knows it if this process is killed."""
+    with suppress(OSError):
+        for below in folder.iterdir():
+            if below.name != CLAIM:
+                shutil.rmtree(below, ignore_errors=True)
+                below.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_just_made(folder: Path) -> bool:
+    """Whether it looks as `tempfile.mkdtemp` leaves it."""
+    made = folder.lstat()
+    return re.fullmatch(rf"{PREFIX}\w{{8}}", folder.name) is not None and (
+        (stat.S_ISDIR(made.st_mode), stat.S_IMODE(made.st_mode), made.st_uid) == (True, 0o700, os.geteuid())
+    )
 
 
 def _claim_new(folder: Path) -> int | None:

@@ -358,11 +358,14 @@ def drain(readable: int) -> None:
 
 
 def remove_folder(folder: bytes) -> None:
-    """Remove a folder with all that is in it; links are removed, not followed."""
+    """Remove a folder with all that is in it; links are removed, not followed.
+
+    The claim goes last: if this process is killed meanwhile, whoever comes next sees by it that the rest may go.
+    """
     for path, folders, files in os.walk(folder, topdown=False):
-        for name in files:
-            quietly(os.unlink, os.path.join(path, name))
         for name in folders:
             below = os.path.join(path, name)
             quietly(os.unlink if os.path.islink(below) else os.rmdir, below)
+        for name in sorted(files, key=b".claim".__eq__):
+            quietly(os.unlink, os.path.join(path, name))
     quietly(os.rmdir, folder)

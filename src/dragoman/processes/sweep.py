@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import sys
 import time
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dragoman.processes.child import GRACE_S
-from dragoman.processes.private import PREFIX
+from dragoman.processes.private import PREFIX, remove_private
 from dragoman.processes.tree import descendants
 
 LINEAGE = "DRAGOMAN_LINEAGE"
@@ -68,7 +67,7 @@ def sweep(leftovers: Iterable[Leftover], grace_s: float = GRACE_S) -> int:
         process.send(signal.SIGKILL)
     for leftover in leftovers:
         if leftover.folder is not None and leftover.folder.name.startswith(PREFIX):
-            shutil.rmtree(leftover.folder, ignore_errors=True)
+            remove_private(leftover.folder)
     return stopped
 
 

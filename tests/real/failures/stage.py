@@ -20,7 +20,7 @@ import anyio.to_thread
 from dragoman.config import Configuration
 from dragoman.engine import Engine
 from dragoman.processes import Child, Command, Spawner
-from dragoman.schemas import ErrorInfo, LLMRequest, LLMResponse, TimeoutOverrides
+from dragoman.schemas import ErrorInfo, LLMRequest, LLMResponse, Text, TimeoutOverrides
 from tests.fakes.model_api import ModelAPI, model_api, refused_url
 from tests.real.environments import DUMMY_KEY
 from tests.real.failures.clis import CLIS, Cli
@@ -31,6 +31,8 @@ from tests.real.providers import all_gone
 KNOWN_WITHIN_S = 20
 """Every cause is known in this time."""
 BOUND_S = 60
+SPEAKS_S = 1.5
+"""How long a CLI is waited for that may not tell its answer as it comes."""
 AT_ONCE = 3
 """Set-ups that are played at once: often enough a row only waits, such as for a clock or for the CLI's own pauses."""
 TOGETHER = 12
@@ -145,6 +147,11 @@ async def _play(row: Row, cli: Cli, engine: Engine, api: ModelAPI, spawner: Reco
         call = engine.submit(request, insists=True)
         if row.signal is not None:
             await api.wait_questions(asked + 1)
+            with anyio.move_on_after(SPEAKS_S):
+                # Of a turn that a CLI has not quite begun yet it says nothing; some say nothing before the end.
+                async for event in call.log.follow():
+                    if isinstance(event, Text):
+                        break
             os.kill(spawner.children[-1].pid, row.signal)
         reply = await call.outcome()
         seconds = time.monotonic() - began
