@@ -88,7 +88,7 @@ class Limiter:
         try:
             with anyio.move_on_after(patience_s):
                 await self._enter(places, self._provider(route))
-                while not await self._enter_both(places, route):  # noqa: ASYNC110
+                while not await self._enter_both(places, route):  # noqa: ASYNC110 - see below
                     # Another process gives it back, and tells nobody.
                     await anyio.sleep(ASK_AGAIN_S)
                 return True
@@ -133,7 +133,7 @@ class StartGate:
             if gap_s:
                 # Bounded: whoever stands in the way may have been stopped, and a start too early is better than none.
                 with anyio.move_on_after(min(MOST_GAPS * gap_s, context.deadline - anyio.current_time())):
-                    while (wait_s := self._machine.claim_start(route.account, gap_s)) > 0:  # noqa: ASYNC110
+                    while (wait_s := self._machine.claim_start(route.account, gap_s)) > 0:  # noqa: ASYNC110 - no event
                         await anyio.sleep(wait_s)
             return await following(context)
 

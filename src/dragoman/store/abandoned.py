@@ -44,11 +44,11 @@ def interrupt(db: sqlite3.Connection, server_id: int) -> None:
     calls = f"server_id = ? AND status = 'running' AND id NOT IN {_DETACHED}"
     db.execute(f"UPDATE calls SET status = 'interrupted' WHERE {calls}", of)  # noqa: S608 - our own words
     turns = f"server_id = ? AND status = 'running' AND call_id NOT IN {_DETACHED}"
-    db.execute(f"INSERT INTO turns_to_index SELECT id FROM turns WHERE {turns}", of)  # noqa: S608
+    db.execute(f"INSERT INTO turns_to_index SELECT id FROM turns WHERE {turns}", of)  # noqa: S608 - our own words
     # Whoever was asked may have kept the question and half an answer, of which nobody is to be told.
-    broken_off = f"SELECT id >> {NUMBER_BITS} FROM turns WHERE {turns}"  # noqa: S608
-    db.execute(f"UPDATE sessions SET dirty = 1 WHERE conversation IN ({broken_off})", of)  # noqa: S608
-    db.execute(f"UPDATE turns SET status = 'interrupted' WHERE {turns}", of)  # noqa: S608
+    broken_off = f"SELECT id >> {NUMBER_BITS} FROM turns WHERE {turns}"  # noqa: S608 - our own words
+    db.execute(f"UPDATE sessions SET dirty = 1 WHERE conversation IN ({broken_off})", of)  # noqa: S608 - our own words
+    db.execute(f"UPDATE turns SET status = 'interrupted' WHERE {turns}", of)  # noqa: S608 - our own words
     db.execute(
         "UPDATE jobs SET status = 'interrupted', ended_at = ? WHERE server_id = ? AND status = 'running'"
         " AND detached = 0",

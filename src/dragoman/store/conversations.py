@@ -99,7 +99,7 @@ class ConversationForked:
         )
         upto = MOST_TURNS if self.upto is None else min(self.upto, MOST_TURNS)
         db.execute(
-            f"INSERT INTO turns (id, server_id, {TURN_COLUMNS}) SELECT id + ?, ?, {TURN_COLUMNS}"  # noqa: S608
+            f"INSERT INTO turns (id, server_id, {TURN_COLUMNS}) SELECT id + ?, ?, {TURN_COLUMNS}"  # noqa: S608 - our own words
             " FROM turns WHERE id BETWEEN ? AND ? AND status <> 'running'",
             (turn_id(key, 0) - turn_id(source, 0), server_id, turn_id(source, 1), turn_id(source, upto)),
         )

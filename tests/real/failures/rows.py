@@ -109,7 +109,7 @@ def status(cli: str, number: int, code: str, played: str = "", cause: str = "", 
 
 
 def signalled(cli: str, cause: str, played: str, code: str, number: signal.Signals) -> Row:
-    """Somebody sends it a signal while it waits for the model."""
+    """Somebody sends it a signal in mid-turn: once it speaks or, if it is silent to its end, a moment later."""
     return Row(cli, cause, played, code, (api.stall_after(["Par"]),), signal=number)
 
 
