@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import anyio
@@ -74,6 +74,7 @@ class Call:
         self._done = Latch()
         self._told: list[Callable[[Call], None]] = []
         self._settled: anyio.Event | None = None
+        self._stands_behind = False
         self._is_cancelled = False
 
     @property
@@ -109,10 +110,21 @@ class Call:
             return self.job and self.request.background and self.work is None
         return self.outlives_us and not (self.host is not None and self.host.finishing)
 
+    @contextmanager
+    def standing_behind(self) -> Generator[None]:
+        """While it waits for others: when it will have a child, nobody knows. For layers that have it wait."""
+        self._stands_behind = True
+        self.settle()
+        try:
+            yield
+        finally:
+            self._stands_behind = False
+
     async def settled(self) -> None:
-        """Wait until what becomes of its child is known, where it was handed out before it had one; or it ended."""
+        """Wait until what becomes of its child is known, where it was handed out before it had one; or it ended, or
+        waits for others."""
         self._settled = self._settled or anyio.Event()
-        if self._reply is None:
+        if self._reply is None and not self._stands_behind:
             await self._settled.wait()
 
     def settle(self) -> None:

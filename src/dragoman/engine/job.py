@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 CANCEL_S = 5.0
 """How long cancelling waits for another process to end its job."""
-HAND_OUT_S = 1.0
-"""How long whoever is told a job's id waits until its child can outlive us. It takes a few milliseconds."""
+HAND_OUT_S = 10.0
+"""How long whoever is told a job's id waits at most until its child can outlive us. It takes a few milliseconds, unless
+the machine is slow."""
 PROMPT_SHOWN = 80
 
 

@@ -37,9 +37,9 @@ LOOK_S = (0.05, 0.5)
 """How soon, and at last how seldom, it is looked whether another process ended a job."""
 STOCK_S = 2.0
 """How often whoever waits for a job of another process looks whether that process lives."""
-START_S = 0.5
-"""How long after its beginning whoever is told a job's id waits for its child. One that has none then waits for others,
-and is handed out as it is."""
+START_S = 10.0
+"""How long after its beginning whoever is told a job's id waits for its child, on a machine that is slow.
+One that waits for others is handed out as it is."""
 LOOKED_AT = 20
 """How many turns of its conversation are looked at for the answer of a job whose server was killed as it was told."""
 CAME_TO_NOTHING = ("failed", "cancelled", "interrupted")

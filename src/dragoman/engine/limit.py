@@ -45,7 +45,7 @@ class Limiter:
                     if self._waiting >= self._limits.queue:
                         return self._overloaded()
                     left, patience = context.deadline - anyio.current_time(), route.timeouts.queue - context.queued_s
-                    if not await self._wait(places, route, min(patience, left)):
+                    if not await self._wait(places, context, route, min(patience, left)):
                         return self._timed_out(route, "call" if left < patience else "queue")
                 return await following(context)
 
@@ -83,10 +83,10 @@ class Limiter:
             places.push(taken.pop_all())
             return True
 
-    async def _wait(self, places: ExitStack, route: Route, patience_s: float) -> bool:
+    async def _wait(self, places: ExitStack, context: Context, route: Route, patience_s: float) -> bool:
         self._waiting += 1
         try:
-            with anyio.move_on_after(patience_s):
+            with context.call.standing_behind(), anyio.move_on_after(patience_s):
                 await self._enter(places, self._provider(route))
                 while not await self._enter_both(places, route):  # noqa: ASYNC110 - see below
                     # Another process gives it back, and tells nobody.

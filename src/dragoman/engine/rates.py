@@ -7,6 +7,7 @@ so its prompt is estimated first; for what came on top, such as the answer and f
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import anyio
@@ -125,8 +126,9 @@ class Rates:
                 )
             )
         budgets.waiting += 1
+        behind = nullcontext() if at_once else context.call.standing_behind()
         try:
-            with anyio.move_on_after(patience_s):
+            with behind, anyio.move_on_after(patience_s):
                 if budgets.requests is not None:
                     await budgets.requests.take(1)
                 if budgets.tokens is not None:

@@ -87,12 +87,15 @@ class Turns:
     async def _take(self, name: str, patience_s: float, call: Call) -> Held | None:
         """The conversation, once it has no open turn; None: that would take too long."""
         until = anyio.current_time() + patience_s
-        lock = await self._locks.take(f"conversation:{name}", patience_s)
+        lock = self._locks.take_now(f"conversation:{name}")
+        if lock is None:
+            with call.standing_behind():
+                lock = await self._locks.take(f"conversation:{name}", patience_s)
         if lock is None or call.is_taken_over or (unfinished := self._open_call(name)) is None:
             return lock
         # The server that had it was killed. Its child may go on, and what it says comes first.
         lock.release()
-        with anyio.move_on_after(patience_s):
+        with call.standing_behind(), anyio.move_on_after(patience_s):
             await self._finish(unfinished)
             return await self._locks.take(f"conversation:{name}", max(0.0, until - anyio.current_time()))
         return None
