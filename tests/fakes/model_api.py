@@ -16,6 +16,7 @@ import re
 import socket
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 import anyio
@@ -24,7 +25,8 @@ from tests.fakes.dialects import Dialect, dialect_of
 from tests.fakes.http1 import BadRequestError, Reply, Request, read_request
 from tests.fakes.scenario import Ending, Scenario, answer, hang, status
 
-_PATIENCE = 30.0
+_PATIENCE = 120.0
+"""Ends a wait in vain. A CLI may take half a minute to start on a bad day."""
 
 
 class ModelAPI:
@@ -78,7 +80,7 @@ class ModelAPI:
         """Wait until so many questions have come.
 
         Raises:
-            TimeoutError: they did not come within 30 s.
+            TimeoutError: they did not come within two minutes.
         """
         await self._until(lambda: len(self.questions) >= count)
 
@@ -86,7 +88,7 @@ class ModelAPI:
         """Wait until no connection is open.
 
         Raises:
-            TimeoutError: one was still open after 30 s.
+            TimeoutError: one was still open after two minutes.
         """
         await self._until(lambda: self.open == 0)
 
@@ -173,16 +175,24 @@ async def model_api(scenario: Scenario | None = None, *, port: int = 0) -> Async
 
 
 def refused_url() -> str:
-    """An address on loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return _url(listener)
+    """An address on loopback that nobody listens on as long as this process lives."""
+    return _url(_refusing())
+
+
+@cache
+def _refusing() -> socket.socket:
+    bound = socket.socket()
+    # As it does not listen it refuses, and nobody else is given its port meanwhile.
+    bound.bind(("127.0.0.1", 0))
+    return bound
 
 
 async def _answer(request: Request, dialect: Dialect, scenario: Scenario, reply: Reply) -> None:
     if scenario.mute:
         await _silence()
     if scenario.status != 200:
-        body = dialect.error(scenario) if scenario.body is None else scenario.body
+        body = scenario.body() if callable(scenario.body) else scenario.body
+        body = dialect.error(scenario) if body is None else body
         await reply.whole(scenario.status, _json(body), headers=scenario.headers)
     elif isinstance(scenario.body, bytes):
         await reply.whole(200, scenario.body, headers={"content-type": "text/html", **scenario.headers})

@@ -52,7 +52,8 @@ class Scenario:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     body: object = None
-    """In place of what the API would say. Bytes are sent as they are, also with the status 200."""
+    """In place of what the API would say. Bytes are sent as they are, also with the status 200; a function makes it at
+    the time it is sent."""
     message: str = ""
     failure: str = ""
     """What the API calls the failure that an event tells of."""
@@ -79,7 +80,7 @@ class Scenario:
         if self.gated:
             await self._gate.acquire()
         if self.delay:
-            await asyncio.sleep(self.delay)
+            await asyncio.sleep(self.delay)  # for watching by eye
 
 
 def answer(

@@ -35,12 +35,13 @@ pytestmark = pytest.mark.anyio
 GEMINI = "/v1beta/models/some-model:streamGenerateContent"
 WHOLE_GEMINI = "/v1beta/models/some-model:generateContent"
 PATHS = ("/v1/messages", "/v1/responses", "/v1/chat/completions", GEMINI)
+PATIENCE_S = 60
 every_dialect = pytest.mark.parametrize("path", PATHS)
 
 
 @pytest.fixture
 async def api() -> AsyncGenerator[ModelAPI]:
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE_S):
         async with model_api() as served:
             yield served
 
@@ -324,7 +325,7 @@ async def test_what_is_not_http_is_refused(api: ModelAPI, caller: Caller) -> Non
 
 
 async def test_the_end_of_the_server_ends_open_connections() -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE_S):
         async with AsyncExitStack() as stack:
             async with model_api(hang()) as api:
                 client = await Caller(api.url, stack).send(PATHS[0], question())
@@ -334,7 +335,7 @@ async def test_the_end_of_the_server_ends_open_connections() -> None:
 
 
 async def test_a_client_that_never_reads_does_not_hold_up_the_end_of_the_server() -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE_S):
         async with AsyncExitStack() as stack, model_api(big(32 * 1024 * 1024)) as api:
             await Caller(api.url, stack).send(PATHS[0], question())
             await api.wait_questions()
@@ -348,7 +349,7 @@ async def test_waiting_for_what_does_not_come_is_bounded(api: ModelAPI, monkeypa
 
 async def test_it_serves_by_hand_until_interrupted() -> None:
     argv = [sys.executable, "-m", "tests.fakes.model_api", "--answer", "It is Paris."]
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE_S):
         async with await anyio.open_process(argv, cwd=Path(__file__).parents[2], stderr=None) as served:
             assert served.stdout is not None
             printed = BufferedByteReceiveStream(served.stdout)

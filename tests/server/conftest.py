@@ -21,7 +21,8 @@ from dragoman.server.listening import listen
 from dragoman.testing import FakeAdapter, FakeCli
 from tests.server.scripted import Made
 
-WHEN_IT_MATTERS = 20
+WHEN_IT_MATTERS = 120
+"""Ends a test that hangs; what a test is about it never decides."""
 ROOT = Path(__file__).parents[2]
 
 Connect = Callable[..., AbstractAsyncContextManager[Client]]

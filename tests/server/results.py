@@ -2,6 +2,8 @@
 
 from typing import Any, cast
 
+import anyio.lowlevel
+from mcp.client import Client
 from mcp_types import CallToolResult, TextContent
 
 DONE = {"line": {"done": {"finish_reason": "stop", "model": "m"}}}
@@ -15,6 +17,14 @@ def structured(result: CallToolResult) -> dict[str, Any]:
 
 def texts(result: CallToolResult) -> list[str]:
     return [block.text for block in result.content if isinstance(block, TextContent)]
+
+
+async def heard(client: Client, job_id: str) -> dict[str, Any]:
+    """The reply of a job so far, once its server has heard something of the answer: that its CLI has said it is not
+    enough, since pipes lie between."""
+    while not (so_far := structured(await client.call_tool("job", {"action": "result", "job_id": job_id})))["text"]:
+        await anyio.lowlevel.checkpoint()
+    return so_far
 
 
 def answer(result: CallToolResult) -> list[str]:

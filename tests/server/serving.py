@@ -13,13 +13,18 @@ SERVE = (sys.executable, "-m", "dragoman", "serve")
 
 
 def variables(folder: Path) -> dict[str, str]:
-    """An environment from nothing, with what is in `bin` as the only CLIs."""
+    """An environment from nothing, with what is in `bin` as the only CLIs.
+
+    `llm` may take long to start, and very long to end: whoever waited for that would hang.
+    """
     return {
         "PATH": f"{folder / 'bin'}:/usr/bin:/bin",
         "HOME": str(folder / "home"),
         "DRAGOMAN_HOME": str(folder / "state"),
         "XDG_CONFIG_HOME": str(folder / "config"),
         "DRAGOMAN_PROVIDERS__LOCAL__ENABLED": "false",
+        "DRAGOMAN_PROVIDERS__LLM__TIMEOUTS__GRACE": "600",
+        "DRAGOMAN_PROVIDERS__LLM__TIMEOUTS__SPAWN": "60",
     }
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from dragoman.testing import FakeAdapter, FakeCli, Liveness
 from tests.server.conftest import Connect
-from tests.server.results import DONE, answer, structured
+from tests.server.results import DONE, answer, heard, structured
 
 pytestmark = pytest.mark.anyio
 
@@ -39,6 +39,7 @@ async def test_a_job_that_was_not_in_the_background_is_interrupted_and_says_how_
         async with connect() as client:
             running = structured(await client.call_tool("ask_fake", {"prompt": "hi", "max_wait_s": 0}))
             await live.connected()
+            await heard(client, running["job_id"])
         await live.all_gone()
         async with connect() as client:
             found = structured(await client.call_tool("job", {"action": "result", "job_id": running["job_id"]}))

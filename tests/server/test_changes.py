@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import anyio
+import anyio.lowlevel
 import pytest
 from mcp.client import Client
 from mcp.client.session import MessageHandlerFnT
@@ -15,11 +16,9 @@ from mcp_types import ToolListChangedNotification
 from dragoman.server import changes
 from dragoman.server.changes import ToolChanges
 from dragoman.testing import FakeAdapter, FakeCli
-from tests.server.conftest import make, reached
+from tests.server.conftest import WHEN_IT_MATTERS, make, reached
 
 pytestmark = pytest.mark.anyio
-
-WHEN_IT_MATTERS = 30
 
 
 async def names(client: Client) -> list[str]:
@@ -179,6 +178,9 @@ async def test_a_connection_that_ends_is_forgotten_over_http(
         async with reached(make(tmp_path, transport)) as target:
             async with Client(target, mode="legacy") as client:
                 await names(client)
+                # Its word that it is there is heard beside its first question.
+                while not made[0].sessions:
+                    await anyio.lowlevel.checkpoint()
                 assert len(made[0].sessions) == 1
             while made[0].sessions:  # noqa: ASYNC110 - nothing tells of it
-                await anyio.sleep(0.01)
+                await anyio.sleep(0.01)  # looked at again

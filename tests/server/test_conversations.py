@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dragoman.testing import FakeCli
+from dragoman.testing import FakeCli, Liveness
 from tests.server.conftest import Connect
 from tests.server.results import DONE, answer, failure, structured, texts
 
@@ -33,12 +34,14 @@ async def test_a_conversation_goes_on_by_its_id_and_a_call_without_one_knows_not
 
 
 async def test_the_caller_may_choose_the_id_and_a_running_call_tells_it(connect: Connect, cli: FakeCli) -> None:
-    cli.script(*ECHO)
-    async with connect() as client:
+    async with Liveness() as live, connect() as client:
+        cli.script(live.connect(), {"wait": "gate"}, *ECHO)
         running = structured(
             await client.call_tool("ask_fake", {"prompt": "hi", "conversation_id": "mine", "max_wait_s": 0})
         )
         assert (running["status"], running["conversation_id"]) == ("running", "mine")
+        await live.connected()
+        await live.release()
         done = structured(await client.call_tool("job", {"action": "wait", "job_id": running["job_id"]}))
         assert (done["text"], done["conversation_id"]) == ("hi", "mine")
 
@@ -57,13 +60,13 @@ async def test_conversations_are_listed_shown_forked_reset_and_deleted(connect: 
 
     async with connect() as client:
 
-        async def do(action: str, **arguments: object) -> dict[str, object]:
+        async def do(action: str, **arguments: object) -> dict[str, Any]:
             return structured(await client.call_tool("conversation", {"action": action, **arguments}))
 
         assert texts(await client.call_tool("conversation", {"action": "list"})) == ["There are no conversations."]
         for prompt in ("one", "two"):
             await client.call_tool("ask_fake", {"prompt": prompt, "conversation_id": "mine"})
-        [listed] = (await do("list"))["conversations"]  # type: ignore[misc]
+        [listed] = (await do("list"))["conversations"]
         assert (listed["conversation_id"], listed["turn_count"], listed["provider"]) == ("mine", 2, "fake")
         shown = await client.call_tool("conversation", {"action": "show", "conversation_id": "mine"})
         turns = structured(shown)["turns"]
@@ -76,7 +79,7 @@ async def test_conversations_are_listed_shown_forked_reset_and_deleted(connect: 
         fork = (await do("fork", conversation_id="mine"))["conversation_id"]
         assert (await do("reset", conversation_id="mine"))["conversation_id"] == "mine"
         assert (await do("show", conversation_id="mine"))["turns"] == []
-        assert len((await do("show", conversation_id=fork))["turns"]) == 2  # type: ignore[arg-type]
+        assert len((await do("show", conversation_id=fork))["turns"]) == 2
         await do("delete", conversation_id="mine")
         gone = failure(await client.call_tool("conversation", {"action": "show", "conversation_id": "mine"}))
         assert (gone["code"], "'mine'" in gone["message"]) == ("not_found", True)

@@ -85,11 +85,14 @@ async def test_a_client_that_says_goodbye_ends_the_child(url: str, cli: FakeCli)
 
 
 async def test_progress_and_the_answer_come_over_the_same_connection(url: str, cli: FakeCli, mode: str) -> None:
-    cli.script({"line": {"text": "Paris"}}, DONE)
-    async with Web(url, mode) as web, web.asking("ask_fake", prompt="hi") as messages:
-        received = [message async for message in messages]
+    async with Liveness() as live, Web(url, mode) as web:
+        cli.script(live.connect(), {"wait": "gate"}, {"line": {"text": "Paris"}}, DONE)
+        async with web.asking("ask_fake", prompt="hi") as messages:
+            received = [await anext(messages)]
+            await live.connected()
+            await live.release()
+            received += [message async for message in messages]
     *progress, answer = received
-    assert progress
     assert {message["method"] for message in progress} == {"notifications/progress"}
     assert {message["params"]["progressToken"] for message in progress} == {"p"}
     assert answer["result"]["structuredContent"]["text"] == "Paris"

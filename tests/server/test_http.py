@@ -18,13 +18,14 @@ from anyio.abc import Process
 import dragoman
 from dragoman.server.listening import ListenError, listen, url_of
 from dragoman.testing import FakeCli, Liveness
-from tests.server.conftest import listening, make
+from tests.server.conftest import WHEN_IT_MATTERS, listening, make
 from tests.server.serving import SERVE, served, variables
-from tests.server.web import Web
+from tests.server.web import PATIENCE_S, Web
 
 pytestmark = pytest.mark.anyio
 
-WHEN_IT_MATTERS = 30
+AT_ONCE_S = 30
+"""Far less than a child that ignores signals may take to end, and enough for a machine that is slow."""
 STUBBORN = {"ignore": ["TERM", "INT", "HUP"]}
 HTTP = ("sse", "streamable-http")
 
@@ -72,7 +73,7 @@ async def test_a_signal_ends_calls_jobs_and_children_answers_what_is_open_and_is
         async with web.asking("ask_llm", prompt="a request") as messages:
             await live.connected(4)
             process.send_signal(signal.SIGTERM)
-            with anyio.fail_after(5):
+            with anyio.fail_after(AT_ONCE_S):
                 answer = [message async for message in messages][-1]
                 assert await rest(process) == ""
                 assert await process.wait() == 128 + signal.SIGTERM
@@ -90,7 +91,7 @@ async def test_an_idle_client_that_stays_connected_does_not_hold_the_server(
         web.listening(),
     ):
         process.send_signal(number)
-        with anyio.fail_after(5):
+        with anyio.fail_after(AT_ONCE_S):
             assert await rest(process) == ""
             assert await process.wait() == 128 + number
 
@@ -104,7 +105,7 @@ async def test_a_client_that_does_not_read_its_answer_does_not_hold_the_server(
             [connection] = await live.connected()
             await connection.gone.wait()
             process.send_signal(signal.SIGTERM)
-            with anyio.fail_after(5):
+            with anyio.fail_after(AT_ONCE_S):
                 assert await rest(process) == ""
                 assert await process.wait() == 128 + signal.SIGTERM
 
@@ -124,7 +125,7 @@ async def test_nothing_is_left_of_a_server_that_is_killed(tmp_path: Path, transp
 
 
 async def test_health_tells_the_version_and_nothing_more(tmp_path: Path, transport: str, cli: FakeCli) -> None:
-    async with served(tmp_path, "--transport", transport) as (_, url), httpx2.AsyncClient() as http:
+    async with served(tmp_path, "--transport", transport) as (_, url), httpx2.AsyncClient(timeout=PATIENCE_S) as http:
         health = await http.get(urljoin(url, "/health"))
         assert (health.status_code, health.json()) == (200, {"status": "ok", "version": dragoman.__version__})
         lost = await http.get(urljoin(url, "/"))
@@ -146,7 +147,7 @@ async def test_health_tells_the_version_and_nothing_more(tmp_path: Path, transpo
 async def test_a_web_page_of_elsewhere_reaches_nothing(
     path: str, header: str, value: str, code: int, here: list[str]
 ) -> None:
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=PATIENCE_S) as http:
         for url in here:
             for method in ("GET", "POST"):
                 response = await http.request(method, urljoin(url, path), headers={header: value})
@@ -156,7 +157,7 @@ async def test_a_web_page_of_elsewhere_reaches_nothing(
 
 @pytest.mark.parametrize("value", ["localhost:1234", "[::1]:1234", "127.0.0.1"])
 async def test_this_machine_by_any_of_its_names_is_answered(value: str, here: list[str]) -> None:
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=PATIENCE_S) as http:
         for url in here:
             page = {"host": value, "origin": f"http://{value}"}
             assert (await http.get(urljoin(url, "/health"), headers=page)).status_code == 200

@@ -5,7 +5,7 @@ import pytest
 
 from dragoman.testing import FakeCli, Liveness
 from tests.server.conftest import Connect
-from tests.server.results import DONE, answer, failure, structured, texts
+from tests.server.results import DONE, answer, failure, heard, structured, texts
 
 pytestmark = pytest.mark.anyio
 
@@ -39,9 +39,11 @@ async def test_an_answer_not_ready_in_time_becomes_a_job_that_wait_and_result_co
 
 
 async def test_the_configured_wait_is_the_default_and_none_waits_to_the_end(connect: Connect, cli: FakeCli) -> None:
-    cli.script({"read": "all"}, {"line": {"text": "Paris"}}, DONE)
-    async with connect(server={"max_wait_s": 0}) as client:
+    async with Liveness() as live, connect(server={"max_wait_s": 0}) as client:
+        # An answer may be there by the time that its job can be told.
+        cli.script(live.connect(), {"pause": True})
         assert structured(await client.call_tool("ask_fake", {"prompt": "hi"}))["status"] == "running"
+    cli.script({"read": "all"}, {"line": {"text": "Paris"}}, DONE)
     async with connect(server={"max_wait_s": "none"}) as client:
         assert answer(await client.call_tool("ask_fake", {"prompt": "hi"})) == ["Paris"]
 
@@ -50,7 +52,7 @@ async def test_cancel_ends_the_job_and_keeps_what_it_had(connect: Connect, cli: 
     async with Liveness() as live, connect() as client:
         cli.script({"line": {"text": "Par"}}, live.connect(), {"pause": True})
         running = structured(await client.call_tool("ask_fake", {"prompt": "hi", "max_wait_s": 0}))
-        await live.connected()
+        await heard(client, running["job_id"])
         cancelled = await client.call_tool("job", {"action": "cancel", "job_id": running["job_id"]})
         assert not cancelled.is_error
         assert (structured(cancelled)["status"], structured(cancelled)["text"]) == ("cancelled", "Par")
@@ -62,12 +64,11 @@ async def test_result_tells_what_there_is_of_an_answer_that_is_not_whole_yet(con
     async with Liveness() as live, connect() as client:
         cli.script({"line": {"text": "Par"}}, live.connect(), {"wait": "gate"}, {"line": {"text": "is"}}, DONE)
         running = structured(await client.call_tool("ask_fake", {"prompt": "hi", "max_wait_s": 0}))
-        await live.connected()
         collect = {"action": "result", "job_id": running["job_id"]}
-        while not (so_far := structured(await client.call_tool("job", collect)))["text"]:
-            await anyio.lowlevel.checkpoint()
+        so_far = await heard(client, running["job_id"])
         assert (so_far["status"], so_far["text"]) == ("running", "Par")
         assert texts(await client.call_tool("job", collect))[-1] == "So far:\nPar"
+        await live.connected()
         await live.release()
         assert answer(await client.call_tool("job", {**collect, "action": "wait"})) == ["Paris"]
 

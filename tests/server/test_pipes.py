@@ -9,6 +9,7 @@ import anyio.to_thread
 import pytest
 
 from dragoman.server.pipes import FITS, LinesIn, LinesOut
+from tests.server.conftest import WHEN_IT_MATTERS
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +26,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 async def lines_of(descriptor: int) -> list[str]:
-    with anyio.fail_after(10):
+    with anyio.fail_after(WHEN_IT_MATTERS):
         return [line async for line in LinesIn(descriptor)]
 
 
@@ -76,7 +77,7 @@ async def test_a_file_and_the_null_device_are_read_to_their_end(tmp_path: Path) 
 
 
 async def test_reading_can_be_cancelled(pipe: tuple[int, int]) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(WHEN_IT_MATTERS):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lines_of, pipe[0])
             await anyio.wait_all_tasks_blocked()
@@ -100,7 +101,7 @@ async def test_a_reader_that_is_slow_holds_up_nobody_else(pipe: tuple[int, int])
             # Nothing was read yet and the second message fits into no pipe, but the loop turns.
             await anyio.lowlevel.checkpoint()
             ticks += 1
-        with anyio.fail_after(10):
+        with anyio.fail_after(WHEN_IT_MATTERS):
             while chunk := await anyio.to_thread.run_sync(os.read, pipe[0], 1 << 16):
                 read += chunk
     assert read.decode() == "".join(messages)
@@ -119,7 +120,7 @@ async def test_a_stream_that_does_not_block_is_waited_for(pipe: tuple[int, int])
     read = bytearray()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(LinesOut(pipe[1]).write, text)
-        with anyio.fail_after(10):
+        with anyio.fail_after(WHEN_IT_MATTERS):
             while len(read) < len(text):
                 read += await anyio.to_thread.run_sync(os.read, pipe[0], 1 << 16)
     assert read.decode() == text

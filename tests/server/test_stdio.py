@@ -10,11 +10,13 @@ import pytest
 
 from dragoman.testing import FakeCli, Liveness
 from tests.server import noisy
+from tests.server.conftest import WHEN_IT_MATTERS
 from tests.server.wire import Wire, served
 
 pytestmark = pytest.mark.anyio
 
-WHEN_IT_MATTERS = 30
+AT_ONCE_S = 30
+"""Far less than such a child may take to end, and enough for a machine that is slow."""
 STUBBORN = {"ignore": ["TERM", "INT", "HUP"]}
 
 Leave = Callable[[Wire], Awaitable[None]]
@@ -42,6 +44,8 @@ def variables(tmp_path: Path) -> dict[str, str]:
         "DRAGOMAN_HOME": str(tmp_path / "state"),
         "XDG_CONFIG_HOME": str(tmp_path / "config"),
         "DRAGOMAN_PROVIDERS__LOCAL__ENABLED": "false",
+        "DRAGOMAN_PROVIDERS__LLM__TIMEOUTS__GRACE": "600",
+        "DRAGOMAN_PROVIDERS__LLM__TIMEOUTS__SPAWN": "60",
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
 
@@ -126,7 +130,7 @@ async def test_a_client_that_leaves_takes_every_child_with_it_also_jobs_and_thos
         await live.connected(4)
         await leave(wire)
         # Patience with such a child, or with the thread that reads stdin, would not fit in here.
-        with anyio.fail_after(5):
+        with anyio.fail_after(AT_ONCE_S):
             assert await wire.ended() in codes
             await live.all_gone()
 
@@ -148,9 +152,15 @@ async def test_progress_comes_with_the_clients_token_and_not_without(wire: Wire,
     cli.script({"read": "all"}, {"out": "Paris"})
     await wire.call("ask_llm", prompt="hi")
     assert not [message for message in wire.received if message.get("method") == "notifications/progress"]
-    await wire.answer(await wire.start("ask_llm", prompt="hi"))
+    async with Liveness() as live:
+        cli.script(live.connect(), {"wait": "gate"}, {"read": "all"}, {"out": "Paris"})
+        asked = await wire.start("ask_llm", prompt="hi")
+        while (await wire.receive()).get("method") != "notifications/progress":
+            pass
+        await live.connected()
+        await live.release()
+        await wire.answer(asked)
     told = [message["params"] for message in wire.received if message.get("method") == "notifications/progress"]
-    assert told
     assert {params["progressToken"] for params in told} == {"p"}
     assert told[0]["message"].startswith("llm: ")
 

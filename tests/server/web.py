@@ -16,6 +16,8 @@ Message = dict[str, Any]
 MODERN = "2026-07-28"
 LEGACY = "2025-06-18"
 CLIENT = {"name": "test", "version": "1"}
+PATIENCE_S = 120
+"""Ends a wait in vain."""
 
 
 class Web:
@@ -24,7 +26,7 @@ class Web:
     def __init__(self, url: str, mode: str) -> None:
         self._url = url
         self._modern = mode == "auto"
-        self._http = httpx2.AsyncClient(timeout=20)
+        self._http = httpx2.AsyncClient(timeout=PATIENCE_S)
         self._headers = {"accept": "application/json, text/event-stream"}
         self._number = 0
         self._stack = AsyncExitStack()

@@ -210,7 +210,7 @@ class Fake:
         except ConnectionError:
             return
         if not self.connections:
-            time.sleep(LIFETIME_S)
+            time.sleep(LIFETIME_S)  # nobody holds it: until the alarm, or a signal
 
     def grandchild(self, options: Step, step: Step) -> None:
         if os.fork():

@@ -7,6 +7,7 @@ import shlex
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,8 @@ from dragoman.testing import fake_cli
 
 Step = dict[str, Any]
 """One step of a script; see `dragoman.testing.fake_cli` for what there is."""
+PATIENCE_S = 60.0
+"""Ends a wait in vain: what a test is about, a machine that is slow must not decide."""
 
 
 class FakeCli:
@@ -48,11 +51,10 @@ class FakeCli:
         asked_version = {"when_arg": "--version", "steps": [{"out": f"{self._name} {self._version}\n"}, {"exit": 0}]}
         whole = [asked_version, {"count_start": str(self._starts)}, *steps]
         fake_cli.check(whole)
-        self._script.write_text(json.dumps(whole), encoding="utf-8")
+        _replace(self._script, json.dumps(whole), 0o600)
         # A shell and not a `#!` with the interpreter: that line is cut at 127 bytes on some systems, and at spaces.
         command = shlex.join([sys.executable, "-I", "-S", fake_cli.__file__, str(self._script)])
-        self.path.write_text(f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")
-        self.path.chmod(0o700)
+        _replace(self.path, f'#!/bin/sh\nexec {command} "$@"\n', 0o700)
         return self.path
 
     def scripts(self, *scripts: Sequence[Step]) -> Path:
@@ -80,7 +82,7 @@ class Liveness:
             ...
             await live.connected()
             await live.release()
-            await live.all_gone(5)
+            await live.all_gone()
 
     Leaving it ends the fakes that wait or pause on their connection.
     """
@@ -124,7 +126,7 @@ class Liveness:
             with anyio.CancelScope(shield=True):
                 await self._listener.aclose()
 
-    async def connected(self, n: int = 1, timeout_s: float = 10.0) -> list[Peer]:
+    async def connected(self, n: int = 1, timeout_s: float = PATIENCE_S) -> list[Peer]:
         """Wait until `n` processes have connected since the beginning; all of them, in the order they came.
 
         Raises:
@@ -137,7 +139,7 @@ class Liveness:
             raise TimeoutError(f"{len(self.peers)} of {n} processes connected within {timeout_s:g} s")
         return list(self.peers)
 
-    async def all_gone(self, timeout_s: float = 10.0) -> None:
+    async def all_gone(self, timeout_s: float = PATIENCE_S) -> None:
         """Wait until every process that connected is dead.
 
         Raises:
@@ -154,7 +156,9 @@ class Liveness:
         """Open the gate for everyone who lives, or for those of this name: one ``wait`` of each goes on."""
         for peer in self.alive:
             if name in (None, peer.name):
-                await peer.stream.send(b".")
+                # One that has ended just now, and of which that is not known yet, needs no gate.
+                with suppress(anyio.BrokenResourceError):
+                    await peer.stream.send(b".")
 
     async def _watch(self, stream: anyio.abc.SocketStream) -> None:
         async with stream:
@@ -178,3 +182,11 @@ class Liveness:
     def _notify(self) -> None:
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
+
+
+def _replace(file: Path, text: str, mode: int) -> None:
+    """Write a file at once: a fake may just be starting, and a program that is open for writing cannot be started."""
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.chmod(mode)
+    new.replace(file)
