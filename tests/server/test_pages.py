@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from mcp_types import ResourceLink
+from mcp_types import ResourceLink, TextResourceContents
 
 from dragoman.schemas import LLMError
 from dragoman.server.pages import FRAME_BYTES, cuts, page_of
@@ -62,7 +62,8 @@ async def test_a_large_answer_is_read_by_page_with_the_tool_and_as_a_resource(co
         parts, resources = [reply["text"]], [reply["text"]]
         while "next_page" in reply:
             [content] = (await client.read_resource(f"{link.uri.removesuffix('2')}{reply['next_page']}")).contents
-            resources.append(content.text)  # type: ignore[union-attr]
+            assert isinstance(content, TextResourceContents)
+            resources.append(content.text)
             page = {"action": "result", "job_id": reply["job_id"], "page": reply["next_page"]}
             result = await client.call_tool("job", page)
             reply = structured(result)

@@ -3,7 +3,7 @@
 import pytest
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
-from mcp_types import PromptReference, ResourceTemplateReference
+from mcp_types import PromptReference, ResourceTemplateReference, TextContent
 
 from dragoman.testing import FakeAdapter, FakeCli
 from tests.server.conftest import Connect
@@ -20,7 +20,8 @@ def transport(request: pytest.FixtureRequest) -> str:
 async def said(client: Client, name: str, **arguments: str) -> str:
     [message] = (await client.get_prompt(name, arguments)).messages
     assert message.role == "user"
-    return message.content.text  # type: ignore[union-attr]
+    assert isinstance(message.content, TextContent)
+    return message.content.text
 
 
 async def test_prompts_name_the_tools_of_providers_that_are_there(connect: Connect, cli: FakeCli) -> None:
