@@ -5,8 +5,15 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from dragoman.processes import Spawner
+
+# The same examples at each run, however slow the machine: a commit passes or it does not. New ones are looked for with
+# `--hypothesis-profile search`.
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", settings.get_profile("search"), derandomize=True)
+settings.load_profile("same")
 
 
 def pytest_xdist_auto_num_workers() -> int:

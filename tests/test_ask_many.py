@@ -28,7 +28,7 @@ def configuration(cli: FakeCli) -> Configuration:
 @pytest.mark.anyio
 async def test_answers_come_and_are_voted_on(cli: FakeCli, configuration: Configuration) -> None:
     cli.script({"read": "all"}, {"out": '{"name": "Paris"}'})
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with Dragoman(configuration) as d:
             many = d.ask_many(["a", "b"], providers=["llm", "llm"], schema=City, combine="vote")
             numbers = [answer.number async for answer in many]

@@ -40,7 +40,7 @@ async def test_events_come_as_they_happen_and_the_reply_after_them(cli: FakeCli,
         cli.script(live.connect(), {"read": "all"}, {"out": "one"}, {"wait": "gate"}, {"out": " two"})
         texts: list[str] = []
         stream = d.stream("llm", "hi")
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async for event in stream:
                 if isinstance(event, Text):
                     texts.append(event.text)
@@ -57,7 +57,7 @@ async def test_leaving_a_stream_early_ends_its_call(cli: FakeCli, configuration:
     async with Liveness() as live, Dragoman(configuration) as d:
         cli.script(live.connect(), {"out": "one"}, {"pause": True})
         stream = d.stream("llm", "hi")
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async for _ in stream:
                 await live.connected()
                 break
@@ -86,7 +86,7 @@ async def test_a_failure_is_raised_bare_with_its_facts_and_its_partial_text(
 async def test_cancelling_the_wait_cancels_the_call(cli: FakeCli, configuration: Configuration) -> None:
     async with Liveness() as live, Dragoman(configuration) as d:
         cli.script(live.connect(), {"pause": True})
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(d.ask, "llm", "hi")
                 await live.connected()

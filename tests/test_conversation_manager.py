@@ -151,7 +151,7 @@ async def test_the_same_key_asks_once_and_another_question_with_it_is_refused(
         async def ask() -> None:
             replies.append((await d.ask("llm", "once", idempotency_key="k")).text)
 
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(ask)
                 await live.connected()
@@ -171,7 +171,7 @@ async def test_a_job_is_found_by_its_id_and_giving_up_the_wait_leaves_it_alone(
 ) -> None:
     async with Liveness() as live, Dragoman(configuration) as d:
         cli.script(live.connect(), *ECHO[:1], {"wait": "gate"}, ECHO[1])
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             job = await d.jobs.start("llm", "long work")
             await live.connected()
             assert (await job.wait(0)).status == "running"
@@ -189,7 +189,7 @@ async def test_a_job_is_found_by_its_id_and_giving_up_the_wait_leaves_it_alone(
 async def test_a_job_that_is_cancelled_ends_with_its_child(cli: FakeCli, configuration: Configuration) -> None:
     async with Liveness() as live, Dragoman(configuration) as d:
         cli.script(live.connect(), {"pause": True})
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             job = await d.jobs.start("llm", "long work")
             await live.connected()
             assert (await job.cancel()).status == "cancelled"
@@ -218,7 +218,7 @@ def test_the_twin_holds_conversations_and_has_jobs_too(
         talk.reset()
         assert (talk.turn_count, talk.last_reply) == (0, None)
         job = d.jobs.start("llm", "work")
-        assert job.wait(20).text == job.reply().text == d.jobs.find(job.id).reply().text == "work"
+        assert job.wait(60).text == job.reply().text == d.jobs.find(job.id).reply().text == "work"
         assert [info.job_id for info in d.jobs.list()] == [job.id] == [job.info.job_id]
         assert "work" in [event.text for event in job.events()[0] if isinstance(event, Text)]
         assert job.cancel().status == "completed"

@@ -30,7 +30,7 @@ def _as_before() -> Iterator[None]:
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
 
 
 def test_importing_the_package_and_its_log_prints_and_imports_nothing_else() -> None:

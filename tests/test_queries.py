@@ -120,7 +120,7 @@ async def test_a_job_can_be_held_to_a_schema(cli: FakeCli, configuration: Config
     says(cli, "no", PARIS)
     async with Dragoman(configuration) as d:
         job = await d.jobs.start("llm", "Which city?", schema=City, max_attempts=2)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             assert (await job.wait()).data == json.loads(PARIS)
         assert (await (await d.jobs.find(job.id)).wait()).extraction == "whole"
 
@@ -135,7 +135,7 @@ async def test_an_answer_is_seen_while_it_grows_and_is_valid_in_the_end(
         stream = d.stream_query("llm", "Which city?", City)
         with pytest.raises(RuntimeError):
             _ = stream.data
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async for partial in stream:
                 if not partials:
                     await live.connected()
@@ -164,7 +164,7 @@ async def test_an_answer_that_is_asked_for_again_grows_anew(cli: FakeCli, config
 async def test_leaving_early_ends_the_call(cli: FakeCli, configuration: Configuration) -> None:
     async with Liveness() as live, Dragoman(configuration) as d:
         cli.script(live.connect(), {"out": f'{PARIS}\n{{"name": "R'}, {"pause": True})
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             growing = d.stream_query("llm", "Which?", City)
             async for _ in growing:
                 await live.connected()
@@ -193,7 +193,7 @@ async def test_values_come_as_soon_as_their_line_is_there_and_a_bad_line_is_a_no
         )
         names: list[str] = []
         stream = d.stream_objects("llm", "Which cities?", City)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async for city in stream:
                 names.append(assert_type(city, City).name)
                 if names == ["Paris"]:

@@ -217,7 +217,7 @@ def test_the_login_check_tells_whether_the_default_model_can_be_asked(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert adapter.logged_in(child.returncode, child.stdout, child.stderr) is ready, child

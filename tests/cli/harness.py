@@ -75,7 +75,7 @@ class Shell:
             capture_output=True,
             cwd=self.work,
             env=self.variables | variables,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         return Ended(done.returncode, done.stdout, done.stderr.decode())

@@ -15,7 +15,7 @@ from typing import Self
 
 from tests.cli.harness import DRAGOMAN, Shell
 
-PATIENCE_S = 30
+PATIENCE_S = 120
 # Ctrl-C reaches a program only from its controlling terminal.
 TAKE_TERMINAL = """
 import fcntl, os, signal, sys, termios

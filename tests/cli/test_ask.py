@@ -13,7 +13,7 @@ from dragoman.testing import FakeCli, Liveness
 from tests.cli.harness import DRAGOMAN, Shell
 
 ANSWER = [{"read": "all"}, {"out": "forty-two"}]
-FAILURE_S = 20
+FAILURE_S = 120
 
 
 def failing(message: str, code: int = 1) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ def run(shell: Shell, redirected: str, *words: str) -> subprocess.CompletedProce
     """Run ``dragoman WORDS`` with streams as a shell redirects them."""
     command = ("/bin/sh", "-c", f'exec "$@" {redirected}', "sh", *DRAGOMAN, *words)
     return subprocess.run(
-        command, capture_output=True, text=True, cwd=shell.work, env=shell.variables, timeout=60, check=False
+        command, capture_output=True, text=True, cwd=shell.work, env=shell.variables, timeout=300, check=False
     )
 
 
@@ -82,7 +82,7 @@ def test_answers_that_have_no_room_stop_the_questions_and_say_how_to_go_on(shell
         text=True,
         cwd=shell.work,
         env=shell.variables,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert limited.returncode == 1

@@ -58,7 +58,7 @@ def test_a_person_talks_leaves_and_comes_back(shell: Shell) -> None:
 async def test_ctrl_c_stops_the_answer_and_not_the_program(shell: Shell) -> None:
     async with Liveness() as live:
         shell.llm(live.connect(), {"read": "all"}, {"out": "begun\n\nand"}, {"pause": True})
-        with Person(shell, "chat", "llm") as person, anyio.fail_after(60):
+        with Person(shell, "chat", "llm") as person, anyio.fail_after(300):
             await anyio.to_thread.run_sync(person.reads, "llm> ")
             person.types("question\r")
             await live.connected()
@@ -83,7 +83,7 @@ async def test_ctrl_c_stops_the_answer_and_not_the_program(shell: Shell) -> None
 async def test_what_is_typed_during_an_answer_is_read_after_it_as_it_was_typed(shell: Shell) -> None:
     async with Liveness() as live:
         shell.llm(live.connect(), {"out": "begun\n\nand"}, {"wait": "gate"}, {"out": "ended"})
-        with Person(shell, "chat", "llm") as person, anyio.fail_after(60):
+        with Person(shell, "chat", "llm") as person, anyio.fail_after(300):
             await anyio.to_thread.run_sync(person.reads, "llm> ")
             person.types("one\r")
             await live.connected()

@@ -32,7 +32,7 @@ def on_terminal(shell: Shell, *words: str, program: Sequence[str] = DRAGOMAN[1:]
     except OSError:
         pass  # Linux ends a terminal nobody holds any more with EIO
     os.close(ours)
-    return process.wait(30), seen.decode()
+    return process.wait(60), seen.decode()
 
 
 def test_the_wait_is_shown_and_the_answer_takes_its_place(shell: Shell) -> None:

@@ -24,7 +24,7 @@ def counting(cli: FakeCli) -> None:
 
 async def ask(engine: Engine, prompt: str = "?", **fields: Any) -> LLMResponse:  # noqa: ANN401 - of a request
     request = LLMRequest.model_validate({"prompt": prompt, "provider": "fake", "remember": False, **fields})
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with engine.asking(request) as call:
             return await call.outcome()
 
@@ -143,7 +143,7 @@ async def test_calls_at_once_ask_once_and_one_that_gives_up_passes_it_on(make_en
         done = {"line": {"done": {"text": "now"}}}
         cli.script(live.connect(), {"wait": "gate"}, done)
         request = LLMRequest(prompt="?", provider="fake", remember=False)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             calls = [engine.submit(request) for _ in range(5)]
             await live.connected(1)
             calls[0].cancel()
@@ -160,7 +160,7 @@ async def test_a_failure_is_shared_by_those_who_asked_at_once(make_engine: MakeE
     async with Liveness() as live, make_engine(configuration=ON) as engine:
         cli.script(live.connect(), {"wait": "gate"}, {"line": {"error": {"code": "refused", "message": "no"}}})
         request = LLMRequest(prompt="?", provider="fake", remember=False)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             calls = [engine.submit(request) for _ in range(3)]
             await live.connected(1)
             await live.release()

@@ -47,7 +47,7 @@ from tests.engine.conftest import MakeEngine
 pytestmark = pytest.mark.anyio
 
 DONE = {"line": {"done": {"finish_reason": "stop", "model": "m"}}}
-WHEN_IT_MATTERS = 20
+WHEN_IT_MATTERS = 60
 
 
 async def ask(engine: Engine, prompt: str = "hi", timeouts: TimeoutOverrides | None = None) -> LLMResponse:

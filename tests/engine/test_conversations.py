@@ -40,7 +40,7 @@ async def engine(
 
 async def ask(running: Engine, prompt: str, conversation_id: str | None = "talk", **more: object) -> LLMResponse:
     fields = {"provider": "fake", **more, "prompt": prompt, "conversation_id": conversation_id}
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         return await running.submit(LLMRequest.model_validate(fields)).outcome()
 
 
@@ -221,7 +221,7 @@ async def test_a_second_call_waits_for_the_first_or_fails_at_once(tmp_path: Path
     oracle = Slow(keeps_sessions)
     async with engine(tmp_path, oracle, KEEPS) as running:
         first = running.submit(LLMRequest(prompt="one", provider="fake", conversation_id="talk"))
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             await oracle.process()
         second = running.submit(LLMRequest(prompt="two", provider="fake", conversation_id="talk"))
         at_once = await ask(running, "three", if_busy="fail")
@@ -229,7 +229,7 @@ async def test_a_second_call_waits_for_the_first_or_fails_at_once(tmp_path: Path
         assert at_once.error.code is ErrorCode.OVERLOADED
         assert second.reply is None
         gate.set()
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             assert (await first.outcome()).text == "answer to one"
             assert (await second.outcome()).text == "answer to two"
     assert [question["prompt"] for question in oracle.asked] == ["one", "two"]

@@ -113,7 +113,7 @@ async def test_an_answer_that_was_let_go_of_is_read_from_the_disk(
     monkeypatch.setattr(ended_module, "MAX_BYTES", 0)
     text = "é" * LONG
     async with engine(tmp_path, Oracle(lambda _: line(text=text) + line(done={})), FakeAdapter()) as running:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             job = await running.jobs.start(LLMRequest(prompt="one", provider="fake"), face="test")
             told = await job.wait()
             held = weakref.ref(job.call)
@@ -142,7 +142,7 @@ async def test_an_answer_that_cannot_be_written_stays_however_long_it_is(
         return job.id
 
     async with engine(tmp_path, Oracle(lambda _: line(text="x" * LONG) + line(done={})), FakeAdapter()) as running:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             first = await ask(running, "one")
             with sqlite3.connect(state_folder() / "dragoman.sqlite3") as db:
                 db.execute(

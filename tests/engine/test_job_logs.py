@@ -19,7 +19,7 @@ from dragoman.testing.fakes import Step
 
 pytestmark = pytest.mark.anyio
 
-LONG_S = 30
+LONG_S = 120
 """Bounds a test on a busy machine."""
 
 SERVER = """

@@ -38,7 +38,7 @@ def question(prompt: str = "one", key: str | None = None) -> LLMRequest:
 
 async def found(engine: Engine, job_id: str) -> Job:
     """A job of another engine, once it is written down."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while True:
             try:
                 return await engine.jobs.find(job_id)
@@ -54,7 +54,7 @@ async def test_a_job_is_running_until_its_answer_is_there(tmp_path: Path) -> Non
         assert (reply.status, reply.job_id) == ("running", job.id)
         assert reply.conversation_id is not None
         oracle.starts.set()
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             reply = await (await running.jobs.find(job.id)).wait()
         assert (reply.status, reply.text, reply.job_id) == ("completed", "PLAIN", job.id)
 
@@ -67,12 +67,12 @@ async def test_another_engine_waits_for_a_job_and_reads_what_happened(tmp_path: 
         assert there.call is None
         assert (await there.wait(0)).status == "running"
         oracle.starts.set()
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             reply = await there.wait()
         assert (reply.status, reply.text, reply.job_id) == ("completed", "PLAIN", job.id)
         assert reply.conversation_id == job.reply().conversation_id is not None
         assert [info.status for info in await other.jobs.listed()] == ["completed"]
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while not (events := (await there.events())[0]):  # noqa: ASYNC110 - another connection writes it
                 await anyio.sleep(0.02)
         assert [event.text for event in events if isinstance(event, Text)] == ["PLAIN"]
@@ -81,7 +81,7 @@ async def test_another_engine_waits_for_a_job_and_reads_what_happened(tmp_path: 
 async def test_another_engine_cancels_a_job(tmp_path: Path) -> None:
     async with engine(tmp_path, Held(), ADAPTER) as running, engine(tmp_path, Held(), ADAPTER) as other:
         job = await running.jobs.start(question(), face="test")
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             reply = await (await found(other, job.id)).cancel()
         assert reply.status == "cancelled"
         assert job.reply().status == "cancelled"
@@ -94,7 +94,7 @@ async def test_the_same_key_attaches_to_the_running_job_and_to_the_one_that_ende
         again = await running.jobs.start(question(key="k"), face="test", scope="s")
         elsewhere = await other.jobs.start(question(key="k"), face="test", scope="s")
         oracle.starts.set()
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             replies = [await job.wait() for job in (first, again, elsewhere)]
             later = await (await running.jobs.start(question(key="k"), face="test", scope="s")).wait()
         assert {reply.job_id for reply in (*replies, later)} == {first.id}
@@ -122,7 +122,7 @@ async def test_two_engines_that_use_a_key_at_once_start_one_job(tmp_path: Path) 
             found.append(job.id)
             await job.wait()
 
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with anyio.create_task_group() as tasks:
                 for which in (running, other):
                     tasks.start_soon(start, which)

@@ -26,7 +26,7 @@ DONE: tuple[Step, ...] = ({"line": {"text": "ok"}}, {"line": {"done": {}}})
 async def test_a_call_waits_for_a_place_and_then_runs(make_engine: MakeEngine, cli: FakeCli) -> None:
     async with Liveness() as live, make_engine(configuration={"limits": {"max_concurrency": 1}}) as engine:
         cli.scripts([live.connect(), {"wait": "gate"}, *DONE], [*DONE])
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             first = engine.submit(REQUEST)
             await live.connected()
             second = engine.submit(REQUEST)
@@ -45,7 +45,7 @@ async def test_each_provider_has_its_own_places_too(make_engine: MakeEngine, cli
     configuration = {"providers": {"fake": {"max_concurrency": 2}}}
     async with Liveness() as live, make_engine(configuration=configuration) as engine:
         cli.script(live.connect(), {"wait": "gate"}, *DONE)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             calls = [engine.submit(REQUEST) for _ in range(3)]
             await live.connected(2)
             assert cli.starts == 2
@@ -59,7 +59,7 @@ async def test_a_full_queue_refuses_at_once(make_engine: MakeEngine, cli: FakeCl
     configuration = {"limits": {"max_concurrency": 1, "queue": 1}}
     async with Liveness() as live, make_engine(configuration=configuration) as engine:
         cli.script(live.connect(), {"pause": True})
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             engine.submit(REQUEST)
             await live.connected()
             waiting = engine.submit(REQUEST)
@@ -72,7 +72,7 @@ async def test_a_full_queue_refuses_at_once(make_engine: MakeEngine, cli: FakeCl
 async def test_a_cancelled_call_gives_its_place_back(make_engine: MakeEngine, cli: FakeCli) -> None:
     async with Liveness() as live, make_engine(configuration={"limits": {"max_concurrency": 1}}) as engine:
         cli.scripts([live.connect(), {"pause": True}], [*DONE])
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             first = engine.submit(REQUEST)
             await live.connected()
             second = engine.submit(REQUEST)
@@ -100,12 +100,12 @@ class Places:
         return context
 
     async def ask(self, whose: str = "fake", /, **facts: float) -> ErrorInfo | None:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             outcome = await self._limit(self.context(whose, **facts))
         return outcome.error if isinstance(outcome, Failed) else None
 
     async def start(self, **facts: float) -> None:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await self._gate(self.context(**facts))
 
     async def _answer(self, _context: Context) -> Outcome:

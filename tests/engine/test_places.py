@@ -51,7 +51,7 @@ def test_what_a_killed_process_held_is_free_again_at_once(tmp_path: Path) -> Non
         assert process.stdout.readline() == "3\n"
         assert Places(tmp_path, "a").take(3) is None
         process.kill()
-        process.wait(10)
+        process.wait(60)
         place = Places(tmp_path, "a").take(3)
         assert place is not None
         place.release()

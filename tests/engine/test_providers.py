@@ -21,7 +21,7 @@ OLD = Transport("old")
 
 
 async def failure(engine: Engine, **request: str) -> ErrorInfo:
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         reply = await engine.submit(LLMRequest.model_validate({"prompt": "hi", **request})).outcome()
     assert reply.error is not None, reply
     assert reply.error.next_step
@@ -29,7 +29,7 @@ async def failure(engine: Engine, **request: str) -> ErrorInfo:
 
 
 async def states(engine: Engine, *, deep: bool = False) -> dict[str, ProviderStatus]:
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         return {status.name: status for status in await engine.providers.statuses(deep=deep)}
 
 
@@ -56,7 +56,7 @@ async def test_a_login_is_asked_for_by_one_at_a_time_and_for_all_who_wait(
     cli.script({"when_arg": "login", "steps": [{"line": {"logged": "in"}}, {"exit": 0}]}, *ANSWER)
     async with make_engine(FakeAdapter(login=Login(("login",), "run `login`"))) as engine:
         calls = [engine.submit(LLMRequest(prompt="hi")) for _ in range(5)]
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             assert [(await call.outcome()).text for call in calls] == ["ok"] * 5
             assert cli.starts == 1 + 5
             async with anyio.create_task_group() as asking:

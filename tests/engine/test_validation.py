@@ -43,7 +43,7 @@ class Says(Oracle):
 
 
 async def ask(running: Engine, **fields: Any) -> LLMResponse:  # noqa: ANN401 - the fields of a request
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         request = LLMRequest.model_validate({"prompt": "Which city?", "provider": "fake", **fields})
         return await running.submit(request).outcome()
 
@@ -169,7 +169,7 @@ async def test_a_pydantic_class_judges_with_all_it_knows(tmp_path: Path) -> None
     async with engine(tmp_path, Says(json.dumps(PARIS)), PLAIN) as running:
         request = LLMRequest(prompt="Which city?", provider="fake")
         wanted = OutputSchema.of(City)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             reply = await running.submit(request, schema=wanted).outcome()
     assert wanted.parse(reply.data) == City(name="Paris", people=2_100_000)
 

@@ -77,7 +77,7 @@ def llm(
         env=environment,
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -180,13 +180,13 @@ def test_an_engine_without_its_library_says_what_to_install(environment: Mapping
 
 def test_wrong_use_of_the_child_is_told() -> None:
     command = [sys.executable, "-m", "dragoman.local", "serve"]
-    child = subprocess.run(command, env={}, capture_output=True, text=True, timeout=60, check=False)
+    child = subprocess.run(command, env={}, capture_output=True, text=True, timeout=300, check=False)
     assert (child.returncode, child.stderr[:6]) == (2, "usage:")
 
 
 def test_the_child_tells_the_version_of_the_llm_it_becomes() -> None:
     command = [sys.executable, "-m", "dragoman.local", "--version"]
-    child = subprocess.run(command, env={}, capture_output=True, text=True, timeout=60, check=True)
+    child = subprocess.run(command, env={}, capture_output=True, text=True, timeout=300, check=True)
     assert child.stdout == f"llm, version {version('llm')}\n"
 
 
@@ -195,7 +195,7 @@ def test_the_plugin_imports_neither_the_engine_nor_the_rest_of_us() -> None:
         "import sys, dragoman.local.llm_plugin\n"
         "print([name for name in sys.modules if name.startswith(('xllamacpp', 'dragoman'))])"
     )
-    child = subprocess.run([sys.executable, "-c", code], env={}, capture_output=True, text=True, timeout=60, check=True)
+    child = subprocess.run([sys.executable, "-c", code], env={}, capture_output=True, text=True, timeout=300, check=True)
     assert child.stdout.strip() == "['dragoman', 'dragoman.local', 'dragoman.local.llm_plugin']"
 
 

@@ -93,7 +93,7 @@ class Server:
 
 @asynccontextmanager
 async def serving(folder: Path, live: Liveness, *steps: Step, until_s: float = 1000) -> AsyncGenerator[Server]:
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         grandchildren = [{"grandchild": {**hidden, "connect": live.port}} for hidden in HIDDEN]
         program = FakeCli(folder).script(
             {"read": "all"}, {"echo_stdin": True, "as": "raw"}, live.connect(), *grandchildren, *steps
@@ -203,7 +203,8 @@ async def test_it_outlives_its_server_and_tells_its_end_when_nothing_of_it_is_le
 
 
 async def test_its_tree_is_stopped_when_its_time_is_over(tmp_path: Path) -> None:
-    async with Liveness() as live, serving(tmp_path, live, {"pause": True}, until_s=1) as server:
+    # All of the tree must be there before that.
+    async with Liveness() as live, serving(tmp_path, live, {"pause": True}, until_s=10) as server:
         await server.kill(server.guardian)
         await live.all_gone()
         await end_of(server.shepherd.pid)
@@ -262,9 +263,7 @@ async def test_what_nobody_watches_over_any_more_is_swept(tmp_path: Path) -> Non
         await server.kill(server.guardian, shepherd.pid)
         assert await adopt(server.folder) is None
         assert await anyio.to_thread.run_sync(sweep, [server.leftover], 0.2) == TREE - 1
-        for peer in live.peers:
-            if tree.start_time(peer.pid) is not None:
-                os.kill(peer.pid, signal.SIGKILL)
+        await kill_all(*(peer.pid for peer in live.alive))
         await live.all_gone()
 
 
@@ -279,14 +278,14 @@ async def test_a_shepherd_that_does_not_answer_is_ended_with_its_tree(tmp_path: 
 async def test_a_sweep_leaves_it_alone_while_it_has_time_and_a_shepherd(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with Liveness() as live, serving(tmp_path, live, {"pause": True}, until_s=2) as server:
+    async with Liveness() as live, serving(tmp_path, live, {"pause": True}) as server:
         shepherd = server.shepherd
         await server.kill(server.guardian)
         left = server.leftover
         os.kill(shepherd.pid, signal.SIGSTOP)
         assert await anyio.to_thread.run_sync(sweep, [left], 0.2) == 0
         assert len(live.alive) == TREE
-        monkeypatch.setattr(sys.modules[sweep.__module__], "OVERDUE_S", shepherd.until - time.time() - 1000)
+        monkeypatch.setattr(sys.modules[sweep.__module__], "OVERDUE_S", time.time() - shepherd.until)
         assert await anyio.to_thread.run_sync(sweep, [left], 0.2) == TREE + 1
         await live.all_gone()
         assert not is_shepherded(server.folder)
@@ -345,7 +344,7 @@ async def test_one_that_writes_without_end_is_killed(spawner: Spawner, tmp_path:
     flood = f"yes | head -c 3000000 >&{stream}; sleep 1000"
     detached = Detached(tmp_path, b"", time.time() + 1000, stdout_bytes=2_000_000)
     child = await spawner.spawn(Command(["/bin/sh", "-c", flood], ENV, tmp_path, detached=detached))
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         assert await child.wait() == -signal.SIGKILL
         child.close()
         assert await child.gone()
@@ -360,7 +359,7 @@ async def test_one_whose_folder_is_removed_is_stopped(spawner: Spawner, tmp_path
     detached = Detached(folder, b"", time.time() + 1000)
     child = await spawner.spawn(Command(["/bin/sleep", "1000"], ENV, tmp_path, detached=detached))
     folder.rename(tmp_path / "elsewhere")
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         assert await child.wait() == -signal.SIGTERM
 
 
@@ -372,7 +371,7 @@ async def test_its_own_server_reads_it_stops_it_or_leaves_it(spawner: Spawner, t
         script = ["/bin/sh", "-c", "cat; echo err >&2; sleep 1000"]
         children.append(await spawner.spawn(Command(script, ENV, tmp_path, detached=detached)))
     stopped, left = children
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         assert await left.read_stdout() == b"in"
         assert await left.read_stderr() == b"err\n"
         stopped.close()
@@ -395,7 +394,7 @@ async def test_its_own_server_reads_it_stops_it_or_leaves_it(spawner: Spawner, t
 async def test_leaving_a_child_that_is_not_detached_closes_it(spawner: Spawner, tmp_path: Path) -> None:
     child = await spawner.spawn(Command(["/bin/sleep", "1000"], ENV, tmp_path))
     child.leave()
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         assert await child.gone()
     assert child.exit_code == -signal.SIGTERM
 
@@ -403,7 +402,7 @@ async def test_leaving_a_child_that_is_not_detached_closes_it(spawner: Spawner, 
 async def test_a_spawn_that_is_given_up_leaves_nothing(spawner: Spawner, tmp_path: Path) -> None:
     folders = [tmp_path / str(number) for number in range(12)]
     await (await spawner.spawn(Command(["/bin/true"], ENV, tmp_path))).wait()
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         for number, folder in enumerate(folders):
             folder.mkdir()
             detached = Detached(folder, b"", time.time() + 1000)
@@ -422,7 +421,7 @@ async def test_a_folder_serves_once(spawner: Spawner, tmp_path: Path) -> None:
     assert await adopt(tmp_path) is None
     assert remains(tmp_path) is None
     child = await spawner.spawn(command)
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         assert await child.wait() == 0
         with pytest.raises(FileExistsError):
             await spawner.spawn(command)
@@ -442,7 +441,7 @@ async def test_where_one_cannot_wait_for_a_strangers_child_its_lock_is_looked_at
     monkeypatch.setattr(Shepherd, "watch", cannot)
     child = await adopt(tmp_path)
     assert child is not None
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(child.wait)
             await anyio.wait_all_tasks_blocked()
@@ -458,7 +457,7 @@ async def test_one_that_is_just_being_started_is_not_taken_for_lost(tmp_path: Pa
     async def look() -> None:
         found.append(await adopt(tmp_path))
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(look)
             await anyio.wait_all_tasks_blocked()
@@ -468,7 +467,7 @@ async def test_one_that_is_just_being_started_is_not_taken_for_lost(tmp_path: Pa
     assert found == [None]
     lost = remains(tmp_path)
     assert lost is not None
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         assert await end_and_output(lost) == (-signal.SIGKILL, b"")
     assert lost.lost
 
@@ -478,7 +477,7 @@ async def test_whoever_is_killed_whenever_nothing_is_left_and_nothing_is_forgott
     """Each job either ends as it would have, or is known to be lost, and then has nothing that lives."""
     chance = random.Random(seed)  # noqa: S311 - to be repeatable
     kills = done = lost = 0
-    with anyio.fail_after(120):
+    with anyio.fail_after(600):
         while kills < 30:
             folder = tmp_path / str(kills)
             folder.mkdir()
@@ -490,7 +489,7 @@ async def test_whoever_is_killed_whenever_nothing_is_left_and_nothing_is_forgott
                     if chance.random() < 0.7:
                         await live.connected(chance.randint(1, 6))
                     else:
-                        await anyio.sleep(chance.uniform(0.2, 0.6))
+                        await anyio.sleep(chance.uniform(0.2, 0.6))  # whenever that is
                     guardians = tree.children(server.pid)
                     shepherds = [pid for each in guardians for pid in tree.children(each)]
                     watchers = [*guardians, *shepherds]
@@ -511,6 +510,10 @@ async def test_whoever_is_killed_whenever_nothing_is_left_and_nothing_is_forgott
                 await live.all_gone()
                 for pid in watchers:
                     await end_of(pid)
+            # One that never connected may be a moment later than those that did.
+            with anyio.move_on_after(60):
+                while command_lines_with(folder):  # noqa: ASYNC110 - nothing tells
+                    await anyio.sleep(0.02)
             assert command_lines_with(folder) == []
     assert done > 0
     assert lost > 0

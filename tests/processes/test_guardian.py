@@ -15,6 +15,7 @@ import pytest
 from dragoman.processes import Command, Spawner, SpawnError
 from dragoman.processes.guarded import GuardedChild
 from dragoman.processes.guardian import WAITING
+from dragoman.processes.spawner import GUARDIAN_HUNG_S
 from dragoman.processes.tree import children, children_by_scan, descendants
 from dragoman.testing import FakeCli, Liveness
 from dragoman.testing.fakes import Step
@@ -66,7 +67,7 @@ async def hiding(spawner: Spawner, folder: Path, live: Liveness, *steps: Step) -
 async def test_stopping_one_child_takes_its_whole_tree_and_leaves_its_neighbour(
     spawner: Spawner, tmp_path: Path
 ) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with (
             Liveness() as live,
             hiding(spawner, tmp_path, live, {"pause": True}) as stopped,
@@ -83,7 +84,7 @@ async def test_stopping_one_child_takes_its_whole_tree_and_leaves_its_neighbour(
 async def test_what_a_child_leaves_behind_at_its_own_end_is_stopped_when_it_is_closed(
     spawner: Spawner, tmp_path: Path
 ) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with Liveness() as live, hiding(spawner, tmp_path, live, {"wait": "gate"}, {"exit": 7}) as child:
             await live.release("cli")
             assert await child.wait() == 7
@@ -96,7 +97,7 @@ async def test_what_a_child_leaves_behind_at_its_own_end_is_stopped_when_it_is_c
 async def test_a_killed_guardian_takes_nothing_with_it_and_the_next_child_gets_a_new_one(
     spawner: Spawner, tmp_path: Path
 ) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with Liveness() as live, hiding(spawner, tmp_path, live, {"pause": True}) as child:
             guardian = spawner.guardian_pid
             assert guardian is not None
@@ -116,7 +117,7 @@ async def test_a_killed_guardian_takes_nothing_with_it_and_the_next_child_gets_a
 async def test_a_killed_or_stopped_shepherd_loses_its_child_whose_tree_goes(
     spawner: Spawner, tmp_path: Path, how: signal.Signals
 ) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with Liveness() as live, hiding(spawner, tmp_path, live, {"pause": True}) as child:
             os.kill(child.shepherd_pid, how)
             await child.wait()
@@ -127,7 +128,7 @@ async def test_a_killed_or_stopped_shepherd_loses_its_child_whose_tree_goes(
 async def test_a_stopped_shepherd_whose_guardian_was_killed_is_ended_when_its_child_is_closed(
     spawner: Spawner, tmp_path: Path
 ) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with Liveness() as live, hiding(spawner, tmp_path, live, {"pause": True}) as child:
             assert spawner.guardian_pid is not None
             os.kill(spawner.guardian_pid, signal.SIGKILL)
@@ -141,7 +142,7 @@ async def test_a_stopped_shepherd_whose_guardian_was_killed_is_ended_when_its_ch
 async def test_nothing_is_left_of_a_server_that_was_killed(tmp_path: Path, *, also_guardian: bool) -> None:
     """The server is a process of its own here, with two children whose grandchildren hide."""
     folder = tmp_path / "private"
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with Liveness() as live:
             grandchildren = [{"grandchild": {**hidden, "connect": live.port}} for hidden in HIDDEN]
             program = FakeCli(tmp_path, "fake").script(
@@ -178,7 +179,7 @@ async def test_nothing_is_left_of_a_server_that_was_killed(tmp_path: Path, *, al
 async def test_a_guardian_whose_last_shepherd_was_killed_leaves_only_when_the_whole_tree_has_gone(
     tmp_path: Path,
 ) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with Liveness() as live, Spawner() as spawner, hiding(spawner, tmp_path, live, {"pause": True}) as child:
             assert spawner.guardian_pid is not None
             # Stopped, it hears of both at once: nobody can want a child any more, and no shepherd is left.
@@ -194,7 +195,7 @@ async def test_a_spawn_that_is_given_up_leaves_nothing(spawner: Spawner, tmp_pat
     guardian = spawner.guardian_pid
     assert guardian is not None
     before = descriptors()
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         for patience_s in (0, 0.0005, 0.001, 0.002):
             with anyio.move_on_after(patience_s):
                 (await spawner.spawn(command)).close()  # when it was quick enough
@@ -207,15 +208,17 @@ async def test_a_spawn_that_is_given_up_leaves_nothing(spawner: Spawner, tmp_pat
 
 async def test_a_guardian_that_hangs_is_replaced(spawner: Spawner, tmp_path: Path) -> None:
     command = Command(["/bin/echo", "hi"], ENV, tmp_path)
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         await (await spawner.spawn(command)).wait()
         assert spawner.guardian_pid is not None
         os.kill(spawner.guardian_pid, signal.SIGSTOP)
-        with anyio.move_on_after(1.2) as limit:
-            # The first ones get the shepherds that were waiting, the last one waits for the next in vain.
-            for _ in range(WAITING + 1):
+        # The first ones get the shepherds that were waiting, one waits for the next in vain.
+        is_missed = False
+        for _ in range(WAITING + 1):
+            with anyio.move_on_after(GUARDIAN_HUNG_S + 0.2) as limit:
                 await spawner.spawn(command)
-        assert limit.cancelled_caught
+            is_missed = is_missed or limit.cancelled_caught
+        assert is_missed
         assert await (await spawner.spawn(command)).wait() == 0
 
 
@@ -225,7 +228,7 @@ async def test_a_stopped_guardian_leaves_too_when_its_server_does(tmp_path: Path
         guardian = spawner.guardian_pid
         assert guardian is not None
         os.kill(guardian, signal.SIGSTOP)
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         await end_of(guardian)
 
 
@@ -239,7 +242,7 @@ async def test_a_stopped_guardian_leaves_too_when_its_server_is_killed(tmp_path:
         "    await anyio.sleep_forever()\n"
         "anyio.run(main)\n"
     )
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with await anyio.open_process([sys.executable, "-c", script], stderr=None) as server:
             assert server.stdout is not None
             guardian, child = map(int, (await server.stdout.receive()).split())
@@ -251,7 +254,7 @@ async def test_a_stopped_guardian_leaves_too_when_its_server_is_killed(tmp_path:
 
 async def test_a_shepherd_killed_while_it_waits_is_replaced(spawner: Spawner, tmp_path: Path) -> None:
     command = Command(["/bin/echo", "hi"], ENV, tmp_path)
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         for how in (signal.SIGKILL, signal.SIGSTOP):
             assert await (await spawner.spawn(command)).wait() == 0
             assert spawner.guardian_pid is not None
@@ -273,7 +276,7 @@ async def test_a_fork_of_the_server_does_not_keep_its_children_alive(spawner: Sp
         os._exit(0)
     os.close(readable)
     try:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             watched = os.pidfd_open(child.pid)
             # Our own end is closed: were the fork to hold another, the shepherd would not notice.
             spawner.close()
@@ -294,7 +297,7 @@ async def test_many_children_at_once_each_get_their_own_streams(spawner: Spawner
         child.close()
         assert await child.gone()
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             for number in range(100):
                 tasks.start_soon(one, number)
@@ -304,7 +307,7 @@ async def test_many_children_at_once_each_get_their_own_streams(spawner: Spawner
 async def test_a_request_larger_than_any_buffer_arrives_whole(spawner: Spawner, tmp_path: Path) -> None:
     words = [chr(ord("a") + number % 26) * 100_000 for number in range(15)]
     child = await spawner.spawn(Command(["/bin/sh", "-c", 'echo "$#" "${#15}"', "sh", *words], ENV, tmp_path))
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         assert await child.read_stdout() == b"15 100000\n"
         assert await child.wait() == 0
 
@@ -343,7 +346,7 @@ async def test_a_private_folder_is_removed_and_links_in_it_are_not_followed(spaw
     (private / "dangling").symlink_to(tmp_path / "nowhere")
     child = await spawner.spawn(Command(["/bin/true"], ENV, tmp_path, remove=private))
     child.close()
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         assert await child.gone()
     assert not private.exists()
     assert (kept / "file").read_text() == "stays"
@@ -360,29 +363,35 @@ async def test_both_ways_to_find_children_agree(spawner: Spawner, tmp_path: Path
     assert {child.pid, *found} <= set(descendants(guardian))
 
 
-def times_slept(pid: int) -> int:
-    """How often a process went to sleep until something came."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return int(status.partition("voluntary_ctxt_switches:")[2].split()[0])
+def times_slept(pid: int) -> int | None:
+    """How often a shepherd went to sleep until something came; None: it does not wait for a child yet, or any more."""
+    with suppress(ProcessLookupError, FileNotFoundError):
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+        if os.getsid(pid) == pid and "State:\tS" in status:
+            return int(status.partition("voluntary_ctxt_switches:")[2].split()[0])
+    return None
 
 
-async def waiting_shepherds(spawner: Spawner) -> dict[int, int]:
+async def waiting_shepherds(spawner: Spawner) -> dict[int, int | None]:
     """Those that wait for a child, asleep, and how often they went to sleep."""
     assert spawner.guardian_pid is not None
-    before: dict[int, int] = {}
+    before: dict[int, int | None] = {}
     while True:
         waiting = {pid: times_slept(pid) for pid in children(spawner.guardian_pid) if not children(pid)}
-        if len(waiting) == WAITING and waiting == before:
+        # Twice the same, since the count follows a moment after the state; and a new one may come between.
+        if len(waiting) == WAITING and None not in waiting.values() and waiting == before:
             return waiting
         before = waiting
-        await anyio.sleep(0.05)  # longer than it takes to fall asleep
+        await anyio.sleep(0.05)  # nothing tells that a process fell asleep
 
 
 async def test_a_child_wakes_one_of_the_shepherds_that_wait_for_one(spawner: Spawner, tmp_path: Path) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         await (await spawner.spawn(Command(["/bin/echo"], ENV, tmp_path))).wait()
         for _ in range(5):
             before = await waiting_shepherds(spawner)
             await spawner.spawn(Command(["/bin/sleep", "1000"], ENV, tmp_path))
             after = await waiting_shepherds(spawner)
-            assert [after[pid] - before[pid] for pid in before if pid in after] == [0] * (WAITING - 1)
+            stayed = before.keys() & after.keys()
+            assert len(stayed) == WAITING - 1
+            assert {pid: after[pid] for pid in stayed} == {pid: before[pid] for pid in stayed}

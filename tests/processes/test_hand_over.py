@@ -28,8 +28,11 @@ both_loops = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 ENV = {"PATH": "/usr/bin:/bin"}
 STRIDE = 16
 """Of the lines at which a server can be killed every so-manieth is tried; all of them in `tests/long`."""
-COUNTED = "i=0; while [ $i -lt 20000 ]; do echo line $i of what it says; i=$((i+1)); done"
-WHOLE = b"".join(b"line %d of what it says\n" % number for number in range(20000))
+LINES = 40_000
+"""More than is read at once and then fits into the largest pipe: one that is not read any more does not come to its
+end."""
+COUNTED = f"i=0; while [ $i -lt {LINES} ]; do echo line $i of what it says; i=$((i+1)); done"
+WHOLE = b"".join(b"line %d of what it says\n" % number for number in range(LINES))
 SERVER = """
 import os, signal, sys, time, anyio
 from pathlib import Path
@@ -98,6 +101,12 @@ class Heard:
             self._more = anyio.Event()
 
 
+async def let_go(folder: Path) -> None:
+    """Wait until nobody has the claim of this folder: who leaves has closed its other files a moment before."""
+    while is_shepherded(folder):  # noqa: ASYNC110 - nothing tells
+        await anyio.sleep(0.001)
+
+
 async def whole_of(folder: Path) -> tuple[int, bytes, bytes]:
     """What whoever adopts the child of this folder hears of it."""
     child = await adopt(folder)
@@ -115,7 +124,7 @@ async def test_it_goes_on_without_its_server_and_the_next_one_hears_it_from_its_
     async with Spawner() as spawner:
         child = await piped(spawner, tmp_path, f"echo un >&2; echo one; cat {gate}; echo deux >&2; exit 3")
         heard = Heard(child)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(heard.listen)
                 await heard.until(b"one\n")
@@ -126,7 +135,7 @@ async def test_it_goes_on_without_its_server_and_the_next_one_hears_it_from_its_
         child.leave()
     assert tree.start_time(child.pid) is not None
     assert (tmp_path / "job" / "stdout").read_bytes() == b"one\n"
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         gate.write_bytes(b"two\n")
         assert await whole_of(tmp_path / "job") == (3, b"one\ntwo\n", b"un\ndeux\n")
     end = read_end(tmp_path / "job")
@@ -140,7 +149,7 @@ async def test_in_the_middle_of_a_flood_nothing_is_lost_and_nothing_comes_twice(
     async with Spawner() as spawner:
         child = await piped(spawner, tmp_path, COUNTED)
         heard = Heard(child)
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(heard.listen)
                 await heard.until(f"line {after} ".encode())
@@ -156,25 +165,24 @@ async def test_one_that_ends_just_then_is_heard_to_its_end(spawner: Spawner, tmp
     for number in range(60):
         child = await piped(spawner, tmp_path, "printf '%060000d' 0 | tr 0 x; exit 5")
         heard = Heard(child)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(heard.listen)
-                await anyio.sleep(chance.uniform(0, 0.004))
+                await anyio.sleep(chance.uniform(0, 0.004))  # to be just before or just after its end
                 outcomes.append(await child.detach(detached(tmp_path / str(number))))
             assert (child.exit_code, bytes(heard.stdout)) == (5, said)
             if outcomes[-1]:
                 assert await whole_of(tmp_path / str(number)) == (5, said, b"")
             child.close()
             assert await child.gone()
-            while is_shepherded(tmp_path / str(number)):  # noqa: ASYNC110 - it is just leaving, and nothing tells
-                await anyio.sleep(0.001)
+            await let_go(tmp_path / str(number))
     assert True in outcomes
 
 
 async def test_it_is_stopped_when_its_time_is_over_though_no_server_is_there(spawner: Spawner, tmp_path: Path) -> None:
     child = await piped(spawner, tmp_path, "echo half; sleep 1000 & sleep 1000")
     heard = Heard(child)
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(heard.listen)
             await heard.until(b"half")
@@ -191,22 +199,22 @@ async def test_it_is_stopped_when_its_time_is_over_though_no_server_is_there(spa
 async def test_without_being_handed_over_it_ends_with_its_server(spawner: Spawner, tmp_path: Path) -> None:
     child = await piped(spawner, tmp_path, "sleep 1000")
     child.leave()
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         assert await child.gone()
     assert not await child.detach(detached(tmp_path / "job"))
 
 
 async def test_its_own_server_can_still_stop_it(spawner: Spawner, tmp_path: Path) -> None:
     child = await piped(spawner, tmp_path, "sleep 1000 & sleep 1000")
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(child.wait)
             assert await child.detach(detached(tmp_path / "job"))
             tasks.cancel_scope.cancel()
         child.close()
         assert await child.gone()
+        await let_go(tmp_path / "job")
     assert child.exit_code == -signal.SIGTERM
-    assert not is_shepherded(tmp_path / "job")
 
 
 @pytest.mark.parametrize("how", ["before", "while it is stopped"])
@@ -221,7 +229,7 @@ async def test_a_shepherd_that_is_killed_in_between_hands_nothing_over(
         results.append(await child.detach(detached(tmp_path / "job")))
 
     shepherd: int = getattr(child, "shepherd_pid", 0)
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(heard.listen)
             await heard.until(b"half")
@@ -231,9 +239,9 @@ async def test_a_shepherd_that_is_killed_in_between_hands_nothing_over(
                 # The guardian ends one that was stopped.
                 os.kill(shepherd, signal.SIGSTOP)
             tasks.start_soon(hand_over)
+        await let_go(tmp_path / "job")
     assert results == [False]
     assert (child.exit_code, child.lost, bytes(heard.stdout)) == (-signal.SIGKILL, True, b"half\n")
-    assert not is_shepherded(tmp_path / "job")
 
 
 async def test_one_that_said_more_than_is_kept_stays_as_it_is(
@@ -242,7 +250,7 @@ async def test_one_that_said_more_than_is_kept_stays_as_it_is(
     monkeypatch.setattr(streams, "KEPT_BYTES", 1000)
     child = await piped(spawner, tmp_path, COUNTED)
     heard = Heard(child)
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(heard.listen)
             await heard.until(b"line 100 ")
@@ -253,7 +261,7 @@ async def test_one_that_said_more_than_is_kept_stays_as_it_is(
 async def test_a_folder_that_takes_no_files_changes_nothing(spawner: Spawner, tmp_path: Path) -> None:
     child = await piped(spawner, tmp_path, "echo half; read line; echo $line")
     heard = Heard(child)
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(heard.listen)
             await heard.until(b"half")
@@ -276,7 +284,7 @@ async def test_a_full_disk_makes_no_whole_answer_of_a_part(
     monkeypatch.setattr(Streams, "to_files", to_full_disk)
     child = await piped(spawner, tmp_path, "echo half; read line; echo the rest; exit 0")
     heard = Heard(child)
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(heard.listen)
             await heard.until(b"half")
@@ -296,7 +304,7 @@ async def kill_at_lines(tmp_path: Path, first: int, stride: int) -> None:
     """Kill a server at lines of what it does there: whoever lives then has an owner, and all that was read before."""
     outcomes: list[bool] = []
     was_killed = True
-    with anyio.fail_after(100):
+    with anyio.fail_after(300):
         while was_killed:
             number = first + stride * len(outcomes)
             folder = tmp_path / str(number)

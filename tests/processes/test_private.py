@@ -102,7 +102,7 @@ async def test_a_shepherd_keeps_its_claim_when_its_server_has_none_any_more(temp
         folder = PrivateFolder()
         folder.write("file", b"")
         command = Command(["/bin/cat"], {}, tmp_path, remove=folder.made, claim=folder.claim)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             child = await spawner.spawn(command)
             folder.leave()
             remove_abandoned()

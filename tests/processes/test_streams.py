@@ -21,7 +21,7 @@ def room(pipe: int) -> int:
 
 
 async def read(end: PipeEnd) -> bytes:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         return await end.read(Latch())
 
 

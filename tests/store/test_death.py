@@ -99,7 +99,7 @@ def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
 async def test_processes_that_talk_at_once_lose_no_turn_and_number_them_all(path: Path) -> None:
     with program(TALKER, path, "one", 70) as one, program(TALKER, path, "two", 70) as two:
         for process in (one, two):
-            output, _ = await anyio.to_thread.run_sync(lambda process=process: process.communicate(timeout=60))
+            output, _ = await anyio.to_thread.run_sync(lambda process=process: process.communicate(timeout=300))
             assert (process.returncode, output.count("answered")) == (0, 70)
     async with open_store(path) as store:
         found = await store.conversations()
@@ -112,7 +112,7 @@ async def test_processes_that_talk_at_once_lose_no_turn_and_number_them_all(path
 async def test_two_processes_number_the_turns_of_one_conversation(path: Path) -> None:
     with program(TALKER, path, "same", 60) as one, program(TALKER, path, "same", 60) as two:
         for process in (one, two):
-            await anyio.to_thread.run_sync(lambda process=process: process.communicate(timeout=60))
+            await anyio.to_thread.run_sync(lambda process=process: process.communicate(timeout=300))
     async with open_store(path) as store:
         numbers = [turn.number for turn in await store.turns("same-0")]
         assert numbers == [*range(1, 19)]
@@ -200,7 +200,7 @@ async def test_a_detached_job_of_an_adopter_that_goes_is_there_for_the_next(path
         assert dead.stdout is not None
         dead.stdout.readline()
     with program(ADOPTER, path) as adopter:
-        output, _ = await anyio.to_thread.run_sync(lambda: adopter.communicate(timeout=30))
+        output, _ = await anyio.to_thread.run_sync(lambda: adopter.communicate(timeout=300))
     assert output == "adopted away\n"
     async with open_store(path) as store:
         assert [job.id for job in store.detached_jobs] == ["away"]

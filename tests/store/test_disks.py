@@ -66,7 +66,7 @@ def in_small_disk(folder: Path, script: str) -> str:
         "FILE": str(folder / "state" / "store.sqlite3"),
     }
     argv = ["unshare", "-rm", "sh", "-ec", f"{mount}\n{script}"]
-    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -32,7 +32,7 @@ async def test_all_that_a_read_sees_is_of_one_moment(store: Store, path: Path) -
 
 async def test_reads_go_on_while_another_process_holds_the_file(store: Store, path: Path) -> None:
     await say(store, "c", "k1")
-    with closing(sqlite3.connect(path, isolation_level=None)) as other, anyio.fail_after(5):
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, anyio.fail_after(60):
         other.execute("BEGIN IMMEDIATE")
         assert store.conversation("c") is not None
         assert len(store.good_turns("c", 1)) == 1
@@ -65,14 +65,14 @@ async def test_closing_waits_for_a_read_and_refuses_those_that_wait(store: Store
 
     def slow(db: sqlite3.Connection) -> bool:
         begun.set()
-        return go_on.wait(10)
+        return go_on.wait(60)
 
     async def late() -> None:
         with pytest.raises(StoreError, match="closed") as caught:
             await anyio.to_thread.run_sync(reader.read, slow)
         refused.append(caught.value)
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(anyio.to_thread.run_sync, reader.read, slow)
             await anyio.to_thread.run_sync(begun.wait)

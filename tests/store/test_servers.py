@@ -59,7 +59,7 @@ async def test_processes_that_open_and_write_at_once_lose_nothing(tmp_path: Path
     path = tmp_path / "store.sqlite3"
     writers = [writer(path, name, 150) for name in ("one", "two", "three")]
     for process in writers:
-        _, errors = await anyio.to_thread.run_sync(lambda process=process: process.communicate(timeout=60))
+        _, errors = await anyio.to_thread.run_sync(lambda process=process: process.communicate(timeout=300))
         assert (process.returncode, errors) == (0, "")
     found = rows(path, "SELECT provider, status, count(*) FROM calls GROUP BY 1, 2 ORDER BY 1")
     assert found == [("one", "completed", 150), ("three", "completed", 150), ("two", "completed", 150)]

@@ -30,7 +30,7 @@ async def test_the_examples_of_the_page_run(
     oracle = Oracle(lambda _: line(text='{"name": "Frank Herbert", "age": 65}') + line(done={}))
     async with engine(tmp_path, oracle, FakeAdapter("claude"), FakeAdapter("codex")) as running:
         page: dict[str, Any] = {"__name__": "page", "d": Dragoman(engine=running)}
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             await eval(code, page)  # noqa: S307 - our own page
     assert "so far: {'name': 'Frank Herbert', 'age': 65}\nFrank Herbert\n[]\n" in capsys.readouterr().out
 

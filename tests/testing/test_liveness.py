@@ -27,7 +27,7 @@ async def start(spawner: Spawner, folder: Path, *steps: Step) -> Child:
 
 
 async def test_a_gate_holds_output_back_until_it_is_opened(spawner: Spawner, tmp_path: Path) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with Liveness() as live:
             child = await start(
                 spawner,
@@ -49,7 +49,7 @@ async def test_a_gate_holds_output_back_until_it_is_opened(spawner: Spawner, tmp
 
 
 async def test_a_killed_process_is_seen_to_be_gone(spawner: Spawner, tmp_path: Path) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with Liveness() as live:
             child = await start(spawner, tmp_path, live.connect(), {"sleep": 100})
             [peer] = await live.connected()
@@ -72,7 +72,7 @@ async def test_who_does_not_connect_is_missed_by_number(tmp_path: Path) -> None:
 async def test_a_grandchild_dies_with_the_group_unless_it_has_a_session_of_its_own(
     spawner: Spawner, tmp_path: Path, *, detached: bool, double_fork: bool
 ) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with Liveness() as live:
             again: Step = {"connect": live.port, "as": "deaf"}
             grandchild: Step = {"setsid": detached, "double_fork": double_fork, "ignore_term": True}
@@ -98,7 +98,7 @@ async def test_a_grandchild_dies_with_the_group_unless_it_has_a_session_of_its_o
 async def test_a_grandchild_of_a_double_fork_is_nobodys_child(
     spawner: Spawner, tmp_path: Path, *, double_fork: bool
 ) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with Liveness() as live:
             child = await start(
                 spawner, tmp_path, {"grandchild": {"connect": live.port, "double_fork": double_fork}}, {"sleep": 100}
@@ -111,7 +111,7 @@ async def test_a_grandchild_of_a_double_fork_is_nobodys_child(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a pidfd")
 async def test_a_grandchild_that_outlives_everybody_ends_with_the_test(spawner: Spawner, tmp_path: Path) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with Liveness() as live:
             child = await start(spawner, tmp_path, {"grandchild": {"connect": live.port, "setsid": True}})
             [peer] = await live.connected()
@@ -131,7 +131,7 @@ async def test_the_tests_own_error_comes_out_as_it_is() -> None:
 @pytest.mark.skipif(not PROC.exists(), reason="reads /proc")
 @pytest.mark.parametrize("clear", [True, False])
 async def test_a_grandchilds_environment_is_empty_when_asked(spawner: Spawner, tmp_path: Path, *, clear: bool) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with Liveness() as live:
             child = await start(spawner, tmp_path, {"grandchild": {"connect": live.port, "clear_env": clear}})
             [peer] = await live.connected()
@@ -142,7 +142,7 @@ async def test_a_grandchilds_environment_is_empty_when_asked(spawner: Spawner, t
 
 @pytest.mark.parametrize("held", [True, False])
 async def test_a_grandchild_holds_the_streams_only_when_asked(spawner: Spawner, tmp_path: Path, *, held: bool) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with Liveness() as live:
             child = await start(
                 spawner, tmp_path, {"grandchild": {"connect": live.port, "hold_stdout": held}}, {"out": "x"}

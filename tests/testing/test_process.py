@@ -33,7 +33,7 @@ def start(request: pytest.FixtureRequest, spawner: Spawner) -> Start:
 @pytest.mark.parametrize("end", ["eof", "SIGTERM", "SIGKILL"])
 async def test_a_child_ends_once_and_says_how(start: Start, end: str) -> None:
     child = await start()
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         assert (child.exit_code, child.lost, child.pid > 1) == (None, False, True)
         assert await child.write(b"x" * 10)
         if end == "eof":
@@ -50,7 +50,7 @@ async def test_a_child_ends_once_and_says_how(start: Start, end: str) -> None:
 
 async def test_a_closed_child_takes_and_says_nothing_more(start: Start) -> None:
     child = await start()
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         child.close()
         assert child.exited.is_set()
         assert not await child.write(b"x")
@@ -84,7 +84,7 @@ async def test_a_fake_that_never_reads_takes_nothing_until_its_input_is_closed()
     with anyio.move_on_after(0) as patience:
         await process.write(b"x")
     assert patience.cancelled_caught
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(process.write, b"x")
             process.close_stdin()
