@@ -450,6 +450,7 @@ async def test_failures_that_two_processes_saw_at_once_add_up(tmp_path: Path) ->
 async def test_a_provider_that_is_well_is_asked_about_once_in_a_while_and_one_that_is_not_each_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(breakers, "FRESH_S", 100.0)
     store = LateStore()
     one, other = Process(store, tmp_path), Process(store, tmp_path)
     one.answers = True

@@ -9,7 +9,8 @@ import trio.testing
 
 from dragoman.adapters.base import Clock
 from dragoman.engine.clocks import Clocks
-from dragoman.schemas import ErrorCode, LLMResponse, TimeoutConfig, TimeoutOverrides
+from dragoman.engine.many import Many
+from dragoman.schemas import ErrorCode, LLMResponse, ManyAnswer, TimeoutConfig, TimeoutOverrides
 from dragoman.testing import FakeAdapter, FakeProcess
 from tests.engine.virtual import HOUR, FakeSpawner, engine, line, request, timed
 
@@ -62,6 +63,17 @@ async def test_an_answer_just_in_time_is_an_answer(tmp_path: Path) -> None:
         tasks.start_soon(drip, await spawner.process(), line(text="late") + line(done={}), 99.9, 1)
         reply, elapsed = await timed(call)
         assert (reply.status, reply.text, elapsed) == ("completed", "late", 99.9)
+
+
+async def test_signs_of_life_keep_a_slow_answer_going(tmp_path: Path) -> None:
+    spawner = FakeSpawner()
+    async with engine(tmp_path, spawner) as running:
+        call = running.submit(request(startup=100, idle=100))
+        process = await spawner.process()
+        await drip(process, line(text="."), 99.9, 36)
+        process.feed(line(done={}))
+        reply = await call.outcome()
+        assert (reply.status, reply.text) == ("completed", "." * 36)
 
 
 async def test_its_own_retries_do_not_move_idle_and_are_told(tmp_path: Path) -> None:
@@ -152,6 +164,41 @@ async def test_a_profile_raises_defaults_and_the_configuration_and_the_call_have
         call = running.submit(plain)
         (await spawner.process()).feed(line(text="x"))
         assert (await timed(call))[1] == 7
+
+
+async def test_whoever_stands_in_has_only_the_time_that_is_left(tmp_path: Path) -> None:
+    (tmp_path / "second").touch(mode=0o700)
+    adapters = FakeAdapter(), FakeAdapter("second", executables=("second",))
+    async with engine(tmp_path, FakeSpawner(), *adapters) as running:
+        asked = request(startup=80, call=120).model_copy(update={"fallback": ("second",)})
+        reply, elapsed = await timed(running.submit(asked))
+    assert (fired(reply), elapsed) == ("startup", 120)
+    assert [attempt.provider for attempt in reply.attempts] == ["fake", "second"]
+    assert reply.attempts[1].error is not None
+    assert reply.attempts[1].error.clock == "call"
+
+
+async def test_when_the_time_of_many_questions_is_over_what_is_not_answered_has_failed_by_time(tmp_path: Path) -> None:
+    spawner = FakeSpawner()
+    async with engine(tmp_path, spawner) as running:
+        many = Many(
+            running, [request().model_copy(update={"prompt": each}) for each in "123"], concurrency=1, timeout_s=HOUR
+        )
+        began, answers = anyio.current_time(), list[ManyAnswer]()
+
+        async def follow() -> None:
+            answers.extend(await many.answers())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(follow)
+            (await spawner.process()).feed(line(done={"text": "a"}))
+            (await spawner.process(1)).feed(line(text="some"))
+        assert anyio.current_time() - began == HOUR
+        await anyio.sleep(HOUR)
+        assert [process.exit_code is None for process in spawner.processes] == [False, False]
+    assert [answer.reply.status for answer in answers] == ["completed", "failed", "failed"]
+    assert [answer.reply.error and answer.reply.error.code for answer in answers] == [None, "timeout", "timeout"]
+    assert answers[1].reply.text == "some"
 
 
 async def test_a_late_word_does_not_give_the_clock_that_fired_another_name() -> None:

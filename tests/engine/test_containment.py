@@ -3,12 +3,11 @@
 import os
 import signal
 import sys
-from pathlib import Path
 
 import anyio
 import pytest
 
-from dragoman.processes.tree import children
+from dragoman.processes.tree import parent
 from dragoman.schemas import ErrorCode, LLMRequest
 from dragoman.testing import FakeCli, Liveness
 from dragoman.testing.fakes import Step
@@ -21,9 +20,13 @@ pytestmark = [
 HIDDEN: Step = {"grandchild": {"setsid": True, "double_fork": True, "hold_stdout": True}}
 
 
-def guardian() -> int:
-    """The guardian among the children of this process."""
-    return next(pid for pid in children(os.getpid()) if b"guardian.py" in Path(f"/proc/{pid}/cmdline").read_bytes())
+def watchers(live: Liveness, name: str = "cli") -> tuple[int, int]:
+    """The shepherd of the process that connected under this name, and its guardian.
+
+    Not any guardian below this process: that of an earlier test may be just leaving.
+    """
+    shepherd = parent(next(peer.pid for peer in live.peers if peer.name == name))
+    return shepherd, parent(shepherd)
 
 
 @pytest.mark.parametrize("guardian_first", [False, True])
@@ -37,9 +40,8 @@ async def test_a_call_whose_shepherd_is_killed_fails_as_crashed_and_its_tree_goe
         with anyio.fail_after(60):
             call = engine.submit(LLMRequest(prompt="hi", provider="fake"))
             await live.connected(2)
-            watching = guardian()
-            shepherd = next(pid for pid in children(watching) if children(pid))
-            for pid in (watching, shepherd) if guardian_first else (shepherd,):
+            shepherd, guardian = watchers(live)
+            for pid in (guardian, shepherd) if guardian_first else (shepherd,):
                 os.kill(pid, signal.SIGKILL)
             reply = await call.outcome()
             assert reply.error is not None
@@ -57,7 +59,8 @@ async def test_calls_go_on_and_new_ones_start_when_the_guardian_is_killed(
         with anyio.fail_after(60):
             first = engine.submit(LLMRequest(prompt="hi", provider="fake"))
             await live.connected()
-            os.kill(guardian(), signal.SIGKILL)
+            _, guardian = watchers(live)
+            os.kill(guardian, signal.SIGKILL)
             second = engine.submit(LLMRequest(prompt="hi", provider="fake"))
             await live.connected(2)
             await live.release()
@@ -77,9 +80,8 @@ async def test_what_is_swept_after_a_crash_is_not_the_attempt_that_came_after_it
         with anyio.fail_after(60):
             call = engine.submit(LLMRequest(prompt="hi", provider="fake"))
             first = await live.connected(2)
-            watching = guardian()
-            shepherd = next(pid for pid in children(watching) if children(pid))
-            for pid in (watching, shepherd):
+            shepherd, guardian = watchers(live, "first")
+            for pid in (guardian, shepherd):
                 os.kill(pid, signal.SIGKILL)
             await live.connected(3)
             for peer in first:

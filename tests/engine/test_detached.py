@@ -15,6 +15,8 @@ import pytest
 from dragoman.config import Configuration
 from dragoman.engine import Engine
 from dragoman.engine.detached import jobs_folder
+from dragoman.latch import Latch
+from dragoman.processes.streams import GrowingFile
 from dragoman.schemas import ErrorCode, LLMRequest, Text, TimeoutOverrides
 from dragoman.testing import FakeAdapter, FakeCli, Liveness
 from dragoman.testing.fakes import Step
@@ -51,7 +53,7 @@ async def main(folder, job_id):
         reply = await (await running.jobs.find(job_id)).wait()
         print(reply.text, flush=True)
         while list(jobs_folder().iterdir()):
-            await anyio.sleep(0)
+            await anyio.sleep(0.001)
         os.kill(os.getpid(), signal.SIGKILL)
 
 anyio.run(main, *sys.argv[1:])
@@ -84,6 +86,12 @@ def slowly(live: Liveness) -> list[Step]:
     ]
 
 
+async def forgotten() -> None:
+    """Wait until nothing of ended jobs is left, which comes after their replies."""
+    while list(jobs_folder().iterdir()):  # noqa: ASYNC110 - nothing tells
+        await anyio.sleep(0.001)
+
+
 async def start(running: Engine) -> str:
     request = LLMRequest(prompt="one", provider="fake", background=True, conversation_id="talk")
     return (await running.jobs.start(request, face="test")).id
@@ -102,6 +110,7 @@ async def test_a_job_goes_on_when_its_engine_is_left_and_the_next_one_has_all_of
                 await live.release()
                 reply = await job.wait()
                 _, turns, _ = await other.conversations.show("talk")
+                await forgotten()
             async with engine(tmp_path) as third:
                 again = (await third.jobs.find(job_id)).reply()
     assert (reply.status, reply.text, reply.conversation_id, len(reply.attempts)) == (
@@ -112,7 +121,31 @@ async def test_a_job_goes_on_when_its_engine_is_left_and_the_next_one_has_all_of
     )
     assert [(turn.prompt, turn.text, turn.status) for turn in turns] == [("one", "first second", "completed")]
     assert again.text == reply.text
-    assert list(jobs_folder().iterdir()) == []
+
+
+async def test_who_looks_at_a_job_that_was_taken_over_sees_all_that_it_had_said_however_slowly_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = GrowingFile.read
+
+    async def read_slowly(self: GrowingFile, exited: Latch) -> bytes:
+        await anyio.sleep(0.2)  # what is slow
+        return await read(self, exited)
+
+    async with Liveness() as live:
+        script(tmp_path, *slowly(live))
+        with anyio.fail_after(LONG_S):
+            async with engine(tmp_path) as running:
+                job_id = await start(running)
+                await live.connected()
+            monkeypatch.setattr(GrowingFile, "read", read_slowly)
+            async with engine(tmp_path) as other:
+                job = await other.jobs.find(job_id)
+                so_far = await job.so_far()
+                await live.release()
+                reply = await job.wait()
+    assert (so_far.status, so_far.text) == ("running", "first ")
+    assert (reply.status, reply.text) == ("completed", "first second")
 
 
 async def test_each_attempt_of_a_call_that_was_handed_out_goes_on_when_its_engine_is_left(tmp_path: Path) -> None:
@@ -129,8 +162,8 @@ async def test_each_attempt_of_a_call_that_was_handed_out_goes_on_when_its_engin
                 await live.release()
                 reply = await (await other.jobs.find(job.id)).wait()
                 await live.all_gone(LONG_S)
+                await forgotten()
     assert (reply.status, reply.text) == ("completed", "first second")
-    assert list(jobs_folder().iterdir()) == []
 
 
 async def test_a_job_goes_on_when_whoever_opened_its_engine_is_cancelled(tmp_path: Path) -> None:
@@ -159,7 +192,7 @@ async def test_a_job_whose_engine_is_left_while_its_child_is_started_begins_once
     with anyio.fail_after(LONG_S):
         async with engine(tmp_path) as running:
             job_id = await start(running)
-            await anyio.sleep(moment_s)
+            await anyio.sleep(moment_s)  # to be somewhere in its start
         async with engine(tmp_path) as other:
             reply = await (await other.jobs.find(job_id)).wait()
     assert (reply.status, reply.text, cli.starts) == ("completed", "begun", 1), reply
@@ -253,7 +286,7 @@ async def test_a_job_whose_time_was_over_while_nobody_was_there_says_so_and_has_
         script(tmp_path, {"read": "all"}, {"line": {"text": "first "}}, {"connect": live.port}, {"pause": True})
         with anyio.fail_after(LONG_S):
             async with engine(tmp_path) as running:
-                request = LLMRequest(prompt="one", provider="fake", background=True, timeouts=TimeoutOverrides(call=3))
+                request = LLMRequest(prompt="one", provider="fake", background=True, timeouts=TimeoutOverrides(call=10))
                 job_id = (await running.jobs.start(request, face="test")).id
                 await live.connected()
             await live.all_gone(LONG_S)

@@ -148,19 +148,6 @@ async def test_text_that_cannot_be_taken_back_is_not_followed_by_anothers(
     assert (reply.provider, reply.text, others["second"].starts) == ("fake", "half", 0)
 
 
-async def test_whoever_stands_in_has_only_the_time_that_is_left(
-    make_engine: MakeEngine, cli: FakeCli, others: dict[str, FakeCli], tmp_path: Path
-) -> None:
-    cli.script({"sleep": 60})
-    others["second"].script({"sleep": 60})
-    async with make_engine(*adapters(), configuration=ONCE) as running:
-        reply = await ask(running, "second", timeouts={"startup": 0.8, "call": 1.2})
-    assert reply.error is not None
-    assert reply.error.clock == "startup"
-    assert reply.attempts[1].error is not None
-    assert reply.attempts[1].error.clock == "call"
-
-
 def test_the_page_names_each_failure_after_which_another_may_stand_in() -> None:
     page = (Path(__file__).parents[2] / "docs" / "resilience.md").read_text("utf-8")
     told = page.split("the provider's own failures (")[1].split(")")[0]

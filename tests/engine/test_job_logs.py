@@ -19,6 +19,7 @@ from dragoman.testing.fakes import Step
 
 pytestmark = pytest.mark.anyio
 
+EVENTS = ["started", "bound", "text", "tool"]
 LONG_S = 120
 """Bounds a test on a busy machine."""
 
@@ -69,8 +70,10 @@ async def test_what_a_job_said_outlives_the_sigkill_of_its_server_and_is_seen_by
                 assert server.stdout is not None
                 job_id = (await server.stdout.receive()).decode().strip()
                 await live.connected()
-                while not (seen := await (await other.jobs.find(job_id)).so_far()).text:  # noqa: ASYNC110 - nobody tells
+                job = await other.jobs.find(job_id)
+                while len((await job.events())[0]) < len(EVENTS):  # noqa: ASYNC110 - nobody tells
                     await anyio.sleep(0.05)
+                seen = await (await other.jobs.find(job_id)).so_far()
                 server.kill()
                 await server.wait()
                 await live.all_gone()
@@ -79,7 +82,7 @@ async def test_what_a_job_said_outlives_the_sigkill_of_its_server_and_is_seen_by
     assert (seen.status, seen.text) == ("running", "Par")
     assert (reply.status, reply.text, reply.provider) == ("interrupted", "Par", "fake")
     assert reply.notices == ("fake's own session of it is s-1",)
-    assert [event.type for event in events] == ["started", "bound", "text", "tool"]
+    assert [event.type for event in events] == EVENTS
 
 
 async def test_a_session_whose_turn_was_broken_off_by_a_sigkill_is_not_gone_on_with(tmp_path: Path) -> None:
@@ -97,6 +100,10 @@ async def test_a_session_whose_turn_was_broken_off_by_a_sigkill_is_not_gone_on_w
         with anyio.fail_after(LONG_S):
             async with await anyio.open_process(argv, stderr=subprocess.DEVNULL) as server:
                 await live.connected()
+                async with open_store(tmp_path / "store.sqlite3") as store:
+                    # A moment after its child was started at the latest.
+                    while [turn.status for turn in await store.turns("talk")] != ["completed", "running"]:  # noqa: ASYNC110 - another process writes it
+                        await anyio.sleep(0.01)
                 server.kill()
                 await server.wait()
             async with engine(tmp_path) as other:

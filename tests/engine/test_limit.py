@@ -174,7 +174,7 @@ async def test_who_waits_for_a_place_of_the_machine_holds_none_in_this_process(t
         tasks.start_soon(places.ask)
         await anyio.wait_all_tasks_blocked()
         for _ in range(5):
-            assert await places.ask("another", left_s=1) is None
+            assert await places.ask("another", left_s=30) is None
         for place in taken:
             assert place is not None
             place.release()
@@ -186,4 +186,4 @@ async def test_a_start_is_kept_apart_from_the_last_one_but_not_beyond_the_calls_
     await places.start()
     began = anyio.current_time()
     await places.start(left_s=0.2)
-    assert 0.2 <= anyio.current_time() - began < 5
+    assert 0.2 <= anyio.current_time() - began < 60

@@ -195,7 +195,9 @@ def test_the_plugin_imports_neither_the_engine_nor_the_rest_of_us() -> None:
         "import sys, dragoman.local.llm_plugin\n"
         "print([name for name in sys.modules if name.startswith(('xllamacpp', 'dragoman'))])"
     )
-    child = subprocess.run([sys.executable, "-c", code], env={}, capture_output=True, text=True, timeout=300, check=True)
+    child = subprocess.run(
+        [sys.executable, "-c", code], env={}, capture_output=True, text=True, timeout=300, check=True
+    )
     assert child.stdout.strip() == "['dragoman', 'dragoman.local', 'dragoman.local.llm_plugin']"
 
 

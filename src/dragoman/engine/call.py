@@ -56,6 +56,8 @@ class Call:
         """The child of an earlier server that answers it."""
         self.taken_over_at: float | None = None
         """When it was taken over from an earlier server, on the scale of `created`."""
+        self.caught_up = Latch()
+        """Set when what its child had said before it was taken over was heard here, or it ended."""
         self.host: DialogueHost | None = None
         """The channel of the child that works on it, once there is one."""
         self.handed_out = False
@@ -141,6 +143,7 @@ class Call:
         """Set the reply. For the engine."""
         self._reply = reply
         self.log.close()
+        self.caught_up.set()
         self._done.set()
         self.settle()
         for act in self._told:

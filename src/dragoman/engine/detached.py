@@ -12,13 +12,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 from pydantic import TypeAdapter, ValidationError
 
 from dragoman.adapters.base import Adapter, Close, Installed, Plan, Turn, Write
 from dragoman.config import state_folder
-from dragoman.processes import Child, Detached, adopt, remains
+from dragoman.processes import Detached, adopt, remains
+
+if TYPE_CHECKING:
+    from dragoman.processes.detached import AdoptedChild
 
 TURN = "turn.json"
 PRIVATE = "private"
@@ -45,7 +49,7 @@ class Adopted:
     """A child of an earlier server, to be listened to instead of starting one."""
 
     heard: Heard
-    child: Child
+    child: AdoptedChild
     folder: Path
 
 

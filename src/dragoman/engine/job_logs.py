@@ -28,10 +28,9 @@ KEEP_S = 2.0
 SELDOM = 10
 """Later it is written down whenever the job is older by a tenth, so that an hour of it is not cut into many pages."""
 UNREADABLE = "the job could not be read"
-CATCH_UP_S = 0.5
-"""How soon after a job was taken over what its child had said before is read. It takes some milliseconds …"""
-STILL_S = 0.05
-"""… and has come to its end when nothing came for so long."""
+CATCH_UP_S = 10.0
+"""How long whoever looks at a job that was taken over just now waits until what its child had said before is read. It
+takes some milliseconds, on a machine that is not held up."""
 _EVENTS = TypeAdapter(list[Event])
 
 
@@ -109,10 +108,6 @@ class JobLogs:
 
 async def caught_up(call: Call) -> None:
     """Return at once but for a job that was taken over just now: then, when what its child said before was read."""
-    if call.taken_over_at is None:
-        return
-    with anyio.move_on_after(call.taken_over_at + CATCH_UP_S - time.monotonic()):
-        seen = 0
-        while not call.log.closed and (seen == 0 or len(call.log.events) > seen):
-            seen = len(call.log.events)
-            await anyio.sleep(STILL_S)
+    if call.taken_over_at is not None:
+        with anyio.move_on_after(call.taken_over_at + CATCH_UP_S - time.monotonic()):
+            await call.caught_up.wait()

@@ -87,6 +87,10 @@ class Succession:
         call.created -= max(0.0, time.time() - row.created_at)
         call.created_at = row.created_at
         call.adopted = adopted
+        if adopted is None:
+            call.caught_up.set()
+        else:
+            call.caught_up = adopted.child.caught_up
         self._begin(call)
         return call
 

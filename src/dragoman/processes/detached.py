@@ -175,7 +175,11 @@ class AdoptedChild:
         self.lost = False
         self._folder = folder
         self._shepherd = shepherd
-        self._stdout = GrowingFile(os.open(folder / "stdout", os.O_RDONLY))
+        stdout = os.open(folder / "stdout", os.O_RDONLY)
+        self.caught_up = Latch()
+        """Set when all that it had said to stdout by the time it was adopted was read, and more is asked for."""
+        self._unheard = os.fstat(stdout).st_size
+        self._stdout = GrowingFile(stdout)
         self._stderr = GrowingFile(os.open(folder / "stderr", os.O_RDONLY))
         self._exit: int | None = None
         self._is_closed = False
@@ -203,7 +207,11 @@ class AdoptedChild:
 
     async def read_stdout(self) -> bytes:
         """See `Child.read_stdout`. From the beginning."""
-        return await self._stdout.read(self.exited)
+        if self._unheard <= 0:
+            self.caught_up.set()
+        chunk = await self._stdout.read(self.exited)
+        self._unheard -= len(chunk)
+        return chunk
 
     async def read_stderr(self) -> bytes:
         """See `Child.read_stderr`. From the beginning."""
