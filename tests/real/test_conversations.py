@@ -127,7 +127,7 @@ async def test_an_answer_for_which_the_client_has_no_patience_can_still_be_colle
             await model.calls("ask_llm", prompt="Think hard.")
             await live.connected(1, timeout_s=60)
             await model.calls("job", action="list")
-            assert wire.of("client", "notifications/cancelled")
+            await wire.until(lambda: wire.of("client", "notifications/cancelled"))
             job_id = await model.reads("job_id")
             await live.release()
             await model.calls("job", action="wait", job_id=job_id)
