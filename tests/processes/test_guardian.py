@@ -395,3 +395,51 @@ async def test_a_child_wakes_one_of_the_shepherds_that_wait_for_one(spawner: Spa
             stayed = before.keys() & after.keys()
             assert len(stayed) == WAITING - 1
             assert {pid: after[pid] for pid in stayed} == {pid: before[pid] for pid in stayed}
+
+
+def pages_touched(pid: int) -> int:
+    """How many pages of its memory a process was given when it first used them."""
+    return int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[7])
+
+
+async def test_a_shepherd_that_had_to_wait_has_done_before_what_a_start_takes(spawner: Spawner, tmp_path: Path) -> None:
+    command = Command(["/bin/sleep", "1000"], ENV, tmp_path)
+
+    async def pages_of_a_start() -> int:
+        before = {pid: pages_touched(pid) for pid in await waiting_shepherds(spawner)}
+        child = await spawner.spawn(command)
+        assert isinstance(child, GuardedChild)
+        return pages_touched(child.shepherd_pid) - before[child.shepherd_pid]
+
+    with anyio.fail_after(60):
+        await spawner.spawn(command)
+        # All were forked for the first child, in a hurry, and whoever waits longest is taken first.
+        hurried = [await pages_of_a_start() for _ in range(WAITING - 1)]
+        rehearsed = [await pages_of_a_start() for _ in range(WAITING)]
+    assert max(rehearsed) < min(hurried) / 2
+
+
+@pytest.mark.parametrize("victim", ["guardian", "waiting"])
+async def test_who_has_no_program_ends_at_sigterm_and_is_replaced(
+    spawner: Spawner, tmp_path: Path, victim: str
+) -> None:
+    command = Command(["/bin/sleep", "1000"], ENV, tmp_path)
+    with anyio.fail_after(60):
+        first = await spawner.spawn(command)
+        pids = [*await waiting_shepherds(spawner)] if victim == "waiting" else [spawner.guardian_pid]
+        for pid in pids:
+            assert pid is not None
+            os.kill(pid, signal.SIGTERM)
+            await end_of(pid)
+        await spawner.spawn(command)
+        assert not set(pids) & {spawner.guardian_pid, *await waiting_shepherds(spawner)}
+        assert first.exit_code is None
+
+
+async def test_a_shepherd_told_to_end_stops_its_child_first(spawner: Spawner, tmp_path: Path) -> None:
+    with anyio.fail_after(60):
+        async with Liveness() as live, hiding(spawner, tmp_path, live, {"pause": True}) as child:
+            os.kill(child.shepherd_pid, signal.SIGTERM)
+            assert await child.wait() == -signal.SIGKILL
+            assert not child.lost
+            await live.all_gone()

@@ -36,9 +36,10 @@ if __name__ == "__main__":
         package = sys.modules[name] = type(sys)(name)
         package.__path__ = [__file__.rsplit(os.sep, depth)[0]]
 
-from dragoman.processes.shepherd import DetachedShepherd, Shepherd, Task, drain, remove_folder, start, wake_on_sigchld
+from dragoman.processes.rehearsal import rehearse
+from dragoman.processes.shepherd import begin, drain, handle_signals, remove_folder, wake_on_signals
 from dragoman.processes.tree import children, kill
-from dragoman.processes.wire import FAILED, REPORT, STARTED, quietly, receive_request, receive_socket
+from dragoman.processes.wire import FAILED, receive_task, report
 
 TYPE_CHECKING = False  # importing typing would cost memory in every shepherd
 if TYPE_CHECKING:
@@ -47,21 +48,24 @@ if TYPE_CHECKING:
 
 WAITING = 3
 """How many shepherds wait for the next children. Forked ahead, they cost a child no fork, nor each of a few at once."""
-REFILL_MS = 20
+REFILL_MS = 8
 """How long nothing is to happen before others are forked in place of some that are busy now. What they do just then is
 start programs, and a fork would take the processor from them."""
-PID = struct.Struct("!i")
+PID = struct.Struct("i")
+PIDS_BYTES = 64 * PID.size
+LEFT_SOMETHING = 1
+"""How a shepherd ends below which something may live on."""
 
 
 def main() -> NoReturn:
     """Serve the control socket until it is closed and the last shepherd is gone."""
     import gc
-    import resource  # noqa: F401  # pyright: ignore[reportUnusedImport] - `os.wait4` would import it in every shepherd
 
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    handle_signals()
     prctl = Prctl()
     prctl.adopt_orphans()
     # A collection would touch, and so copy, every page that shepherds share with the guardian.
@@ -80,13 +84,13 @@ class Guardian:
     def __init__(self, control: socket.socket, prctl: Prctl) -> None:
         self.control = control
         self.prctl = prctl
-        self.woken = wake_on_sigchld()
+        self.woken = wake_on_signals()
         self.left, self.leave = os.pipe()
         self.shepherds: set[int] = set()
         self.waiting: set[int] = set()
         self.has_strays = False
         self.is_open = True
-        self.is_quiet = True
+        self.is_quiet = False
         self.poll = select.poll()
         self.poll.register(control, 0)
         self.poll.register(self.woken, select.POLLIN)
@@ -105,7 +109,7 @@ class Guardian:
                     drain(self.woken)
                     self.look_after()
                 elif ready == self.left:
-                    self.waiting.discard(PID.unpack(os.read(self.left, PID.size))[0])
+                    self.waiting.difference_update(pid for (pid,) in PID.iter_unpack(os.read(self.left, PIDS_BYTES)))
                 elif event & select.POLLIN and not self.waiting:
                     self.refuse()
                 elif event & (select.POLLHUP | select.POLLERR):
@@ -122,20 +126,22 @@ class Guardian:
         if pid == 0:
             os.close(self.woken)
             os.close(self.left)
-            run_shepherd(self.control, self.leave, self.prctl)
+            run_shepherd(self.control, self.leave, self.prctl, has_time=self.is_quiet)
         self.shepherds.add(pid)
         self.waiting.add(pid)
         self.poll.modify(self.control, 0)
         return True
 
     def refuse(self) -> None:
-        lifeline = receive_socket(self.control)
-        if lifeline is not None:
-            quietly(lifeline.sendall, REPORT.pack(FAILED, errno.EAGAIN, 0))
-            lifeline.close()
+        task = receive_task(self.control)
+        if task:
+            report(task[0], FAILED, errno.EAGAIN, 0)
+        for number in task:
+            os.close(number)
 
     def look_after(self) -> None:
         """Reap; end shepherds that were stopped, since they hear nothing any more; kill what dead ones left behind."""
+        has_news = self.has_strays
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
@@ -144,9 +150,13 @@ class Guardian:
             if pid == 0:
                 break
             if not os.WIFSTOPPED(status):
+                has_news |= bool(status) or pid not in self.shepherds
                 self.shepherds.discard(pid)
             elif pid in self.shepherds:
                 os.kill(pid, signal.SIGKILL)
+        if not has_news:
+            # Shepherds that say so have left nothing behind.
+            return
         # A stray's own children come to us when it dies, and with it the next SIGCHLD: too early to leave.
         strays = set(children(os.getpid())) - self.shepherds
         self.has_strays = bool(strays)
@@ -154,38 +164,37 @@ class Guardian:
             kill(pid, signal.SIGKILL)
 
 
-def run_shepherd(control: socket.socket, leave: int, prctl: Prctl) -> NoReturn:
+def run_shepherd(control: socket.socket, leave: int, prctl: Prctl, *, has_time: bool) -> NoReturn:
     """Become the shepherd of the program that is asked for next. Never returns."""
     try:
         # One that waited on would serve a child that no guardian is there for; the server sends it to a new one.
         prctl.die_with_parent(signal.SIGKILL)
         prctl.adopt_orphans()
         os.setsid()
-        woken = wake_on_sigchld()
-        lifeline = receive_socket(control)
-        if lifeline is None:
+        woken = wake_on_signals()
+        if has_time:
+            rehearse(woken)
+        task = receive_task(control)
+        if not task:
             # If somebody stopped the guardian, it would not notice that the server is gone.
             os.kill(os.getppid(), signal.SIGCONT)
             os._exit(0)
         prctl.die_with_parent(0)
+        lifeline, *descriptors = task
+        begun = begin(lifeline, descriptors, woken)
+        # Only now, since it wakes the guardian, which would take the processor from the program's start.
         os.write(leave, PID.pack(os.getpid()))
         os.close(leave)
         control.close()
-        descriptors, request = receive_request(lifeline)
-        grace, remove, folder, until, most, cwd, count, *words = request
-        leader = start(lifeline, descriptors[:3], cwd, words[: int(count)], words[int(count) :])
-        if folder:
-            task = Task(descriptors[3], os.fsdecode(folder), float(until), int(most))
-            shepherd = DetachedShepherd(lifeline, woken, leader, float(grace), task)
-        else:
-            shepherd = Shepherd(lifeline, woken, leader, float(grace))
-        shepherd.say(STARTED, leader, os.getpid())
-        while shepherd is not None:
-            shepherd = shepherd.tend()
-        if remove:
-            remove_folder(remove)
-    finally:
+        if begun is not None:
+            shepherd, remove = begun
+            while shepherd is not None:
+                shepherd = shepherd.tend()
+            if remove:
+                remove_folder(remove)
         os._exit(0)
+    finally:
+        os._exit(LEFT_SOMETHING)
 
 
 class Prctl:

@@ -22,19 +22,15 @@ from dragoman.processes.wire import (
     HAND_OVER,
     KILL_TREE,
     KILL_TREE_SIGNAL,
-    REPORT,
+    STARTED,
     STOP,
     STOP_SIGNAL,
     TAKEN_OVER,
     quietly,
     receive_order,
     receive_parts,
+    report,
 )
-
-TYPE_CHECKING = False  # importing typing would cost memory in every shepherd
-if TYPE_CHECKING:
-    import socket
-
 
 LOOK_MS = 250
 """How often a detached shepherd looks at the time and at its program's output. In this time a wild one writes some
@@ -46,14 +42,31 @@ PIECES = 32
 the system's limit; what it left behind may go on writing for ever."""
 ROUND_S = 0.02
 """How long a killed tree may take to show up as dead before what it forked meanwhile is looked for again."""
-DEFAULTS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+DEFAULTS = [int(each) for each in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP, signal.SIGTERM)]
 """Signals that the program finds as if a shell had started it: Python, or we, ignore or handle them."""
 
 
-def start(
-    lifeline: socket.socket, descriptors: list[int], cwd: bytes, argv: list[bytes], environment: list[bytes]
-) -> int:
-    """Start the program; its pid. If it does not start, the server is told and this process ends."""
+def begin(lifeline: int, descriptors: list[int], woken: int) -> tuple[Shepherd, bytes] | None:
+    """Start the program that is asked for, and tell the server how that went; its shepherd, and the folder to remove.
+
+    None: it does not start. Raises EOFError when the server goes away.
+    """
+    grace, remove, folder, until, most, cwd, count, *words = receive_parts(lifeline)
+    leader = start(lifeline, descriptors[:3], cwd, words[: int(count)], words[int(count) :])
+    if leader is None:
+        return None
+    if not folder:
+        report(lifeline, STARTED, leader, os.getpid())
+        return Shepherd(lifeline, woken, leader, float(grace)), remove
+    task = Task(descriptors[3], os.fsdecode(folder), float(until), int(most))
+    # Its files say who it is before the server may count on it.
+    shepherd = DetachedShepherd(lifeline, woken, leader, float(grace), task)
+    report(lifeline, STARTED, leader, os.getpid())
+    return shepherd, remove
+
+
+def start(lifeline: int, descriptors: list[int], cwd: bytes, argv: list[bytes], environment: list[bytes]) -> int | None:
+    """Start the program; its pid. None: it does not start, and the server was told."""
     at_fault = 1
     try:
         os.chdir(cwd)
@@ -68,8 +81,8 @@ def start(
             setsigdef=DEFAULTS,
         )
     except OSError as error:
-        lifeline.sendall(REPORT.pack(FAILED, error.errno or 0, at_fault))
-        os._exit(1)
+        report(lifeline, FAILED, error.errno or 0, at_fault)
+        return None
     finally:
         os.chdir("/")
         for number in descriptors:
@@ -79,10 +92,13 @@ def start(
 class Shepherd:
     """Waits for the program, for orders and for the end of the lifeline, until nothing of the program is left."""
 
-    def __init__(self, lifeline: socket.socket, woken: int, leader: int, grace_s: float) -> None:
+    serving: Shepherd | None = None
+    """The one of this process, once it has a program."""
+
+    def __init__(self, lifeline: int, woken: int, leader: int | None, grace_s: float) -> None:
         self.lifeline = lifeline
         self.woken = woken
-        self.leader: int | None = leader
+        self.leader = leader
         self.started_at = time.time()
         self.grace_s = grace_s
         self.successor: Shepherd | None = None
@@ -92,7 +108,7 @@ class Shepherd:
         self.poll = select.poll()
         self.poll.register(lifeline, select.POLLIN)
         self.poll.register(woken, select.POLLIN)
-        signal.signal(STOP_SIGNAL, self.told_to_stop)
+        Shepherd.serving = self
 
     def tend(self) -> Shepherd | None:
         """To the end, or until another shepherd is to go on, which is returned."""
@@ -123,7 +139,7 @@ class Shepherd:
         """Collect the dead; whether anybody is left."""
         while True:
             try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return False
             if pid == 0:
@@ -131,15 +147,11 @@ class Shepherd:
             if pid == self.leader:
                 # From here on its group may be empty and its number given to strangers: no more signals to the group.
                 self.leader = None
-                self.ended(os.waitstatus_to_exitcode(status), usage.ru_maxrss)
+                self.ended(os.waitstatus_to_exitcode(status))
 
-    def ended(self, code: int, memory_kib: int) -> None:
+    def ended(self, code: int) -> None:
         """The program itself did; others of its tree may live on."""
-        self.say(ENDED, code, memory_kib)
-
-    def say(self, kind: bytes, first: int, second: int) -> None:
-        # A server that is gone is noticed at the end of its lifeline.
-        quietly(self.lifeline.sendall, REPORT.pack(kind, first, second))
+        report(self.lifeline, ENDED, code, 0)
 
     def obey(self) -> None:
         order, descriptors = receive_order(self.lifeline)
@@ -170,14 +182,11 @@ class Shepherd:
         task = Task(claim, os.fsdecode(folder), float(until), int(most), {stdout: stdout_file, stderr: stderr_file})
         successor = DetachedShepherd(self.lifeline, self.woken, self.leader, self.grace_s, task, self.started_at)
         successor.kill_at = self.kill_at
-        successor.say(TAKEN_OVER, self.leader, os.getpid())
+        report(self.lifeline, TAKEN_OVER, self.leader, os.getpid())
         self.successor = successor
 
     def left_alone(self) -> None:
         """The server is gone, or has let go."""
-        self.stop(self.grace_s)
-
-    def told_to_stop(self, _number: int, _frame: object) -> None:
         self.stop(self.grace_s)
 
     def stop(self, grace_s: float) -> None:
@@ -225,7 +234,7 @@ class DetachedShepherd(Shepherd):
 
     def __init__(
         self,
-        lifeline: socket.socket,
+        lifeline: int,
         woken: int,
         leader: int,
         grace_s: float,
@@ -274,13 +283,13 @@ class DetachedShepherd(Shepherd):
             self.stop(self.grace_s, BY_TIME)
         super().do_what_is_due()
 
-    def ended(self, code: int, memory_kib: int) -> None:
+    def ended(self, code: int) -> None:
         # Whoever hears of the end takes what stands in the files for all that it said.
         self.move_rest()
         if self.is_incomplete:
             code = -signal.SIGKILL
         self.exit = f"{code} {time.time()} {self.stopped_by}\n"
-        super().ended(code, memory_kib)
+        super().ended(code)
         self.stop(self.grace_s)
 
     def attend(self, ready: int) -> None:
@@ -320,7 +329,7 @@ class DetachedShepherd(Shepherd):
         return bool(piece)
 
     def left_alone(self) -> None:
-        self.lifeline.close()
+        os.close(self.lifeline)
 
     def told_to_kill(self, _number: int, _frame: object) -> None:
         self.stop(0)
@@ -332,24 +341,36 @@ class DetachedShepherd(Shepherd):
             super().stop(grace_s)
 
 
-def wake_on_sigchld() -> int:
-    """A descriptor that becomes readable when a child ended or was stopped."""
-    readable, writable = os.pipe()
-    os.set_blocking(readable, False)
-    os.set_blocking(writable, False)
+def handle_signals() -> None:
+    """For this process and all that it forks: each of them would pay for it."""
     signal.signal(signal.SIGCHLD, nothing)
-    before = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
-    if before != -1:
-        os.close(before)
-    return readable
+    signal.signal(STOP_SIGNAL, told_to_stop)
 
 
 def nothing(_number: int, _frame: object) -> None:
     """A handler, so that the signal wakes us and does no more."""
 
 
+def told_to_stop(number: int, _frame: object) -> None:
+    """A handler: a program is stopped, and who has none ends."""
+    if Shepherd.serving is None:
+        os._exit(128 + number)
+    Shepherd.serving.stop(Shepherd.serving.grace_s)
+
+
+def wake_on_signals() -> int:
+    """A descriptor that becomes readable when a child of this process ended or was stopped."""
+    readable, writable = os.pipe()
+    os.set_blocking(readable, False)
+    os.set_blocking(writable, False)
+    before = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    if before != -1:
+        os.close(before)
+    return readable
+
+
 def drain(readable: int) -> None:
-    """Empty the pipe of `wake_on_sigchld`."""
+    """Empty the pipe of `wake_on_signals`."""
     try:
         while os.read(readable, 512):
             pass

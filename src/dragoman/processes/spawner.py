@@ -107,9 +107,12 @@ class Spawner:
             _inherited_by_forks.add(ours)
             self._lifelines.add(ours)
             try:
-                await self._send_to_guardian(theirs.fileno())
+                # Before there is a shepherd: that finds all it needs.
+                sent = ours.send(request)
+                claim = () if command.claim is None else (command.claim,)
+                await self._send_to_guardian((theirs.fileno(), *streams.theirs, *claim))
                 theirs.close()
-                await _send(ours, request, (*streams.theirs, *(() if command.claim is None else (command.claim,))))
+                await _send(ours, memoryview(request)[sent:])
                 asked = True
                 said = await receive_report(ours, bytearray())
             except (BrokenPipeError, ConnectionError):
@@ -134,7 +137,7 @@ class Spawner:
                     order(ours, wire.STOP)
                 self._let_go(ours)
 
-    async def _send_to_guardian(self, descriptor: int) -> None:
+    async def _send_to_guardian(self, descriptors: Sequence[int]) -> None:
         if self._sending is None:
             self._sending = anyio.Lock(fast_acquire=True)
         async with self._sending:
@@ -142,7 +145,13 @@ class Spawner:
                 self._leave_guardian()
                 self._start_guardian()
             assert self._control is not None  # noqa: S101 - just started
-            await _send(self._control, b"\0", [descriptor])
+            while True:
+                try:
+                    socket.send_fds(self._control, [b"\0"], descriptors)
+                except BlockingIOError:
+                    await anyio.wait_writable(self._control)
+                else:
+                    return
 
     def _guardian_is_there(self) -> bool:
         if self._control is None or self._guardian is None or self._guardian.poll() is not None:
@@ -240,13 +249,10 @@ def _request(program: str, command: Command) -> bytes:
     return wire.LENGTH.pack(len(data)) + data
 
 
-async def _send(connection: socket.socket, data: bytes, descriptors: Sequence[int]) -> None:
-    """Send `data`, and descriptors with its first byte."""
-    sent = 0
-    while sent < len(data):
-        rest = memoryview(data)[sent:]
+async def _send(connection: socket.socket, rest: memoryview) -> None:
+    while rest:
         try:
-            sent += connection.send(rest) if sent else socket.send_fds(connection, [rest], descriptors)
+            rest = rest[connection.send(rest) :]
         except BlockingIOError:
             await anyio.wait_writable(connection)
 

@@ -13,11 +13,16 @@ TYPE_CHECKING = False  # importing typing would cost memory in every shepherd
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+NUMBER = struct.Struct("i")
+MOST_DESCRIPTORS = 6
+"""What comes over the control socket with a byte that means nothing: the lifeline; the program's stdin, stdout and
+stderr; for a detached one the file `CLAIM`; and maybe a file that is only to be kept open."""
+DESCRIPTORS_SPACE = socket.CMSG_SPACE(MOST_DESCRIPTORS * NUMBER.size)
+CLOSED_IN_PROGRAMS = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
 LENGTH = struct.Struct("!I")
 """Before a request, whose parts are joined by NUL bytes: the grace in seconds; the folder to remove at the end (may be
 empty); the folder of a detached program (empty: it is none), until when it may run, the most that it may say; the
-folder to run in; the number of arguments, the arguments, the environment as NAME=VALUE. With it come the program's
-stdin, stdout and stderr, for a detached one the file `CLAIM`, and maybe a file that is only to be kept open."""
+folder to run in; the number of arguments, the arguments, the environment as NAME=VALUE."""
 REPORT = struct.Struct("!cii")
 """What a shepherd says: one of the kinds below and two numbers."""
 STARTED = b"S"
@@ -27,7 +32,7 @@ TAKEN_OVER = b"T"
 FAILED = b"F"
 """It does not: the errno, and 1 if the folder was to blame."""
 ENDED = b"E"
-"""It ended: its exit code, or minus the signal's number; the most memory it had, in KiB."""
+"""It ended: its exit code, or minus the signal's number. The other number is 0."""
 
 STOP = 0
 """The order to stop the whole tree with its grace. The other orders: the number of a signal for the program's group."""
@@ -51,58 +56,61 @@ EXIT_TO_BE = "exit.new"
 BY_ITSELF, BY_ORDER, BY_TIME, BY_SIZE = "itself", "order", "time", "size"
 
 
-def receive_socket(control: socket.socket) -> socket.socket | None:
-    """The next socket from the server; None when the server is gone."""
-    try:
-        _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
-    except OSError:
-        return None
-    if not descriptors:
-        return None
-    os.set_inheritable(descriptors[0], False)
-    return socket.socket(fileno=descriptors[0])
-
-
-def receive_request(lifeline: socket.socket) -> tuple[list[int], list[bytes]]:
-    """What comes with the request, and its parts. Raises EOFError when the server goes away."""
-    # Never more than is there: a large buffer would stay in the memory of every shepherd.
-    header, descriptors = receive_some(lifeline, LENGTH.size)
-    return descriptors, receive_parts(lifeline, header)
-
-
-def receive_order(lifeline: socket.socket) -> tuple[int | None, list[int]]:
-    """The next order and what comes with it; None: the server is gone, or has let go."""
-    try:
-        order, descriptors = receive_some(lifeline, 1)
-    except OSError:
-        return None, []
-    return (order[0] if order else None), descriptors
-
-
-def receive_some(lifeline: socket.socket, size: int) -> tuple[bytes, list[int]]:
+def receive(connection: socket.socket, size: int) -> tuple[bytes, list[int]]:
     """At most so many bytes, and the descriptors that come with them."""
-    data, descriptors, _, _ = socket.recv_fds(lifeline, size, 5)
-    for number in descriptors:
-        os.set_inheritable(number, False)
+    data, ancillary, _, _ = connection.recvmsg(size, DESCRIPTORS_SPACE, CLOSED_IN_PROGRAMS)
+    descriptors = [number for _, _, packed in ancillary for (number,) in NUMBER.iter_unpack(packed)]
+    if not CLOSED_IN_PROGRAMS:
+        for number in descriptors:
+            os.set_inheritable(number, False)
     return data, descriptors
 
 
-def receive_parts(lifeline: socket.socket, header: bytes = b"") -> list[bytes]:
-    """What a length announces; of that, `header` is there. Raises EOFError when the server goes away."""
-    header += receive_exactly(lifeline, LENGTH.size - len(header))
-    return receive_exactly(lifeline, LENGTH.unpack(header)[0]).split(b"\0")
+def receive_task(control: socket.socket) -> list[int]:
+    """The lifeline of the next program and what it is to have; empty: the server is gone."""
+    try:
+        return receive(control, 1)[1]
+    except OSError:
+        return []
 
 
-def receive_exactly(lifeline: socket.socket, size: int) -> bytes:
+def receive_order(lifeline: int) -> tuple[int | None, list[int]]:
+    """The next order and what comes with it; None: the server is gone, or has let go."""
+    # Made only when something comes: such an object costs each shepherd more than most of what it does.
+    connection = socket.socket(fileno=lifeline)
+    try:
+        order, descriptors = receive(connection, 1)
+    except OSError:
+        return None, []
+    finally:
+        connection.detach()
+    return (order[0] if order else None), descriptors
+
+
+def receive_parts(lifeline: int) -> list[bytes]:
+    """What a length announces. Raises EOFError when the server goes away."""
+    return receive_exactly(lifeline, LENGTH.unpack(receive_exactly(lifeline, LENGTH.size))[0]).split(b"\0")
+
+
+def receive_exactly(lifeline: int, size: int) -> bytes:
     """So many bytes. Raises EOFError when they do not come."""
     pieces: list[bytes] = []
     while size:
-        piece = lifeline.recv(min(size, 1 << 15))
+        # Never more than is there: a large buffer would stay in the memory of every shepherd.
+        piece = os.read(lifeline, min(size, 1 << 15))
         if not piece:
             raise EOFError
         pieces.append(piece)
         size -= len(piece)
     return b"".join(pieces)
+
+
+def report(lifeline: int, kind: bytes, first: int, second: int) -> None:
+    """Tell the server, see `REPORT`; that it is gone is noticed at the end of its lifeline."""
+    try:
+        os.write(lifeline, REPORT.pack(kind, first, second))
+    except OSError:
+        pass
 
 
 def quietly(act: Callable[[bytes], None], argument: bytes) -> None:
