@@ -14,7 +14,7 @@ from dragoman.adapters.base import FLUSH_S, Adapter, Completed, Failed, Installe
 from dragoman.adapters.claude import ClaudeAdapter
 from dragoman.adapters.codex import CodexAdapter
 from dragoman.adapters.llm import adapter as llm
-from dragoman.engine.host import DialogueHost
+from dragoman.engine.host import REPLY_FIRST_S, DialogueHost
 from dragoman.schemas import ErrorCode, Event
 from dragoman.testing import FakeAdapter, FakeProcess
 from tests.engine.virtual import HOUR, FakeSpawner, engine, line, request, timed
@@ -129,7 +129,21 @@ async def test_a_grandchild_that_holds_the_streams_delays_the_end_by_half_a_seco
         await anyio.sleep(10)
         process.exit(0, holds_output=True)
         await host.gone.wait()
-        assert process.log[1:] == [(10, "exit"), (10.5, "close")]
+        assert process.log[1:] == [(10, "exit"), (10.5 + REPLY_FIRST_S, "close")]
+
+
+async def test_a_reply_that_comes_with_the_end_is_told_before_the_rest_is_done(tmp_path: Path) -> None:
+    spawner = FakeSpawner()
+    async with engine(tmp_path, spawner, FakeAdapter(raw=True)) as running:
+        call = running.submit(request())
+        process = await spawner.process()
+        await anyio.sleep(10)
+        process.feed(b"Paris")
+        process.exit(0)
+        reply, elapsed = await timed(call)
+        assert (reply.text, elapsed) == ("Paris", 0)
+        assert process.log[-1] == (10, "exit")
+        assert (await stopped(process))[-1] == (10 + REPLY_FIRST_S, "close")
 
 
 @pytest.mark.parametrize("grace", [0.25, 60])

@@ -64,7 +64,7 @@ class EndedJobs:
         """Let go of what is too much and need not be held."""
         for job_id, job in list(self._jobs.items()):
             if not self._is_too_much:
-                break
+                return
             if job.is_on_disk:
                 self._remove(job_id)
         nowhere_else = [job_id for job_id, job in self._jobs.items() if job.is_nowhere_else]

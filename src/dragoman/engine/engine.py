@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
@@ -29,7 +28,7 @@ from dragoman.engine.detached import forget
 from dragoman.engine.environment import Lineage
 from dragoman.engine.fallback import Fallback
 from dragoman.engine.finding import Versions
-from dragoman.engine.host import DialogueHost
+from dragoman.engine.host import REPLY_FIRST_S, DialogueHost
 from dragoman.engine.job import running_reply
 from dragoman.engine.jobs import Jobs
 from dragoman.engine.layout import forget_unused
@@ -259,8 +258,7 @@ class Engine:
         finally:
             call.finish(reply)
             call.host = None
-        # What is left can wait until the reply is on its way.
-        await anyio.lowlevel.checkpoint()
+        await anyio.sleep(REPLY_FIRST_S)
         self._recorder.ended(context, reply)
         self.jobs.ended(call, reply, context.other_bytes)
         self._calls.discard(call)

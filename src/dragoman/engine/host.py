@@ -52,6 +52,10 @@ FILE_BYTES = Detached.stdout_bytes
 """The most that a child may write into a file that stands for a stream: unlike a pipe it takes room on the disk."""
 
 
+REPLY_FIRST_S = 0.005
+"""How long what is to be done behind a reply waits: one thread does it all, and the reply is on its way meanwhile."""
+
+
 class DialogueHost:
     """See the module. One host serves as many turns as its plan's capacity says."""
 
@@ -118,15 +122,14 @@ class DialogueHost:
                 self._perform(self._dialogue.start)
                 code = await self.child.wait()
                 await self._drain()
+                replies_now = self._turns.are_awaited
                 self._end_all(code)
                 # Whoever stops it from here on finds it stopped: a group that is being left takes no more tasks.
                 self._tasks = None
-                if (
-                    self._drained < len(Stream)
-                    or self._outbox.is_writing
-                    or self._is_stopping
-                    or self._outlives is not None
-                ):
+                is_busy = self._drained < len(Stream) or self._outbox.is_writing or self._is_stopping
+                if replies_now:
+                    await anyio.sleep(REPLY_FIRST_S)
+                if is_busy or self._outlives is not None:
                     tasks.cancel_scope.cancel()
         finally:
             self._tasks = None

@@ -52,6 +52,11 @@ class OpenTurns:
     def __bool__(self) -> bool:
         return bool(self._turns)
 
+    @property
+    def are_awaited(self) -> bool:
+        """Whether the outcome of one of them is still to be known."""
+        return any(open_turn.outcome is None for open_turn in self._turns.values())
+
     def open(self, turn: Turn, listener: Listener) -> OpenTurn:
         """One more."""
         self._turns[turn.id] = OpenTurn(turn, listener)
