@@ -86,14 +86,18 @@ async def test_a_line_is_never_longer_than_a_client_shows() -> None:
 async def test_a_silent_call_is_said_to_live(monkeypatch: pytest.MonkeyPatch) -> None:
     call = Call(LLMRequest(prompt="hi", provider="fake"), "mcp")
     call.deadline = call.created + 99.4
-    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: call.created + 0.2))
+    now = call.created + 0.2
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now))
     lines: list[str] = []
 
     async def tell(number: float, _: None, line: str) -> None:
+        nonlocal now
         lines.append(line)
         match len(lines):
             case 1:
                 call.log.append(Started(provider="fake"))
+            case 2:
+                now += 24
             case 3:
                 call.log.append(Text(text="Par"))
             case 5:
@@ -105,9 +109,9 @@ async def test_a_silent_call_is_said_to_live(monkeypatch: pytest.MonkeyPatch) ->
         await narrate_call(call, tell, gap_s=0.001, silence_s=0.01)
     assert lines[0] == "waiting for fake for 0 s, 99 s left"
     assert doing(lines[1]) == "started"
-    assert lines[2] == "fake has been working for 0 s, 99 s left"
+    assert lines[2] == "fake has been working for 24 s, 75 s left, silent for 24 s"
     assert doing(lines[3]) == "writing, 3 characters"
-    assert lines[4] == "fake has been working for 0 s, 99 s left, 3 characters so far"
+    assert lines[4] == "fake has been working for 24 s, 75 s left, silent for 0 s, 3 characters so far"
 
 
 async def test_a_flood_of_events_is_few_lines() -> None:

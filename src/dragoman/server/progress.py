@@ -49,17 +49,19 @@ async def narrate(job: Job, tell: Tell, *, gap_s: float = GAP_S, silence_s: floa
 async def narrate_call(call: Call, tell: Tell, *, gap_s: float = GAP_S, silence_s: float = SILENCE_S) -> None:
     """The same for a call of this process."""
     story = _Story(_name(call.request.provider), _growing(call))
-    seen = 0
+    seen, heard_at = 0, call.created
     while True:
         events: Sequence[Event] | None = None
         with anyio.move_on_after(silence_s) as silence:
             events = await _next_events(call.log, seen)
             if events is None:
                 return
-        elapsed = time.monotonic() - call.created
+        now = time.monotonic()
+        elapsed = now - call.created
         if silence.cancelled_caught:
-            line = story.still_working(_time(elapsed, call))
+            line = story.still_working(_time(elapsed, call), now - heard_at)
         else:
+            heard_at = now
             seen += len(events or ())
             line = story.hear(events or (), _time(elapsed, call))
         if line:
@@ -147,12 +149,12 @@ class _Story:
             doing.append(f"writing, {self._characters} characters{so_far}")
         return _short(f"{self._provider}: {elapsed}, {'; '.join(doing[-3:])}") if doing else None
 
-    def still_working(self, elapsed: str) -> str:
-        """A line for a silence."""
+    def still_working(self, elapsed: str, silent_s: float) -> str:
+        """A line for a silence: what hangs is known long before a clock ends it."""
         if not self._started:
             return f"waiting for {self._provider} for {elapsed}"
         so_far = f", {self._characters} characters so far" if self._characters else ""
-        return f"{self._provider} has been working for {elapsed}{so_far}"
+        return f"{self._provider} has been working for {elapsed}, silent for {silent_s:.0f} s{so_far}"
 
 
 async def _next_events(log: EventLog, start: int) -> Sequence[Event] | None:
