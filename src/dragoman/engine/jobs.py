@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import anyio
@@ -20,6 +19,7 @@ from dragoman.engine.call import Call
 from dragoman.engine.context import Handler
 from dragoman.engine.ended import EndedJobs
 from dragoman.engine.host import DialogueHost
+from dragoman.engine.idempotency import Keys, check_same, digest
 from dragoman.engine.ids import the_only
 from dragoman.engine.job import Job, answered, info_of, info_of_call, interrupted
 from dragoman.engine.job_logs import UNREADABLE, JobLogs, caught_up
@@ -70,8 +70,7 @@ class Jobs:
         """Of jobs that are just telling their reply: whether that is on disk."""
         self._any = anyio.Event()
         """Set when there is a job to be watched, or an ended one to be let go of."""
-        self._keys: dict[tuple[str, str], str] = {}
-        """The ids of jobs that run here, by scope and key."""
+        self._keys = Keys(recorder)
 
     async def start(
         self,
@@ -101,7 +100,8 @@ class Jobs:
         """
         self._check(request)
         await self._recorder.opened()
-        job = await self._attached(request, scope)
+        held_by = self._keys.holder(request, scope)
+        job = await self.find(held_by) if held_by else None
         if job is not None and job.info.status not in CAME_TO_NOTHING:
             return job
         call = Call(request, face, streams=streams)
@@ -110,14 +110,15 @@ class Jobs:
         if is_kept(request, self._settings):
             call.conversation_id = request.conversation_id or new_conversation_id()
         self._calls[call.id] = call
-        if request.idempotency_key is not None:
-            self._keys[scope, request.idempotency_key] = call.id
+        self._keys.hold(request, scope, call.id)
         try:
             await self._write_down(call, scope, instead_of=job.id if job else None)
         except records.KeyTaken as taken:
             # Another process was quicker.
-            self._forget(call)
-            return await self._same(taken.job_id, taken.digest, request)
+            self._calls.pop(call.id, None)
+            self._keys.give_up(call.id)
+            check_same(taken.digest, request)
+            return await self.find(taken.job_id)
         self._begin(call)
         return self._live(call)
 
@@ -137,7 +138,7 @@ class Jobs:
             conversation_id=call.conversation_id,
             key=request.idempotency_key,
             scope=scope,
-            digest=_digest(request) if request.idempotency_key else None,
+            digest=digest(request) if request.idempotency_key else None,
             instead_of=instead_of,
             detached=request.background,
         )
@@ -254,8 +255,7 @@ class Jobs:
         if not call.job:
             return
         end = self._ends.pop(call.id) if call.id in self._ends else self._post_end(call, reply)
-        for scoped in [scoped for scoped, job_id in self._keys.items() if job_id == call.id]:
-            del self._keys[scoped]
+        self._keys.give_up(call.id)
         self._ended.add(call, reply, other_bytes, end, self.logs.ended(call))
         if self._ended.is_too_much:
             self._any.set()
@@ -340,31 +340,6 @@ class Jobs:
     def _live(self, call: Call) -> Job:
         return Job(self, info_of_call(call), call, call.reply)
 
-    async def _attached(self, request: LLMRequest, scope: str) -> Job | None:
-        """The job that was started with the same key, if there is one."""
-        key = request.idempotency_key
-        if key is None:
-            return None
-        if (job_id := self._keys.get((scope, key))) is not None:
-            return await self._same(job_id, _digest(self._calls[job_id].request), request)
-        store = self._recorder.store
-        try:
-            row = store.job_by_key(scope, key) if store else None
-        except records.StoreError as error:
-            raise store_failure(error, UNREADABLE) from error
-        return None if row is None else await self._same(row.id, row.digest, request)
-
-    async def _same(self, job_id: str, digest: str | None, request: LLMRequest) -> Job:
-        if digest != _digest(request):
-            used = f"the idempotency key {request.idempotency_key!r} was used for another question"
-            raise error_of(ErrorCode.BAD_REQUEST, used, next_step="use a new key for a new question, or none")
-        return await self.find(job_id)
-
-    def _forget(self, call: Call) -> None:
-        self._calls.pop(call.id, None)
-        for scoped in [scoped for scoped, job_id in self._keys.items() if job_id == call.id]:
-            del self._keys[scoped]
-
     async def _row(self, job_id: str) -> JobRow | None:
         store = await self._recorder.opened()
         try:
@@ -395,7 +370,3 @@ class Jobs:
 def _is_looked_for(call: Call) -> bool:
     keyed = call.request.idempotency_key is not None
     return call.request.background or call.handed_out or call.is_taken_over or keyed
-
-
-def _digest(request: LLMRequest) -> str:
-    return sha256(request.model_dump_json(exclude={"idempotency_key"}).encode()).hexdigest()
