@@ -1,7 +1,8 @@
 """What every test shares: the event loop's backend, and a home that is nobody's."""
 
 import os
-from collections.abc import AsyncGenerator
+import signal
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,20 @@ settings.load_profile("same")
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: most tests wait for processes. Four are enough."""
     return min((os.cpu_count() or 1) + 1, 4)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hangs_up() -> Generator[None]:
+    """What is started hears SIGHUP also where the tests were started by nohup: a program that finds it ignored is to
+    leave it so."""
+    before = signal.getsignal(signal.SIGHUP) if hasattr(signal, "SIGHUP") else None
+    if before is not signal.SIG_IGN:
+        yield
+        return
+    # One that is handled, and not ignored, is the default for whoever is started.
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture

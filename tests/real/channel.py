@@ -33,7 +33,8 @@ from dragoman.engine.layout import lay_out, private_folder
 from dragoman.processes import KeptFolder, LineFramer, PrivateFolder
 from tests.adapters.oneshot import Heard
 
-PATIENCE_S = 20
+PATIENCE_S = 120
+"""Ends a turn that hangs; node alone may take half a minute to start on a bad day."""
 LINE_BYTES = 8 << 20
 
 

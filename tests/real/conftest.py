@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dragoman.engine import finding, providers
 from tests.fakes.model_api import ModelAPI
 from tests.fakes.model_api import model_api as serve_model_api
 from tests.real import toolchain
@@ -44,6 +45,13 @@ def old_gemini_cli() -> Path:
 @pytest.fixture(scope="session")
 def llm_cli() -> Path:
     return required(toolchain.llm)
+
+
+@pytest.fixture(autouse=True)
+def _slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CLI that is only asked for its version or login starts Node, too, which can take half a minute."""
+    monkeypatch.setattr(finding, "PROBE_TIMEOUT_S", 120.0)
+    monkeypatch.setattr(providers, "LOGIN_TIMEOUT_S", 120.0)
 
 
 @pytest.fixture

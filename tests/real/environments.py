@@ -53,7 +53,7 @@ def codex_env(
     env = {**base_env(home, codex, toolchain.node()), "CODEX_HOME": str(folder)}
     if key and stored:
         login = [home / "bin" / codex.name, "login", "--with-api-key"]
-        subprocess.run(login, env=env, input=key.encode(), capture_output=True, timeout=60, check=True)
+        subprocess.run(login, env=env, input=key.encode(), capture_output=True, timeout=120, check=True)
     elif key:
         env["CODEX_API_KEY"] = key
     return env

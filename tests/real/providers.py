@@ -28,8 +28,13 @@ class Real:
         project = self.home / "project"
         project.mkdir(exist_ok=True)
         # What is judged is how one attempt ends; trying again is judged elsewhere, and in virtual time.
-        configuration = Configuration.model_validate({"retry": {"max_attempts": 1}})
+        configuration = Configuration.model_validate({"retry": {"max_attempts": 1}, "providers": self.providers})
         return Engine(configuration, environ=self.environment(url), folder=project)
+
+    @property
+    def providers(self) -> Mapping[str, object]:
+        """Its section of the configuration: the clock of the start is none for a machine that is slow."""
+        return {self.name: {"timeouts": {"spawn": 60}}}
 
     @property
     def project(self) -> Path:
@@ -50,7 +55,7 @@ def real(name: str, home: Path, program: Path) -> Real:
 
 async def all_gone(home: Path) -> None:
     """Wait until no process with this home is left."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while processes_of(home):  # noqa: ASYNC110 - the end of a process that is not ours sends no event
             await anyio.sleep(0.02)
 

@@ -11,14 +11,16 @@ import signal
 import subprocess
 import sys
 import threading
+from io import RawIOBase
 from types import FrameType
-from typing import IO, TextIO
+from typing import IO
 
 
 def main() -> None:
     """Run the command, whose signals and end are the tap's own."""
     file, withheld, *command = sys.argv[1:]
-    with open(file, "a", encoding="utf-8", buffering=1) as log:  # noqa: PTH123
+    # Unbuffered: two threads write, each message whole.
+    with open(file, "ab", buffering=0) as log:  # noqa: PTH123 - as all here, without what takes long to import
         server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert server.stdin is not None
         assert server.stdout is not None
@@ -34,12 +36,12 @@ def main() -> None:
     os._exit(code if code >= 0 else 128 - code)
 
 
-def copy(log: TextIO, who: str, source: IO[bytes], target: IO[bytes], withheld: str = "-") -> None:
+def copy(log: RawIOBase, who: str, source: IO[bytes], target: IO[bytes], withheld: str = "-") -> None:
     """Line by line, until there are no more."""
     try:
         for line in source:
             message = json.loads(line)
-            log.write(json.dumps({who: message}) + "\n")
+            log.write(json.dumps({who: message}).encode() + b"\n")
             if message.get("method") != withheld:
                 target.write(line)
                 target.flush()

@@ -12,6 +12,7 @@ from dragoman.engine import Engine
 from dragoman.schemas import ErrorCode, LLMRequest, Notice, Text
 from tests.fakes import scenario as api
 from tests.fakes.model_api import ModelAPI
+from tests.real.channel import PATIENCE_S
 from tests.real.environments import DUMMY_KEY, gemini_env
 from tests.real.providers import all_gone
 
@@ -38,7 +39,7 @@ def engine(gemini_cli: Path, hermetic_home: Path, model_api: ModelAPI) -> Engine
 
 async def test_it_answers_with_the_model_that_was_asked_for(engine: Engine, model_api: ModelAPI) -> None:
     async with engine:
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE_S):
             request = LLMRequest(prompt="/about this", provider="acp", model=MODEL)
             reply = await engine.submit(request).outcome()
     assert (reply.text, reply.model) == ("Paris", MODEL), reply.error
@@ -52,7 +53,7 @@ async def test_a_conversation_goes_on_in_its_session_or_told_again_and_old_answe
         for city in ("Paris", "Rome"):
             model_api.scenario = api.answer(city)
             request = LLMRequest(prompt=f"{city}?", provider="acp", model=MODEL, conversation_id="cities")
-            with anyio.fail_after(60):
+            with anyio.fail_after(PATIENCE_S):
                 assert (await engine.submit(request).outcome()).text == city
     sent = model_api.questions[-1].raw.decode()
     assert sent.index("Paris?") < sent.rindex("Paris") < sent.index("Rome?")
@@ -65,7 +66,7 @@ async def test_what_the_agent_asks_permission_for_is_denied(
     project.mkdir()
     model_api.play(api.use_tool("write_file", file_path=str(project / "new"), content="x"), api.answer("done"))
     async with engine:
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE_S):
             call = engine.submit(LLMRequest(prompt="hi", provider="acp", model=MODEL, cwd=project))
             notices = [event async for event in call.log.follow() if isinstance(event, Notice)]
             assert (await call.outcome()).text == "done"
@@ -77,7 +78,7 @@ async def test_a_cancel_ends_it(engine: Engine, model_api: ModelAPI, hermetic_ho
     model_api.scenario = api.stall_after(["Par"])
     async with engine:
         call = engine.submit(LLMRequest(prompt="hi", provider="acp", model=MODEL))
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE_S):
             async for event in call.log.follow():
                 if isinstance(event, Text):
                     call.cancel()
@@ -89,7 +90,7 @@ async def test_a_cancel_ends_it(engine: Engine, model_api: ModelAPI, hermetic_ho
 async def test_a_failure_of_its_model_is_known(engine: Engine, model_api: ModelAPI) -> None:
     model_api.scenario = api.status(401)
     async with engine:
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE_S):
             reply = await engine.submit(LLMRequest(prompt="hi", provider="acp")).outcome()
     assert reply.error is not None
     assert reply.error.code is ErrorCode.AUTH

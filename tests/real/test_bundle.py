@@ -21,20 +21,20 @@ pytestmark = [pytest.mark.anyio, pytest.mark.real]
 
 ROOT = Path(__file__).parents[2]
 LARGEST_BYTES = 1_000_000
-INSTALL_S = 300
+INSTALL_S = 600
 
 
 def bundler(folder: Path, *words: str) -> None:
     tool, node = required(toolchain.bundler), required(toolchain.node)
     done = subprocess.run(
-        [node, tool, *words], cwd=folder, env=base_env(folder, node), capture_output=True, timeout=120, check=False
+        [node, tool, *words], cwd=folder, env=base_env(folder, node), capture_output=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
 
 
 async def test_the_bundle_is_valid_small_and_answers_when_it_is_unpacked(tmp_path: Path) -> None:
     source = tmp_path / "source"
-    tracked = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT).decode().split("\0")  # noqa: ASYNC221
+    tracked = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT).decode().split("\0")  # noqa: ASYNC221 - nothing else runs
     for name in filter(None, tracked):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, source / name)

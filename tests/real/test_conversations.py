@@ -15,13 +15,11 @@ from dragoman.engine import Engine
 from dragoman.testing import FakeCli, Liveness
 from tests.fakes.model_api import ModelAPI
 from tests.fakes.scenario import Scenario, answer
-from tests.real.test_clients import ClientUnderTest, Wire, client, running
+from tests.real.test_clients import WHEN_IT_MATTERS, ClientUnderTest, Wire, client, running
 
 __all__ = ["client"]
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
-
-WHEN_IT_MATTERS = 120
 
 
 class Model:
@@ -59,8 +57,7 @@ def allow_jobs(client: ClientUnderTest) -> None:
 
 def store_of(home: Path) -> Path:
     """Where the server that the client started keeps things."""
-    [store] = home.rglob("dragoman.sqlite3")
-    return store
+    return home / ".local" / "share" / "dragoman" / "dragoman.sqlite3"
 
 
 async def test_a_client_holds_a_conversation_and_collects_a_long_answer(
@@ -80,7 +77,7 @@ async def test_a_client_holds_a_conversation_and_collects_a_long_answer(
             llm.script({"read": "all"}, live.connect(), {"wait": "gate"}, {"out": "Paris-by-the-Seine"})
             await model.calls("ask_llm", prompt="Think hard.", max_wait_s=0.5)
             job_id = await model.reads("job_id")
-            await live.connected(1, timeout_s=60)
+            await live.connected(1, WHEN_IT_MATTERS)
             await model.calls("job", action="wait", job_id=job_id)
             waiting = json.dumps({"action": "wait", "job_id": job_id}, sort_keys=True)
             await wire.until(
@@ -100,7 +97,7 @@ async def test_a_client_holds_a_conversation_and_collects_a_long_answer(
             ("My number is 7.", "Noted."),
             ("What is it?", "Noted."),
         ]
-        assert (await engine.jobs.find(job_id)).reply().text == "Paris-by-the-Seine"
+        assert (await (await engine.jobs.find(job_id)).wait()).text == "Paris-by-the-Seine"
 
 
 # Codex gives for its own limit the reason that it gives when its user stops it.
@@ -109,11 +106,11 @@ async def test_an_answer_for_which_the_client_has_no_patience_can_still_be_colle
     client: ClientUnderTest, hermetic_home: Path, model_api: ModelAPI
 ) -> None:
     allow_jobs(client)
-    client.environment["MCP_TOOL_TIMEOUT"] = "3000"
+    client.environment["MCP_TOOL_TIMEOUT"] = "8000"
     config = client.config.read_text("utf-8")
     client.config.write_text(
-        config.replace("tool_timeout_sec = 1800", "tool_timeout_sec = 3").replace(
-            '"timeout": 1800000', '"timeout": 3000'
+        config.replace("tool_timeout_sec = 1800", "tool_timeout_sec = 8").replace(
+            '"timeout": 1800000', '"timeout": 8000'
         ),
         "utf-8",
     )
@@ -125,7 +122,7 @@ async def test_an_answer_for_which_the_client_has_no_patience_can_still_be_colle
                 {"read": "all"}, live.connect(), {"wait": "gate"}, {"out": "Paris-by-the-Seine"}
             )
             await model.calls("ask_llm", prompt="Think hard.")
-            await live.connected(1, timeout_s=60)
+            await live.connected(1, WHEN_IT_MATTERS)
             await model.calls("job", action="list")
             await wire.until(lambda: wire.of("client", "notifications/cancelled"))
             job_id = await model.reads("job_id")

@@ -15,6 +15,7 @@ from tests.fakes import scenario as api
 from tests.fakes.model_api import ModelAPI
 from tests.real.environments import claude_env, codex_env, gemini_env, llm_env
 from tests.real.providers import all_gone
+from tests.real.test_clients import WHEN_IT_MATTERS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 
@@ -49,7 +50,7 @@ async def test_an_mcp_client_asks_each_of_them(
     async def told(progress: float, total: float | None, message: str | None) -> None:
         lines.append(message)
 
-    with anyio.fail_after(60):
+    with anyio.fail_after(WHEN_IT_MATTERS):
         async with Client(parameters, mode="auto" if mode == "auto" else "legacy") as client:
             assert {f"ask_{name}" for name in PROVIDERS} <= {tool.name for tool in (await client.list_tools()).tools}
             for name in PROVIDERS:
@@ -78,7 +79,7 @@ async def test_a_client_that_cancels_ends_the_real_child(
     async with Client(parameters) as client:
         for name in PROVIDERS:
             asked = len(model_api.questions)
-            with anyio.fail_after(30):
+            with anyio.fail_after(WHEN_IT_MATTERS):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(client.call_tool, f"ask_{name}", {"prompt": "hi"})
                     await model_api.wait_questions(asked + 1)
@@ -93,7 +94,7 @@ async def test_the_command_streams_the_answer_of_the_first_that_is_ready(
     model_api.scenario = api.answer("The capital is Paris.", chunks=3)
 
     async def ask(*words: str) -> subprocess.CompletedProcess[bytes]:
-        with anyio.fail_after(60):
+        with anyio.fail_after(WHEN_IT_MATTERS):
             return await anyio.run_process(
                 [sys.executable, "-m", "dragoman", "ask", *words], env=environment, cwd=hermetic_home, check=False
             )

@@ -16,11 +16,14 @@ from dragoman.engine import Engine
 from dragoman.schemas import ErrorCode, LLMRequest, LLMResponse, Tool
 from tests.fakes import scenario as api
 from tests.fakes.model_api import ModelAPI
+from tests.real.channel import PATIENCE_S
 from tests.real.environments import gemini_env
 from tests.real.providers import Real, all_gone, real
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 
+KNOWN_WITHIN_S = 60
+"""On a machine that is slow; left alone it tries for minutes."""
 QUOTA = {
     "code": 429,
     "message": "You exceeded your current quota",
@@ -47,7 +50,7 @@ def gemini(gemini_cli: Path, hermetic_home: Path) -> Real:
 
 async def ask(engine: Engine, prompt: str = "hi", *, cwd: Path | None = None, system: str | None = None) -> LLMResponse:
     request = LLMRequest(prompt=prompt, provider="gemini", cwd=cwd, system_prompt=system)
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE_S):
         return await engine.submit(request).outcome()
 
 
@@ -87,7 +90,7 @@ async def test_each_failure_has_its_code_and_a_next_step_in_seconds(
     assert reply.error.code is code, reply.error
     assert reply.error.next_step
     assert len(model_api.questions) == len(reply.attempts), "it tried again by itself"
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < KNOWN_WITHIN_S
 
 
 @pytest.mark.parametrize("prompt", ["/about", "$memory show", "  /quit", "@secret.txt", "mail bob@example.org"])
@@ -133,7 +136,7 @@ class TestAFolder:
         """What a tool of the model's answers it, and what was told of it."""
         model_api.play(api.use_tool(tool, **arguments), api.answer("done"))
         async with gemini.engine(model_api.url) as engine:
-            with anyio.fail_after(30):
+            with anyio.fail_after(PATIENCE_S):
                 call = engine.submit(LLMRequest(prompt="hi", provider="gemini", cwd=gemini.project))
                 assert (await call.outcome()).text == "done"
                 told = [event async for event in call.log.follow() if isinstance(event, Tool)]
@@ -270,7 +273,7 @@ class TestLogin:
             assert (await ask(engine)).text == "Paris"
         await all_gone(gemini.home)
         assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_S):
             while names_in(gemini.home / "tmp"):  # noqa: ASYNC110 - who removes a folder sends no event
                 await anyio.sleep(0.02)
 
@@ -329,7 +332,7 @@ class TestOld:
         model_api.scenario = api.stall_after(["Par"])
         async with old.engine(model_api.url) as engine:
             call = engine.submit(LLMRequest(prompt="hi", provider="gemini"))
-            with anyio.fail_after(30):
+            with anyio.fail_after(PATIENCE_S):
                 await model_api.wait_questions()
                 call.cancel()
                 assert (await call.outcome()).status == "cancelled"

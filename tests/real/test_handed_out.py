@@ -10,7 +10,7 @@ from tests.real.providers import Real, all_gone, processes_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 
-PATIENCE_S = 60
+PATIENCE_S = 240
 
 
 @pytest.mark.parametrize("provider", ["llm", "claude"], indirect=True)

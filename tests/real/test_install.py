@@ -12,7 +12,13 @@ from tests.real.required import required
 
 pytestmark = pytest.mark.real
 
-QUIET = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1", "DISABLE_TELEMETRY": "1"}
+QUIET = {
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "DISABLE_AUTOUPDATER": "1",
+    "DISABLE_TELEMETRY": "1",
+    # How long, in ms, claude waits for the server that it looks at.
+    "MCP_TIMEOUT": "120000",
+}
 
 
 def run(home: Path, *words: object) -> str:
@@ -22,7 +28,7 @@ def run(home: Path, *words: object) -> str:
         env={**base_env(home, required(toolchain.node)), **QUIET},
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     said = done.stdout.decode() + done.stderr.decode()

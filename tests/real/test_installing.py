@@ -72,7 +72,7 @@ def test_two_at_once_install_once(machine: Machine) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=120)
     assert machine.installs_seen == 1
 
 

@@ -13,6 +13,7 @@ from dragoman.engine import Engine
 from dragoman.schemas import ErrorCode, LLMRequest, LLMResponse, Text
 from tests.fakes import scenario as api
 from tests.fakes.model_api import ModelAPI
+from tests.real.channel import PATIENCE_S
 from tests.real.environments import claude_env, codex_env
 from tests.real.providers import Real, processes_of, real
 
@@ -24,7 +25,7 @@ MARKED = "TEXT-OF-THE-PROJECT"
 async def look(provider: Real, url: str) -> LLMResponse:
     async with provider.engine(url) as engine:
         request = LLMRequest(prompt="hi", provider=provider.name, cwd=provider.project)
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE_S):
             return await engine.submit(request).outcome()
 
 
@@ -136,7 +137,7 @@ async def test_gemini_starts_no_server_no_hook_and_no_extension_and_reads_no_tex
     (provider.project / "notes.txt").write_text("NOTES")
     async with Engine(Configuration(), environ=environment, folder=home) as engine:
         request = LLMRequest(prompt="hi", provider="gemini", cwd=provider.project)
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE_S):
             reply = await engine.submit(request).outcome()
     assert reply.text == "done", reply.error
     assert started(home) == []
@@ -160,7 +161,7 @@ async def test_metered_keys_do_not_reach_the_child(
     environment = {**provider.environment(model_api.url), **keys}
     async with Engine(Configuration(), environ=environment, folder=provider.home) as engine:
         call = engine.submit(LLMRequest(prompt="hi", provider=provider.name))
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE_S):
             async for event in call.log.follow():
                 if isinstance(event, Text):
                     break
@@ -204,7 +205,7 @@ async def test_codex_with_a_key_in_its_environment_answers_through_exec(
     async with Engine(configuration, environ=environment, folder=hermetic_home) as engine:
         for scenario, code in ((api.answer("Paris."), None), (api.status(401), ErrorCode.AUTH)):
             model_api.scenario = scenario
-            with anyio.fail_after(20):
+            with anyio.fail_after(PATIENCE_S):
                 reply = await engine.submit(LLMRequest(prompt="hi", provider="codex")).outcome()
             assert (reply.error.code if reply.error else None) is code, reply
             assert reply.text == ("Paris." if code is None else "")

@@ -29,6 +29,7 @@ from tests.server.conftest import listening, make
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 
+# It sleeps as long as the suite asks for.
 PROGRAM = """\
 import json, sys, time
 prompt = json.loads(sys.stdin.readline())["prompt"]

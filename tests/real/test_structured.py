@@ -25,7 +25,7 @@ from tests.real.providers import Real, all_gone
 
 pytestmark = pytest.mark.anyio
 
-KNOWN_WITHIN_S = 60
+KNOWN_WITHIN_S = 180
 CITY = {
     "type": "object",
     "properties": {"town": {"type": "string"}, "people": {"type": "integer"}},

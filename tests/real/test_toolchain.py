@@ -18,6 +18,7 @@ import pytest
 from tests.fakes.model_api import ModelAPI
 from tests.fakes.scenario import answer, hang, status
 from tests.real import toolchain
+from tests.real.channel import PATIENCE_S
 from tests.real.environments import DUMMY_KEY, LLM_MODEL, base_env, claude_env, codex_env, gemini_env, llm_env
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
@@ -33,7 +34,7 @@ LLM = ("llm", "prompt", "-m", LLM_MODEL, "-d", ":memory:", "--json")
 
 
 async def run(
-    argv: Sequence[str], env: Mapping[str, str], stdin: str = QUESTION, *, limit: float = 30
+    argv: Sequence[str], env: Mapping[str, str], stdin: str = QUESTION, *, limit: float = PATIENCE_S
 ) -> subprocess.CompletedProcess[bytes]:
     """Start a program of this environment's PATH in its home, and wait for its end."""
     program = Path(env["HOME"]) / "bin" / argv[0]
@@ -136,12 +137,13 @@ async def test_the_api_sees_that_a_stopped_cli_has_gone(
     model_api.scenario = hang()
     env = claude_env(hermetic_home, model_api.url, claude_cli)
     program = [str(hermetic_home / "bin" / "claude"), *CLAUDE[1:]]
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE_S):
         async with await anyio.open_process(program, env=env, cwd=hermetic_home) as child:
             assert child.stdin is not None
             await child.stdin.send(claude_question().encode())
             await model_api.wait_questions()
-            assert model_api.open == 1
+            # It may have another one open, to see whether the API is there.
+            assert model_api.open
             child.kill()
             await model_api.wait_idle()
 

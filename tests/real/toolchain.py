@@ -26,7 +26,7 @@ _MCP_PACKAGE = Path(__file__).with_name("mcp") / "package.json"
 _CACHE = Path(__file__).parents[2] / ".cache" / "real-clis"
 _NODE_NEEDED = (22, 19)
 _INSTALL_LIMIT = 900.0
-_VERSION_LIMIT = 60.0
+_VERSION_LIMIT = 120.0
 
 
 class UnavailableError(Exception):

@@ -76,13 +76,14 @@ def connect(tmp_path: Path, mode: str, transport: str) -> Connect:
 
 def make(folder: Path, transport: str, *adapters: Adapter, **configuration: Any) -> Made:  # noqa: ANN401 - any keys
     """An engine with these adapters, or a fake one."""
-    server = {"transport": transport, "port": 0} | configuration.pop("server", {})
-    return Made(
-        # Trying again is judged in the engine's own tests.
-        Configuration.model_validate({"server": server, "retry": {"max_attempts": 1}, **configuration}),
-        {adapter.profile.name: adapter for adapter in adapters or (FakeAdapter(),)},
-        folder,
-    )
+    found = {adapter.profile.name: adapter for adapter in adapters or (FakeAdapter(),)}
+    of_all = {
+        "server": {"transport": transport, "port": 0} | configuration.pop("server", {}),
+        # Trying again is judged in the engine's own tests, and the clock of the start is none for a slow machine.
+        "retry": {"max_attempts": 1},
+        "providers": {name: {"timeouts": {"spawn": 60}} for name in found} | configuration.pop("providers", {}),
+    }
+    return Made(Configuration.model_validate({**of_all, **configuration}), found, folder)
 
 
 @asynccontextmanager

@@ -81,7 +81,8 @@ async def test_opening_and_listing_start_no_process(
         assert await connection.ended() == 0
     assert {"ask_claude", "ask_codex", "ask_llm"} <= {tool["name"] for tool in listed["tools"]}
     assert not any(marker.exists() for marker in markers)
-    assert not (tmp_path / "state").exists()
+    # The folder itself is made by whoever looks there for what earlier servers have left, a second after the start.
+    assert list((tmp_path / "state").glob("*")) == []
 
 
 async def _eof(wire: Wire) -> None:

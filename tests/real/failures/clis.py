@@ -46,6 +46,8 @@ class Cli:
     settings: Settings
     """Its section of the configuration."""
     model: str | None = None
+    streams: bool = True
+    """It tells its answer as it comes."""
     serves: bool = False
     """It stays when a turn has ended: how it exits then tells nothing."""
 
@@ -140,10 +142,18 @@ MODEL = "gemini-3.5-flash-lite"
 _CLIS = (
     Cli("claude", "claude", "claude", _claude, _nothing),
     Cli("codex", "codex, its app-server", "codex", _codex, _nothing, serves=True),
-    Cli("codex-exec", "codex exec", "codex", _codex_exec, _exec_settings),
+    Cli("codex-exec", "codex exec", "codex", _codex_exec, _exec_settings, streams=False),
     Cli("gemini", "gemini, over ACP", "gemini", _gemini, _compiled, serves=True),
     Cli("gemini-old", "gemini before 0.33, in stream-json", "gemini", _old_gemini, _compiled),
-    Cli("acp", "any agent over ACP, here gemini as its user would name it", "acp", _acp, _acp_settings, MODEL, True),
+    Cli(
+        "acp",
+        "any agent over ACP, here gemini as its user would name it",
+        "acp",
+        _acp,
+        _acp_settings,
+        MODEL,
+        serves=True,
+    ),
     Cli("llm", "llm", "llm", _llm, _nothing),
     Cli("local", "local, the embedded model", "local", _local, _nothing),
     Cli("local-weights", "local, the embedded model", "local", _local_with_weights, _nothing),

@@ -16,8 +16,6 @@ from dragoman.local.weights import SMOLLM2
 from tests.fakes import scenario as api
 from tests.fakes.scenario import Scenario
 
-IN_TWO_HOURS = int(time.time()) + 7200
-
 # Each row takes up to two seconds of a processor. Where two would tell the same, one of them is played each time.
 _SELDOM: Mapping[str, Collection[str]] = {
     "claude": (
@@ -142,9 +140,9 @@ def common(
     yield Row(cli, "refusal", "the model refuses", refusal, (api.refusal(),))
     yield Row(cli, "max-tokens", "the answer reaches its limit of tokens", too_long, (api.too_long("Par"),))
     # Where the clock to fire is not `startup`, that one leaves room for a machine that is slow.
-    clocks = {"startup": 6 if silent == "startup" else 18, "idle": 2}
+    clocks = {"startup": 6 if silent == "startup" else 60, "idle": 2}
     yield Row(cli, "hang", "the API says nothing", "timeout", (api.hang(),), silent, clocks=clocks)
-    clocks = {"startup": 18, "idle": 2}
+    clocks = {"startup": 60, "idle": 2}
     yield Row(cli, "stall", "silence in mid-answer", "timeout", (api.stall_after(["Par"]),), "idle", clocks=clocks)
     yield signalled(cli, "killed", "it is killed (SIGKILL)", "crashed", signal.SIGKILL)
     yield signalled(cli, "terminated", "somebody ends it (SIGTERM)", terminated, signal.SIGTERM)
@@ -236,6 +234,12 @@ OLD_GEMINI = tuple(gemini("gemini-old", refusal="refused", terminated=LOST, inte
 ACP = tuple(gemini("acp", cut="completed", far_too_long="output_limit", again=1))
 
 
+def usage_limit() -> dict[str, Any]:
+    """An error that tells of a limit which ends in two hours from now."""
+    resets_at = int(time.time()) + 7200
+    return {"error": {"type": "usage_limit_reached", "message": "x", "plan_type": "plus", "resets_at": resets_at}}
+
+
 def codex(cli: str, **differs: Any) -> Iterator[Row]:  # noqa: ANN401 - of `common`
     """What codex is asked, however it is talked with."""
     yield from common(cli, too_long="output_limit", again=1, **differs)
@@ -250,8 +254,7 @@ def codex(cli: str, **differs: Any) -> Iterator[Row]:  # noqa: ANN401 - of `comm
     ):
         failed = (api.fail_after((), name, words),)
         yield Row(cli, name.replace("_", "-"), f"an event `response.failed` with `{name}`", code, failed)
-    limit = {"type": "usage_limit_reached", "message": "x", "plan_type": "plus", "resets_at": IN_TWO_HOURS}
-    yield status(cli, 429, "quota", "HTTP 429, the plan's usage limit", "usage-limit", body={"error": limit})
+    yield status(cli, 429, "quota", "HTTP 429, the plan's usage limit", "usage-limit", body=usage_limit)
     too_large = "a prompt of 1.1 million characters"
     yield Row(cli, "too-large", too_large, "prompt_too_large", prompt="x", repeated=1_100_000)
     wrong = {"args": ["-c", "model_provider=nope"]}
