@@ -125,7 +125,7 @@ def test_killed_and_run_again_no_question_is_answered_twice(shell: Shell) -> Non
             stderr=subprocess.DEVNULL,
         )
         while running.poll() is None and (not file.exists() or file.read_bytes().count(b"\n") < kept + more):
-            time.sleep(0.01)
+            time.sleep(0.01)  # nothing tells
         os.kill(running.pid, signal.SIGKILL)
         running.wait()
         kept = file.read_bytes().count(b"\n")

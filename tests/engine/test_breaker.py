@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -31,8 +32,8 @@ def clock() -> Clock:
     return Clock()
 
 
-def error(code: ErrorCode, **facts: object) -> ErrorInfo:
-    return ErrorInfo.of(code, "x", **facts)  # type: ignore[arg-type]
+def error(code: ErrorCode, **facts: Any) -> ErrorInfo:  # noqa: ANN401 - the fields of a failure
+    return ErrorInfo.of(code, "x", **facts)
 
 
 def fail(breaker: CircuitBreaker, times: int = 1, info: ErrorInfo | None = None) -> None:

@@ -144,7 +144,7 @@ def test_every_number_that_is_left_matches_the_schema(schema: dict[str, Any]) ->
 @given(schemas, values)
 def test_what_matches_the_narrowed_schema_matches_the_schema(
     schema: Any,  # noqa: ANN401 - JSON
-    value: Any,  # noqa: ANN401
+    value: Any,  # noqa: ANN401 - JSON
 ) -> None:
     if matches(narrowed(schema), value):
         assert matches(schema, value)

@@ -114,7 +114,7 @@ def test_killed_again_and_again_no_question_is_answered_twice(tmp_path: Path) ->
         )
         until = kill * QUESTIONS // (KILLS + 1)
         while running.poll() is None and (not file.exists() or file.read_bytes().count(b"\n") < until):
-            time.sleep(0.02)
+            time.sleep(0.02)  # nothing tells
         os.kill(running.pid, signal.SIGKILL)
         running.wait()
     before = {answer["id"]: answer["call_id"] for answer in answers()}

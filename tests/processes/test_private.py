@@ -109,4 +109,4 @@ async def test_a_shepherd_keeps_its_claim_when_its_server_has_none_any_more(temp
             assert (folder.path / "file").exists()
             child.close()
             assert await child.gone()
-    assert list(temporary.iterdir()) == []  # noqa: ASYNC240
+    assert list(temporary.iterdir()) == []  # noqa: ASYNC240 - nothing else waits here

@@ -5,7 +5,7 @@ from typing import Any
 from dragoman.store import SessionRow, Store, TurnEnded, TurnStarted
 
 
-async def say(store: Store, conversation: str, call: str, prompt: str = "why?", **ended: Any) -> int:  # noqa: ANN401
+async def say(store: Store, conversation: str, call: str, prompt: str = "why?", **ended: Any) -> int:  # noqa: ANN401 - fields
     """A whole turn at second 10 to 11, unless something else is said; its number."""
     at = ended.pop("at", 10.0)
     provider = ended.pop("provider", "claude")
@@ -15,6 +15,6 @@ async def say(store: Store, conversation: str, call: str, prompt: str = "why?", 
     return number
 
 
-def session(conversation: str, native_id: str = "native", **fields: Any) -> SessionRow:  # noqa: ANN401
+def session(conversation: str, native_id: str = "native", **fields: Any) -> SessionRow:  # noqa: ANN401 - fields
     """A session of claude's."""
     return SessionRow(conversation, "claude", "home", native_id, **fields)

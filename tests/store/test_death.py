@@ -120,7 +120,7 @@ async def test_two_processes_number_the_turns_of_one_conversation(path: Path) ->
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_server_that_is_killed_loses_no_turn_that_it_acknowledged(path: Path, seed: int) -> None:
-    after = random.Random(seed).randrange(1, 400)  # noqa: S311
+    after = random.Random(seed).randrange(1, 400)  # noqa: S311 - to be repeatable
     with program(TALKER, path, "t", 1_000_000) as process:
         assert process.stdout is not None
         told = [process.stdout.readline() for _ in range(after)]

@@ -267,7 +267,9 @@ async def test_closing_does_not_wait_long_for_a_file_that_another_holds(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dragoman.store.store.CLOSE_S", 0.05)
+    before = threading.enumerate()
     store = await Store.open(path)
+    [writer] = [thread for thread in threading.enumerate() if thread.name == "dragoman-store" and thread not in before]
     told: list[StoreError] = []
 
     async def wait() -> None:
@@ -283,7 +285,6 @@ async def test_closing_does_not_wait_long_for_a_file_that_another_holds(
             await anyio.wait_all_tasks_blocked()
             await store.close()
         other.execute("ROLLBACK")
-        [writer] = [thread for thread in threading.enumerate() if thread.name == "dragoman-store"]
         await anyio.to_thread.run_sync(writer.join)
     assert len(told) == 2
     assert rows(path, "SELECT id FROM calls") == [("c1",)]

@@ -149,7 +149,7 @@ def levels(count: int) -> dict[str, Any]:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_what_strict_mode_would_refuse_is_known_before_anything_is_asked(schema: Any, problem: str | None) -> None:  # noqa: ANN401
+def test_what_strict_mode_would_refuse_is_known_before_anything_is_asked(schema: Any, problem: str | None) -> None:  # noqa: ANN401 - JSON
     problems = strict_problems(schema)
     assert problems == [] if problem is None else any(problem in one for one in problems)
 
@@ -209,7 +209,7 @@ def test_what_can_be_said_in_the_subset_is(part: dict[str, Any], moved: dict[str
     ],
     ids=str,
 )
-def test_what_the_subset_cannot_say_is_asked_for_in_words(part: Any) -> None:  # noqa: ANN401
+def test_what_the_subset_cannot_say_is_asked_for_in_words(part: Any) -> None:  # noqa: ANN401 - JSON
     assert to_strict(of(part)) is None
 
 
