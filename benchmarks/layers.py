@@ -17,9 +17,9 @@ import anyio
 
 from dragoman.config import Configuration
 from dragoman.engine import Engine
-from dragoman.engine.breakers import Breakers
 from dragoman.engine.context import Handler
-from dragoman.engine.places import Machine
+from dragoman.engine.layers.breakers import Breakers
+from dragoman.engine.layers.places import Machine
 from dragoman.processes import Child, Command, Spawner
 from dragoman.schemas import LLMRequest
 from dragoman.testing import FakeAdapter, FakeProcess

@@ -24,12 +24,12 @@ import trio.testing
 
 from dragoman.adapters.base import Completed, Failed, Outcome
 from dragoman.config import BreakerSettings, ProviderSettings, RetryConfig
-from dragoman.engine.breakers import Breakers
 from dragoman.engine.call import Call
 from dragoman.engine.context import Context, Handler, Route
-from dragoman.engine.finding import Program
-from dragoman.engine.places import Machine
-from dragoman.engine.retry import Retrier
+from dragoman.engine.layers.breakers import Breakers
+from dragoman.engine.layers.places import Machine
+from dragoman.engine.layers.retry import Retrier
+from dragoman.engine.providers.finding import Program
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, LLMRequest, TimeoutConfig, error_from
 from dragoman.testing import FakeAdapter
 

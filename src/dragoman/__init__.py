@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from dragoman.client import Dragoman, Jobs
     from dragoman.config import Configuration, ConfigurationError, RetryConfig, load_configuration
     from dragoman.conversation_manager import ConversationManager
-    from dragoman.engine.breaker import CircuitBreaker
     from dragoman.engine.categorize import categorize_error
     from dragoman.engine.conversations import Conversations
-    from dragoman.engine.job import Job
+    from dragoman.engine.jobs.job import Job
+    from dragoman.engine.layers.breaker import CircuitBreaker
     from dragoman.engine.many import Many
     from dragoman.log import setup_logging
     from dragoman.options import AskOptions, JobOptions, ManyOptions, QueryOptions, TurnOptions
@@ -70,10 +70,10 @@ _HOMES = {
     "dragoman.client": ("Dragoman", "Jobs"),
     "dragoman.config": ("Configuration", "ConfigurationError", "RetryConfig", "load_configuration"),
     "dragoman.conversation_manager": ("ConversationManager",),
-    "dragoman.engine.breaker": ("CircuitBreaker",),
+    "dragoman.engine.layers.breaker": ("CircuitBreaker",),
     "dragoman.engine.categorize": ("categorize_error",),
     "dragoman.engine.conversations": ("Conversations",),
-    "dragoman.engine.job": ("Job",),
+    "dragoman.engine.jobs.job": ("Job",),
     "dragoman.engine.many": ("Many",),
     "dragoman.log": ("setup_logging",),
     "dragoman.options": ("AskOptions", "JobOptions", "ManyOptions", "QueryOptions", "TurnOptions"),

@@ -12,7 +12,7 @@ from typing import Self, Unpack
 import anyio
 
 from dragoman.client import Dragoman
-from dragoman.engine.turns import new_conversation_id
+from dragoman.engine.layers.turns import new_conversation_id
 from dragoman.options import TurnOptions
 from dragoman.schemas import ErrorCode, LLMError, LLMResponse, Message, TurnInfo
 

@@ -22,7 +22,7 @@ from dragoman.client import Dragoman as AsyncDragoman
 from dragoman.config import Configuration
 from dragoman.conversation_manager import ConversationManager as AsyncConversationManager
 from dragoman.engine.conversations import Format
-from dragoman.engine.job import Job as AsyncJob
+from dragoman.engine.jobs.job import Job as AsyncJob
 from dragoman.engine.many import Many as AsyncMany
 from dragoman.options import AskOptions, JobOptions, ManyOptions, QueryOptions, TurnOptions
 from dragoman.schemas import (

@@ -1,7 +1,7 @@
 """An account's name: the same for the same login, another for another, and nothing to be read from it."""
 
 from dragoman.config import ProviderSettings
-from dragoman.engine.accounts import account_of
+from dragoman.engine.providers.accounts import account_of
 from dragoman.testing import FakeAdapter
 
 PROFILE = FakeAdapter(pass_env=("FAKE_HOME", "FAKE_CFG_*"), metered_env=("FAKE_CFG_KEY",)).profile

@@ -3,7 +3,7 @@
 import pytest
 
 from dragoman.engine.advice import ADVICE, MESSAGE_CHARS, advised
-from dragoman.engine.endings import STDERR_TAIL_BYTES
+from dragoman.engine.attempt.endings import STDERR_TAIL_BYTES
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMRequest, Retrying
 from dragoman.testing import FakeCli
 from tests.engine.conftest import MakeEngine

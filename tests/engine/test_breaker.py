@@ -13,7 +13,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from dragoman import CircuitBreaker
 from dragoman.config import BreakerSettings
-from dragoman.engine.breaker import LONGEST_S, Circuit, Permit, Verdict, judge
+from dragoman.engine.layers.breaker import LONGEST_S, Circuit, Permit, Verdict, judge
 from dragoman.schemas import RULES, CircuitState, ErrorCode, ErrorInfo, LLMError
 
 NOW = 1_800_000_000.0

@@ -9,11 +9,12 @@ import trio.testing
 
 from dragoman.adapters.base import Completed, Failed, Login, Outcome
 from dragoman.config import BreakerSettings, ProviderSettings
-from dragoman.engine import Call, Engine, breakers
-from dragoman.engine.breakers import Breakers
+from dragoman.engine import Call, Engine
 from dragoman.engine.context import Context, Route
-from dragoman.engine.finding import Program
-from dragoman.engine.places import Machine
+from dragoman.engine.layers import breakers
+from dragoman.engine.layers.breakers import Breakers
+from dragoman.engine.layers.places import Machine
+from dragoman.engine.providers.finding import Program
 from dragoman.schemas import (
     CircuitState,
     ErrorCode,

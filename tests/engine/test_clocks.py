@@ -8,7 +8,7 @@ import pytest
 import trio.testing
 
 from dragoman.adapters.base import Clock
-from dragoman.engine.clocks import Clocks
+from dragoman.engine.attempt.clocks import Clocks
 from dragoman.engine.many import Many
 from dragoman.schemas import ErrorCode, LLMResponse, ManyAnswer, TimeoutConfig, TimeoutOverrides
 from dragoman.testing import FakeAdapter, FakeProcess

@@ -14,7 +14,7 @@ import pytest
 
 from dragoman.config import Configuration
 from dragoman.engine import Engine
-from dragoman.engine.detached import jobs_folder
+from dragoman.engine.jobs.detached import jobs_folder
 from dragoman.latch import Latch
 from dragoman.processes.streams import GrowingFile
 from dragoman.schemas import ErrorCode, LLMRequest, Text, TimeoutOverrides
@@ -45,7 +45,7 @@ anyio.run(main, sys.argv[1])
 NEXT_SERVER = """
 import os, signal, sys, anyio
 from pathlib import Path
-from dragoman.engine.detached import jobs_folder
+from dragoman.engine.jobs.detached import jobs_folder
 from tests.engine.test_detached import engine
 
 async def main(folder, job_id):

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from dragoman.config import state_folder
 from dragoman.engine import Call, Engine
-from dragoman.engine import ended as ended_module
-from dragoman.engine.ended import EndedJobs
+from dragoman.engine.jobs import ended as ended_module
+from dragoman.engine.jobs.ended import EndedJobs
 from dragoman.schemas import LLMRequest, LLMResponse
 from dragoman.store import StoreError
 from dragoman.testing import FakeAdapter

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from dragoman.adapters.base import Profile
 from dragoman.config import ProviderSettings
-from dragoman.engine.environment import Lineage, build_environment
+from dragoman.engine.attempt.environment import Lineage, build_environment
 from dragoman.schemas import ErrorCode, LLMError
 
 PROFILE = Profile(

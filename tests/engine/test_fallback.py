@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dragoman.engine import Engine
-from dragoman.engine.fallback import ELIGIBLE
+from dragoman.engine.layers.fallback import ELIGIBLE
 from dragoman.schemas import ErrorCode, LLMRequest, LLMResponse
 from dragoman.testing import FakeAdapter, FakeCli
 from dragoman.testing.fakes import Step

@@ -5,8 +5,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from dragoman.engine import Engine, Job, jobs
-from dragoman.engine import job as module
+from dragoman.engine import Engine, Job
+from dragoman.engine.jobs import job as module
+from dragoman.engine.jobs import jobs
 from dragoman.processes import Child, Command
 from dragoman.schemas import LLMRequest
 from dragoman.testing import FakeAdapter

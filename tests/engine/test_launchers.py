@@ -15,9 +15,9 @@ from dragoman.adapters.base import NpmPackage, Profile
 from dragoman.adapters.claude import PROFILE as CLAUDE
 from dragoman.adapters.codex import PROFILE as CODEX
 from dragoman.config import ProviderSettings
-from dragoman.engine import launchers
-from dragoman.engine.finding import Missing, Program, find_program
-from dragoman.engine.launchers import Hollow, Real, real_program
+from dragoman.engine.providers import launchers
+from dragoman.engine.providers.finding import Missing, Program, find_program
+from dragoman.engine.providers.launchers import Hollow, Real, real_program
 
 PACKAGE = NpmPackage(
     "@acme/parrot", native="@acme/parrot-{os}-{cpu}", program="vendor/*/parrot", env=(("PARROT_ROOT", "{package}/x"),)

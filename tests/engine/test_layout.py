@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dragoman.adapters.base import Launch, PrivatePath, UserFile, UserSetting
-from dragoman.engine.layout import KEPT_S, SETTINGS_BYTES, forget_unused, lay_out, private_folder, read_settings
+from dragoman.engine.attempt.layout import KEPT_S, SETTINGS_BYTES, forget_unused, lay_out, private_folder, read_settings
 from dragoman.processes import PrivateFolder
 from dragoman.processes.private import CLAIM
 

@@ -9,9 +9,9 @@ from dragoman.adapters.base import Completed, Failed, Outcome
 from dragoman.config import Configuration, ProviderSettings
 from dragoman.engine import Call
 from dragoman.engine.context import Context, Route
-from dragoman.engine.finding import Program
-from dragoman.engine.limit import Limiter, StartGate
-from dragoman.engine.places import Machine
+from dragoman.engine.layers.limit import Limiter, StartGate
+from dragoman.engine.layers.places import Machine
+from dragoman.engine.providers.finding import Program
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMRequest, TimeoutConfig, TimeoutOverrides
 from dragoman.testing import FakeAdapter, FakeCli, Liveness
 from dragoman.testing.fakes import Step

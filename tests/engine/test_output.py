@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dragoman.adapters.base import Act, Dialogue, Plan, Stdout, Stream, Write
-from dragoman.engine import Call, Engine, EventLog, outbox
+from dragoman.engine import Call, Engine, EventLog
 from dragoman.engine import events as events_module
-from dragoman.engine import host as host_module
+from dragoman.engine.attempt import host as host_module
+from dragoman.engine.attempt import outbox
 from dragoman.engine.context import MAX_NOTICES, Context
 from dragoman.schemas import (
     ErrorCode,

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dragoman.engine.places import KEPT, Machine, Places, Starts
+from dragoman.engine.layers.places import KEPT, Machine, Places, Starts
 
 HOLDER = """
 import sys
 from pathlib import Path
-from dragoman.engine.places import Places
+from dragoman.engine.layers.places import Places
 places = Places(Path(sys.argv[1]), "a")
 held = [places.take(int(sys.argv[2])) for _ in range(int(sys.argv[2]) + 1)]
 print(sum(place is not None for place in held), flush=True)

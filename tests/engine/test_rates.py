@@ -10,8 +10,8 @@ from dragoman.adapters.base import Completed, Failed, Outcome
 from dragoman.config import Configuration
 from dragoman.engine import Call, Engine
 from dragoman.engine.context import Context, Route
-from dragoman.engine.finding import Program
-from dragoman.engine.rates import Budget, Rates
+from dragoman.engine.layers.rates import Budget, Rates
+from dragoman.engine.providers.finding import Program
 from dragoman.schemas import Attempt, ErrorCode, LLMRequest, LLMResponse, TimeoutConfig
 from dragoman.testing import FakeAdapter, FakeCli
 from tests.engine.conftest import MakeEngine

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dragoman.engine import resets
-from dragoman.engine.resets import LONGEST, reset_time, with_reset
+from dragoman.engine.layers import resets
+from dragoman.engine.layers.resets import LONGEST, reset_time, with_reset
 from dragoman.schemas import ErrorCode, ErrorInfo
 
 ZONE = timezone(timedelta(hours=1))

@@ -16,8 +16,8 @@ from dragoman.client import Dragoman, Stream
 from dragoman.config import ProviderSettings, RetryConfig
 from dragoman.engine.call import Call
 from dragoman.engine.context import Context, Route
-from dragoman.engine.finding import Program
-from dragoman.engine.retry import Retrier, delay
+from dragoman.engine.layers.retry import Retrier, delay
+from dragoman.engine.providers.finding import Program
 from dragoman.schemas import (
     RULES,
     ErrorCode,

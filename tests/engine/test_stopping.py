@@ -14,7 +14,7 @@ from dragoman.adapters.base import FLUSH_S, Adapter, Completed, Failed, Installe
 from dragoman.adapters.claude import ClaudeAdapter
 from dragoman.adapters.codex import CodexAdapter
 from dragoman.adapters.llm import adapter as llm
-from dragoman.engine.host import REPLY_FIRST_S, DialogueHost
+from dragoman.engine.attempt.host import REPLY_FIRST_S, DialogueHost
 from dragoman.schemas import ErrorCode, Event
 from dragoman.testing import FakeAdapter, FakeProcess
 from tests.engine.virtual import HOUR, FakeSpawner, engine, line, request, timed

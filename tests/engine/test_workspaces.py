@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dragoman.engine.workspaces import check_folder, default_workspaces
+from dragoman.engine.attempt.workspaces import check_folder, default_workspaces
 from dragoman.schemas import ErrorCode, LLMError
 
 

@@ -29,7 +29,7 @@ from dragoman.adapters.base import (
     Value,
     Write,
 )
-from dragoman.engine.layout import lay_out, private_folder
+from dragoman.engine.attempt.layout import lay_out, private_folder
 from dragoman.processes import KeptFolder, LineFramer, PrivateFolder
 from tests.adapters.oneshot import Heard
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dragoman.engine import finding, providers
+from dragoman.engine.providers import finding, providers
 from tests.fakes.model_api import ModelAPI
 from tests.fakes.model_api import model_api as serve_model_api
 from tests.real import toolchain

@@ -12,7 +12,7 @@ import pytest
 from dragoman.adapters.claude import PROFILE as CLAUDE
 from dragoman.adapters.codex import PROFILE as CODEX
 from dragoman.config import ProviderSettings
-from dragoman.engine.finding import Program, find_program
+from dragoman.engine.providers.finding import Program, find_program
 from dragoman.schemas import ErrorCode, LLMRequest
 from tests.fakes import scenario as api
 from tests.fakes.model_api import ModelAPI

@@ -11,7 +11,7 @@ import pytest
 
 from dragoman.adapters.base import Completed, Failed, Session, Turn
 from dragoman.adapters.gemini import adapter
-from dragoman.engine.layout import kept_folders
+from dragoman.engine.attempt.layout import kept_folders
 from dragoman.schemas import Bound
 from tests.adapters.oneshot import Heard
 from tests.fakes import scenario as api

@@ -14,7 +14,7 @@ import anyio
 
 from dragoman.config import Configuration, Loaded, state_folder, user_config_file
 from dragoman.engine import Engine
-from dragoman.engine.environment import build_environment
+from dragoman.engine.attempt.environment import build_environment
 from dragoman.local.machine import missing_features
 from dragoman.local.weights import FETCH_COMMAND, find_weights, weights_folder
 from dragoman.schemas import LLMRequest, LLMResponse, ProviderStatus, TimeoutOverrides

@@ -3,6 +3,6 @@
 from dragoman.engine.call import Call
 from dragoman.engine.engine import Engine
 from dragoman.engine.events import EventLog
-from dragoman.engine.jobs import Job, Jobs
+from dragoman.engine.jobs.jobs import Job, Jobs
 
 __all__ = ["Call", "Engine", "EventLog", "Job", "Jobs"]

@@ -15,9 +15,9 @@ from dragoman.latch import Latch
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMRequest, LLMResponse
 
 if TYPE_CHECKING:
+    from dragoman.engine.attempt.host import DialogueHost
     from dragoman.engine.context import Handler
-    from dragoman.engine.detached import Adopted
-    from dragoman.engine.host import DialogueHost
+    from dragoman.engine.jobs.detached import Adopted
     from dragoman.schemas.errors import Effects
     from dragoman.structured import AsyncValidationStrategy, OutputSchema
 

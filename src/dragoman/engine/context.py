@@ -14,9 +14,9 @@ from dragoman.adapters.base import Adapter, Completed, Failed, Outcome, Session
 from dragoman.config import ProviderSettings
 from dragoman.engine.advice import advised, tellable
 from dragoman.engine.call import Call, interruption, session_told
-from dragoman.engine.finding import Program
+from dragoman.engine.layers.thread import Thread
 from dragoman.engine.locks import Held
-from dragoman.engine.thread import Thread
+from dragoman.engine.providers.finding import Program
 from dragoman.schemas import (
     Attempt,
     Bound,
@@ -37,7 +37,7 @@ from dragoman.schemas import (
 )
 
 if TYPE_CHECKING:
-    from dragoman.engine.validation import Wanted
+    from dragoman.engine.layers.validation import Wanted
 
 MAX_NOTICES = 20
 EVENT_BYTES = 600

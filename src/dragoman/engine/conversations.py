@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dragoman import store as records
 from dragoman.engine.ids import the_only
+from dragoman.engine.layers.sessions import busy
+from dragoman.engine.layers.turns import new_conversation_id
 from dragoman.engine.locks import Locks
 from dragoman.engine.record import Recorder, store_failure
-from dragoman.engine.sessions import busy
-from dragoman.engine.turns import new_conversation_id
 from dragoman.schemas import (
     ConversationId,
     ConversationInfo,

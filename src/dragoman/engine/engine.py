@@ -19,31 +19,31 @@ from dragoman.adapters.base import Adapter, Failed, Outcome
 from dragoman.adapters.registry import load_adapters
 from dragoman.config import Configuration, state_folder
 from dragoman.engine.alone import Alone
-from dragoman.engine.breakers import Breakers
-from dragoman.engine.cache import Cache
+from dragoman.engine.attempt.environment import Lineage
+from dragoman.engine.attempt.host import REPLY_FIRST_S, DialogueHost
+from dragoman.engine.attempt.layout import forget_unused
+from dragoman.engine.attempt.run import Runner
+from dragoman.engine.attempt.workspaces import default_workspaces
 from dragoman.engine.call import Call
 from dragoman.engine.context import Context, Handler
 from dragoman.engine.conversations import Conversations
-from dragoman.engine.detached import forget
-from dragoman.engine.environment import Lineage
-from dragoman.engine.fallback import Fallback
-from dragoman.engine.finding import Versions
-from dragoman.engine.host import REPLY_FIRST_S, DialogueHost
-from dragoman.engine.job import running_reply
-from dragoman.engine.jobs import Jobs
-from dragoman.engine.layout import forget_unused
-from dragoman.engine.limit import Limiter, StartGate
+from dragoman.engine.jobs.detached import forget
+from dragoman.engine.jobs.job import running_reply
+from dragoman.engine.jobs.jobs import Jobs
+from dragoman.engine.layers.breakers import Breakers
+from dragoman.engine.layers.cache import Cache
+from dragoman.engine.layers.fallback import Fallback
+from dragoman.engine.layers.limit import Limiter, StartGate
+from dragoman.engine.layers.places import Machine
+from dragoman.engine.layers.rates import Rates
+from dragoman.engine.layers.retry import Retrier
+from dragoman.engine.layers.sessions import Sessions
+from dragoman.engine.layers.turns import Turns
+from dragoman.engine.layers.validation import Shaping, Validation
 from dragoman.engine.locks import Held, Locks
-from dragoman.engine.places import Machine
-from dragoman.engine.providers import Providers
-from dragoman.engine.rates import Rates
+from dragoman.engine.providers.finding import Versions
+from dragoman.engine.providers.providers import Providers
 from dragoman.engine.record import Recorder
-from dragoman.engine.retry import Retrier
-from dragoman.engine.run import Runner
-from dragoman.engine.sessions import Sessions
-from dragoman.engine.turns import Turns
-from dragoman.engine.validation import Shaping, Validation
-from dragoman.engine.workspaces import default_workspaces
 from dragoman.latch import Latch
 from dragoman.log import logger
 from dragoman.processes import Leftover, PrivateFolder, Spawner, remove_abandoned, sweep

@@ -103,7 +103,7 @@ def _work(many: Many, twice_bytes: int) -> Handler:
     """Ask all, tell how far it is, and make one text of the answers."""
 
     async def work(context: Context) -> Outcome:
-        from dragoman.engine.validation import Wanted
+        from dragoman.engine.layers.validation import Wanted
 
         answers: list[ManyAnswer] = []
         async with aclosing(aiter(many)) as coming:

@@ -11,7 +11,7 @@ from anyio import to_thread
 from mcp_types import CallToolResult, Tool, ToolAnnotations
 
 from dragoman.engine import Engine
-from dragoman.engine.workspaces import new_file
+from dragoman.engine.attempt.workspaces import new_file
 from dragoman.schemas import ConversationInfo, TurnInfo
 from dragoman.server.arguments import needed, wrong
 from dragoman.server.callers import Caller, ToolCall

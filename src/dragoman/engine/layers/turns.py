@@ -15,12 +15,12 @@ import anyio
 from dragoman import store as records
 from dragoman.adapters.base import Failed, Outcome
 from dragoman.config import Configuration, ConversationSettings
-from dragoman.engine.clocks import timed_out
+from dragoman.engine.attempt.clocks import timed_out
 from dragoman.engine.context import Context, Handler, OpenTurn
+from dragoman.engine.layers.sessions import busy
+from dragoman.engine.layers.thread import Known, Said, Thread
 from dragoman.engine.locks import Held, Locks
 from dragoman.engine.record import Recorder
-from dragoman.engine.sessions import busy
-from dragoman.engine.thread import Known, Said, Thread
 from dragoman.log import logger
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMRequest, LLMResponse, TimeoutConfig
 

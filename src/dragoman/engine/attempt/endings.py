@@ -8,11 +8,11 @@ from datetime import datetime
 
 from dragoman.adapters.base import Completed, Failed, Outcome
 from dragoman.engine.advice import advised, tellable
-from dragoman.engine.clocks import Clocks
+from dragoman.engine.attempt.clocks import Clocks
+from dragoman.engine.attempt.environment import Environment
+from dragoman.engine.attempt.host import DialogueHost
 from dragoman.engine.context import Context
-from dragoman.engine.environment import Environment
-from dragoman.engine.host import DialogueHost
-from dragoman.engine.resets import with_reset
+from dragoman.engine.layers.resets import with_reset
 from dragoman.log import redact
 from dragoman.processes import SpawnError
 from dragoman.schemas import Effects, ErrorCode, ErrorInfo

@@ -19,7 +19,7 @@ from dragoman import store as records
 from dragoman.adapters.base import Completed, Failed, Outcome
 from dragoman.config import CacheSettings
 from dragoman.engine.context import Context, Handler
-from dragoman.engine.providers import Providers
+from dragoman.engine.providers.providers import Providers
 from dragoman.engine.record import Recorder
 from dragoman.log import logger
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMRequest, LLMResponse, Text, TimeoutConfig

@@ -12,9 +12,9 @@ import anyio
 
 from dragoman.adapters.base import Failed, Outcome
 from dragoman.config import Configuration
-from dragoman.engine.clocks import timed_out
+from dragoman.engine.attempt.clocks import timed_out
 from dragoman.engine.context import Context, Handler, Route
-from dragoman.engine.places import Machine
+from dragoman.engine.layers.places import Machine
 from dragoman.schemas import ErrorCode, ErrorInfo
 
 ASK_AGAIN_S = 0.05

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from dragoman.adapters.base import Profile, Turn
 from dragoman.config import LimitSettings
+from dragoman.engine.attempt.workspaces import check_folder
 from dragoman.engine.context import Context, Route, Saying
-from dragoman.engine.validation import Wanted
-from dragoman.engine.workspaces import check_folder
+from dragoman.engine.layers.validation import Wanted
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, LLMRequest, error_from
 
 

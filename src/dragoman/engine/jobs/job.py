@@ -12,8 +12,8 @@ from dragoman.engine.call import Call, interruption, session_told
 from dragoman.schemas import Event, JobInfo, LLMResponse
 
 if TYPE_CHECKING:
-    from dragoman.engine.job_logs import Heard
-    from dragoman.engine.jobs import Jobs
+    from dragoman.engine.jobs.job_logs import Heard
+    from dragoman.engine.jobs.jobs import Jobs
     from dragoman.store import JobRow, TurnRow
 
 CANCEL_S = 5.0

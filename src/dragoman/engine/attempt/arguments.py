@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 from dragoman.adapters.base import Argument, PrivateFile, Value
-from dragoman.engine.admission import refusal
+from dragoman.engine.attempt.admission import refusal
 from dragoman.processes import PrivateFolder
 from dragoman.schemas import ErrorCode
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from dragoman import store as records
 from dragoman.engine.call import Call
-from dragoman.engine.detached import forget_old, jobs_folder, take_up
+from dragoman.engine.jobs.detached import forget_old, jobs_folder, take_up
 from dragoman.engine.record import Recorder
 from dragoman.log import logger
 from dragoman.processes import read_end

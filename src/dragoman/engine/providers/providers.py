@@ -14,12 +14,12 @@ import anyio
 from dragoman import store as records
 from dragoman.adapters.base import Adapter, Installed, Profile
 from dragoman.config import Configuration
-from dragoman.engine.accounts import account_of
-from dragoman.engine.breakers import Breakers
-from dragoman.engine.clocks import timed_out
+from dragoman.engine.attempt.clocks import timed_out
+from dragoman.engine.attempt.environment import build_environment
 from dragoman.engine.context import Context, Handler, Outcome, Route
-from dragoman.engine.environment import build_environment
-from dragoman.engine.finding import Missing, Program, Versions, find_program, identity_of, inquire
+from dragoman.engine.layers.breakers import Breakers
+from dragoman.engine.providers.accounts import account_of
+from dragoman.engine.providers.finding import Missing, Program, Versions, find_program, identity_of, inquire
 from dragoman.processes import Spawner, SpawnError
 from dragoman.schemas import (
     Capability,

@@ -34,9 +34,9 @@ from dragoman.adapters.base import (
     TurnId,
     Write,
 )
-from dragoman.engine.detached import forget
-from dragoman.engine.open_turns import Listener, OpenTurns, crashed, merged, wrote_too_much
-from dragoman.engine.outbox import Outbox
+from dragoman.engine.attempt.open_turns import Listener, OpenTurns, crashed, merged, wrote_too_much
+from dragoman.engine.attempt.outbox import Outbox
+from dragoman.engine.jobs.detached import forget
 from dragoman.latch import Latch
 from dragoman.log import logger
 from dragoman.processes import Child, Detached, LineFramer, Tail

@@ -22,9 +22,9 @@ import anyio.lowlevel
 from dragoman import store as records
 from dragoman.adapters.base import Failed, Outcome
 from dragoman.config import BreakerSettings
-from dragoman.engine.breaker import Circuit, CircuitBreaker, Permit, Verdict, judge
 from dragoman.engine.context import Context, Handler, Route
-from dragoman.engine.places import Machine, Place
+from dragoman.engine.layers.breaker import Circuit, CircuitBreaker, Permit, Verdict, judge
+from dragoman.engine.layers.places import Machine, Place
 from dragoman.log import logger
 from dragoman.schemas import CircuitState, CircuitStatus, ErrorCode, ErrorInfo, LLMError
 

@@ -15,8 +15,8 @@ import anyio
 from dragoman.adapters.base import FLUSH_S, Completed, Failed, Outcome, Session
 from dragoman.config import Configuration
 from dragoman.engine.context import Context, Handler, Route, Saying
+from dragoman.engine.layers.thread import Known, Said, Thread, recent, told_again
 from dragoman.engine.locks import Locks
-from dragoman.engine.thread import Known, Said, Thread, recent, told_again
 from dragoman.schemas import ErrorCode, ErrorInfo, Notice
 
 TRIES = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 
 from dragoman import store as records
-from dragoman.engine.job_logs import UNREADABLE
+from dragoman.engine.jobs.job_logs import UNREADABLE
 from dragoman.engine.record import Recorder, store_failure
 from dragoman.schemas import ErrorCode, LLMRequest, error_of
 

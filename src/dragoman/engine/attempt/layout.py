@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dragoman.adapters.base import Launch, PrivatePath, UserSetting
 from dragoman.config import state_folder
-from dragoman.engine.detached import PRIVATE
+from dragoman.engine.jobs.detached import PRIVATE
 from dragoman.processes import KeptFolder, PrivateFolder
 
 SETTINGS_BYTES = 256 * 1024

@@ -15,17 +15,17 @@ import anyio
 
 from dragoman import store as records
 from dragoman.config import ConversationSettings
+from dragoman.engine.attempt.host import DialogueHost
 from dragoman.engine.call import Call
 from dragoman.engine.context import Handler
-from dragoman.engine.ended import EndedJobs
-from dragoman.engine.host import DialogueHost
-from dragoman.engine.idempotency import Keys, check_same, digest
 from dragoman.engine.ids import the_only
-from dragoman.engine.job import Job, answered, info_of, info_of_call, interrupted
-from dragoman.engine.job_logs import UNREADABLE, JobLogs, caught_up
+from dragoman.engine.jobs.ended import EndedJobs
+from dragoman.engine.jobs.idempotency import Keys, check_same, digest
+from dragoman.engine.jobs.job import Job, answered, info_of, info_of_call, interrupted
+from dragoman.engine.jobs.job_logs import UNREADABLE, JobLogs, caught_up
+from dragoman.engine.jobs.succession import Succession
+from dragoman.engine.layers.turns import is_kept, new_conversation_id
 from dragoman.engine.record import Recorder, store_failure
-from dragoman.engine.succession import Succession
-from dragoman.engine.turns import is_kept, new_conversation_id
 from dragoman.log import logger
 from dragoman.schemas import ErrorCode, Event, JobInfo, LLMError, LLMRequest, LLMResponse, error_of
 

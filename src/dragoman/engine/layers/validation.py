@@ -17,7 +17,7 @@ import anyio.to_thread
 from dragoman.adapters.base import Completed, Failed, Outcome, Profile
 from dragoman.config import RetryConfig
 from dragoman.engine.context import Context, Handler
-from dragoman.engine.thread import Said
+from dragoman.engine.layers.thread import Said
 from dragoman.schemas import ErrorCode, ErrorInfo, Retrying
 
 if TYPE_CHECKING:

@@ -15,17 +15,17 @@ import anyio
 
 from dragoman.adapters.base import Adapter, Failed, Installed, Launch, Outcome, Plan, Refused, Turn
 from dragoman.config import Configuration, state_folder
-from dragoman.engine import arguments
-from dragoman.engine.admission import admitted
 from dragoman.engine.advice import said_by_system
-from dragoman.engine.clocks import Clocks, timed_out
+from dragoman.engine.attempt import arguments
+from dragoman.engine.attempt.admission import admitted
+from dragoman.engine.attempt.clocks import Clocks, timed_out
+from dragoman.engine.attempt.endings import checked, ending, spawn_failure, with_key_hint
+from dragoman.engine.attempt.environment import Environment, Lineage, build_environment
+from dragoman.engine.attempt.host import DialogueHost
+from dragoman.engine.attempt.layout import lay_out, private_folder, read_settings
 from dragoman.engine.context import Context, Route
-from dragoman.engine.detached import Heard, jobs_folder, set_up
-from dragoman.engine.endings import checked, ending, spawn_failure, with_key_hint
-from dragoman.engine.environment import Environment, Lineage, build_environment
-from dragoman.engine.finding import Missing, Versions
-from dragoman.engine.host import DialogueHost
-from dragoman.engine.layout import lay_out, private_folder, read_settings
+from dragoman.engine.jobs.detached import Heard, jobs_folder, set_up
+from dragoman.engine.providers.finding import Missing, Versions
 from dragoman.log import logger
 from dragoman.processes import Child, Command, Detached, PrivateFolder, Spawner, SpawnError, empty_folder
 from dragoman.schemas import Attempt, ErrorCode, ErrorInfo, Event, Retrying, Started, error_from

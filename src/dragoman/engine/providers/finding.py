@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dragoman.adapters.base import Installed, Profile
 from dragoman.config import ProviderSettings
-from dragoman.engine.launchers import Hollow, Real, real_program
+from dragoman.engine.providers.launchers import Hollow, Real, real_program
 from dragoman.log import logger
 from dragoman.processes import Captured, Command, Spawner, SpawnError, capture
 from dragoman.schemas.text import plain

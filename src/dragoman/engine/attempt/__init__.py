@@ -1,0 +1,1 @@
+"""One attempt: a program is started for a question, spoken with, and stopped."""
