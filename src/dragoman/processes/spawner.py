@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -29,6 +31,8 @@ GUARDIAN_HUNG_S = 1.0
 """A guardian that has not answered for so long when somebody gives up waiting is replaced."""
 GUARDIAN_LEAVES_S = 0.1
 """How long closing waits for the guardian: it leaves at once unless a child is still being stopped."""
+ROOM = 2048
+"""For how many descriptors there is to be room: a child takes four, and its place one."""
 LOADER = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 """Without these some Python installations do not start; nothing else of the environment goes to the guardian."""
 
@@ -49,6 +53,7 @@ class Spawner:
         self._guardian: subprocess.Popen[bytes] | None = None
         self._sending: anyio.Lock | None = None
         self._lifelines: set[socket.socket] = set()
+        _make_room()
 
     async def __aenter__(self) -> Self:
         return self
@@ -255,6 +260,22 @@ async def _send(connection: socket.socket, rest: memoryview) -> None:
             rest = rest[connection.send(rest) :]
         except BlockingIOError:
             await anyio.wait_writable(connection)
+
+
+def _make_room() -> None:
+    """Have the table of open files large enough for many children at once.
+
+    Each time it grows in a process with several threads, the kernel has all of them wait for some 10 ms.
+    """
+    if threading.active_count() == 1:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        room = ROOM if limit == resource.RLIM_INFINITY else min(ROOM, limit)
+        with contextlib.suppress(OSError):
+            descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.close(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, room - 1))
+            finally:
+                os.close(descriptor)
 
 
 def _wake(connection: socket.socket) -> None:

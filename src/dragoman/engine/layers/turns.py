@@ -91,7 +91,7 @@ class Turns:
         if lock is None:
             with call.standing_behind():
                 lock = await self._locks.take(f"conversation:{name}", patience_s)
-        if lock is None or call.is_taken_over or (unfinished := self._open_call(name)) is None:
+        if lock is None or call.is_taken_over or (unfinished := self._open_call(name, call)) is None:
             return lock
         # The server that had it was killed. Its child may go on, and what it says comes first.
         lock.release()
@@ -100,8 +100,10 @@ class Turns:
             return await self._locks.take(f"conversation:{name}", max(0.0, until - anyio.current_time()))
         return None
 
-    def _open_call(self, name: str) -> str | None:
+    def _open_call(self, name: str, call: Call) -> str | None:
         store = self._recorder.store
+        if call.request.conversation_id is None:
+            return None  # it begins with this call
         with suppress(records.StoreError):
             return store.open_call(name) if store else None
         return None
