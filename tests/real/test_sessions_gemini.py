@@ -76,10 +76,9 @@ async def test_a_session_is_gone_on_with_within_a_minute_and_later_and_nothing_o
     expected = [("user", "France?"), ("assistant", "Paris"), ("user", "Italy?")]
     assert said(model_api.questions[-1]) == expected
     assert [system(question) for question in model_api.questions] == ["Be brief.", "Be long."]
-    # As if it had been written down in another minute: gemini then begins another file for the session. It has done so
-    # already when a minute ended just now.
-    for minute, written in enumerate(sorted(chats(session))):
-        written.rename(written.with_name(f"session-2026-01-01T00-0{minute}-{written.name.rpartition('-')[2]}"))
+    # As if it had been written down in another minute: gemini then begins another file for the session.
+    [written] = chats(session)
+    written.rename(written.with_name(f"session-2026-01-01T00-00-{written.name.rpartition('-')[2]}"))
     for city in ("Spain?", "Malta?"):
         heard = await gemini.ask(turn(city, session))
         assert heard.text == "Rome"
