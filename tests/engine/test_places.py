@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dragoman.engine.layers.places import KEPT, Machine, Places, Starts
+from dragoman.engine.layers.places import Machine, Places, Starts
 
 HOLDER = """
 import sys
@@ -76,26 +76,23 @@ def test_a_place_that_was_given_back_is_anybodys_and_costs_no_new_file(tmp_path:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="descriptors are counted in /proc")
-def test_of_many_places_that_were_given_back_only_a_few_files_stay_open(tmp_path: Path) -> None:
-    def opened() -> set[str]:
-        return {link.readlink().name for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
+def test_many_places_are_one_file_that_is_closed_when_nobody_needs_it(tmp_path: Path) -> None:
+    def opened() -> int:
+        links = (link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
+        return [link.parent for link in links].count(tmp_path)
 
-    places = Places(tmp_path, "a")
+    places, other = Places(tmp_path, "a"), Places(tmp_path, "a")
     held = [places.take(20) for _ in range(20)]
-    assert opened() >= {f"a.{number}" for number in range(20)}
+    assert None not in held
+    assert other.take(20) is None
+    assert (opened(), [file.name for file in tmp_path.iterdir()]) == (2, ["a"])
+    other.close()
+    places.close()
+    assert opened() == 1
     for place in held:
         assert place is not None
         place.release()
-    assert {name for name in opened() if name.startswith("a.")} == {f"a.{number}" for number in range(KEPT)}
-    other = Places(tmp_path, "a")
-    taken = [other.take(20) for _ in range(20)]
-    assert None not in taken
-    assert places.take(20) is None
-    for place in taken:
-        assert place is not None
-        place.release()
-    other.close()
-    places.close()
+    assert opened() == 0
 
 
 def test_who_had_a_place_of_a_folder_that_was_removed_meets_the_others_in_the_new_one(tmp_path: Path) -> None:
@@ -103,7 +100,7 @@ def test_who_had_a_place_of_a_folder_that_was_removed_meets_the_others_in_the_ne
     place = ours.take()
     assert place is not None
     place.release()
-    (tmp_path / "a.0").unlink()
+    (tmp_path / "a").unlink()
     place = ours.take()
     assert place is not None
     assert Places(tmp_path, "a").take() is None
@@ -154,7 +151,7 @@ def test_whoever_holds_the_start_is_waited_for_only_so_long(tmp_path: Path) -> N
 
 
 def test_garbage_in_the_file_delays_nobody(tmp_path: Path) -> None:
-    (tmp_path / "a.start.0").write_text("not a time")
+    (tmp_path / "a.start").write_text("not a time")
     assert Starts(tmp_path, "a", lambda: 1000.0).claim(0.5) == 0
     assert Starts(tmp_path, "a", lambda: 1000.1).claim(0.5) == pytest.approx(0.4)
 

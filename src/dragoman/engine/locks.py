@@ -21,11 +21,11 @@ from dragoman.latch import Latch
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(descriptor: int, place: int) -> None:
+    def lock_byte(descriptor: int, place: int) -> None:
         os.lseek(descriptor, place % 2**31, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
-    def _unlock(descriptor: int, place: int) -> None:
+    def unlock_byte(descriptor: int, place: int) -> None:
         os.lseek(descriptor, place % 2**31, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 
@@ -36,10 +36,17 @@ else:
     # A lock of the open file and not of the process, so that two engines in one process keep each other out as well.
     _OF_THE_FILE: int | None = getattr(fcntl, "F_OFD_SETLK", None)
 
-    def _lock(descriptor: int, place: int) -> None:
+    def lock_byte(descriptor: int, place: int) -> None:
+        """Lock a byte of an open file, which need not be there, for as long as it is open.
+
+        Raises:
+            BlockingIOError: it is locked; on some systems `PermissionError`.
+            OSError: the file system has no locks.
+        """
         _set(descriptor, place, fcntl.F_WRLCK)
 
-    def _unlock(descriptor: int, place: int) -> None:
+    def unlock_byte(descriptor: int, place: int) -> None:
+        """Give it back."""
         _set(descriptor, place, fcntl.F_UNLCK)
 
     def _set(descriptor: int, place: int, kind: int) -> None:
@@ -124,7 +131,7 @@ class Locks:
             if self._descriptor is None:
                 flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
                 self._descriptor = os.open(self._file(), flags, 0o600)
-            _lock(self._descriptor, place)
+            lock_byte(self._descriptor, place)
         except (BlockingIOError, PermissionError) as error:
             # Windows, and some systems for a lock that is held, say the latter; a file that is not ours says it, too.
             if self._descriptor is None:
@@ -141,5 +148,5 @@ class Locks:
 
     def _free(self, name: str, place: int) -> None:
         if self._descriptor is not None:
-            _unlock(self._descriptor, place)
+            unlock_byte(self._descriptor, place)
         self._held.pop(name).set()

@@ -1,12 +1,12 @@
-"""Places that every Dragoman on this machine shares, kept as locks on files: whoever dies, however, gives theirs back.
+"""Places that every Dragoman on this machine shares: whoever dies, however, gives theirs back.
 
-Nothing here waits. A lock belongs to an open file, so two engines in one process keep each other out as well.
+Nothing here waits. The places of a name are bytes of one file, and a place is held by a lock on its byte. The lock
+belongs to the open file, so two engines in one process keep each other out as well.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -14,46 +14,26 @@ from pathlib import Path
 from typing import Self
 
 from dragoman.engine.alone import Alone
+from dragoman.engine.locks import lock_byte, unlock_byte
 
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(descriptor: int) -> None:
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-
-    def _unlock(descriptor: int) -> None:
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _try_lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def _unlock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-
-
-KEPT = 4
-"""How many files of places that nobody holds stay open: after many calls at once others need descriptors, too."""
+FIRST = 1 << 30
+"""Where in its file the first place is: far behind what is written there, since Windows lets nobody read a place."""
 _TIME_BYTES = 20
 
 
 class Place:
     """A place that is held until `release`, or the end of the process."""
 
-    def __init__(self, descriptor: int | None = None, give_back: Callable[[int], None] = os.close) -> None:
+    def __init__(self, descriptor: int | None = None, give_back: Callable[[], object] = lambda: None) -> None:
         self.descriptor = descriptor
-        """None: it is not shared with anyone."""
-        self._give_back = give_back
+        """Of its file; None: it is not shared with anyone."""
+        self._give_back: Callable[[], object] | None = give_back
 
     def release(self) -> None:
         """Give it back. More than once is once."""
-        descriptor, self.descriptor = self.descriptor, None
-        if descriptor is not None:
-            self._give_back(descriptor)
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            give_back()
 
     def __enter__(self) -> Self:
         return self
@@ -62,17 +42,55 @@ class Place:
         self.release()
 
 
+class _File:
+    """A file of places, open as long as one is held or may be asked for.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        self._held: set[int] = set()
+        self._is_needed = True
+
+    def is_there(self) -> bool:
+        """Whether it still has a name, by which others find it."""
+        return os.fstat(self.descriptor).st_nlink > 0
+
+    def take(self, number: int) -> bool:
+        """Whether the place was free; it is ours then."""
+        # To the system what we lock twice is locked once.
+        if number in self._held:
+            return False
+        try:
+            lock_byte(self.descriptor, FIRST + number)
+        except (BlockingIOError, PermissionError):
+            return False
+        self._held.add(number)
+        return True
+
+    def give_back(self, number: int) -> None:
+        unlock_byte(self.descriptor, FIRST + number)
+        self._held.remove(number)
+        self._close_unused()
+
+    def let_go(self) -> None:
+        """Nobody asks for a place any more."""
+        self._is_needed = False
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        if not self._is_needed and not self._held:
+            os.close(self.descriptor)
+
+
 class Places:
     """The places of this name in `folder`, as many as each caller says there are."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self._folder = folder
-        self._name = name
-        self._ours: set[int] = set()
-        """Those that were taken through this object: nobody need be asked about them."""
-        self._free: dict[int, int] = {}
-        """Descriptors of those that were given back: a place is taken for every call."""
-        self._is_closed = False
+        self._path = folder / name
+        self._file: _File | None = None
 
     def take(self, count: int = 1) -> Place | None:
         """One of the first `count` places; None: all are taken.
@@ -80,49 +98,26 @@ class Places:
         Raises:
             OSError: the folder cannot be written, or its file system has no locks.
         """
+        file = self._opened()
         for number in range(count):
-            if number not in self._ours and (place := self._take(number)) is not None:
-                self._ours.add(number)
-                return place
+            if file.take(number):
+                return Place(file.descriptor, partial(file.give_back, number))
         return None
 
     def close(self) -> None:
         """Let go of what is not held."""
-        self._is_closed = True
-        while self._free:
-            os.close(self._free.popitem()[1])
+        if self._file is not None:
+            self._file.let_go()
+            self._file = None
 
-    def _take(self, number: int) -> Place | None:
-        descriptor = self._opened(number)
-        try:
-            _try_lock(descriptor)
-        except (BlockingIOError, PermissionError):  # Windows says the latter
-            os.close(descriptor)
-            return None
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return Place(descriptor, partial(self._give_back, number))
-
-    def _opened(self, number: int) -> int:
-        # The files stay: removing one that another process just opened would make two locks of one. Somebody may remove
-        # the whole folder all the same; those who come then meet at new files.
-        if (descriptor := self._free.pop(number, None)) is not None:
-            if os.fstat(descriptor).st_nlink:
-                return descriptor
-            os.close(descriptor)
-        return os.open(self._folder / f"{self._name}.{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-    def _give_back(self, number: int, descriptor: int) -> None:
-        self._ours.discard(number)
-        if self._is_closed:
-            os.close(descriptor)
-            return
-        _unlock(descriptor)
-        self._free[number] = descriptor
-        if len(self._free) > KEPT:
-            # The first ones are asked for first.
-            os.close(self._free.pop(max(self._free)))
+    def _opened(self) -> _File:
+        # It is never removed by us: removing one that another process just opened would make two files of one. Somebody
+        # may remove the whole folder all the same; those who come then meet at a new one.
+        if self._file is not None and not self._file.is_there():
+            self.close()
+        if self._file is None:
+            self._file = _File(self._path)
+        return self._file
 
 
 class Starts:
