@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -14,6 +15,7 @@ import anyio.to_thread
 import pytest
 
 from dragoman.processes import Command, Spawner, SpawnError
+from dragoman.processes import spawner as spawner_module
 from dragoman.processes.guarded import GuardedChild
 from dragoman.processes.guardian import WAITING
 from dragoman.processes.spawner import GUARDIAN_HUNG_S, ROOM
@@ -455,3 +457,38 @@ def test_there_is_room_for_many_children_before_the_first(limit: int) -> None:
     )
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
     assert (int(said.stdout) >= ROOM) == (limit >= ROOM)
+
+
+async def test_whoever_runs_waits_a_moment_for_those_that_are_being_started(
+    spawner: Spawner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on, done = anyio.Event(), list[str]()
+    ask = spawner._ask  # pyright: ignore[reportPrivateUsage] - a start that takes as long as the test wants
+
+    async def asked(*arguments: Any) -> GuardedChild | None:  # noqa: ANN401 - handed on
+        await goes_on.wait()
+        return await ask(*arguments)
+
+    async def start() -> None:
+        await spawner.spawn(Command(["/bin/true"], ENV, tmp_path))
+        done.append("started")
+
+    async def calm() -> None:
+        await spawner.calm()
+        done.append("calm")
+
+    monkeypatch.setattr(spawner, "_ask", asked)
+    monkeypatch.setattr(spawner_module, "STARTS_FIRST_S", 60)
+    with anyio.fail_after(60):
+        await spawner.calm()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(start)
+            await anyio.wait_all_tasks_blocked()
+            monkeypatch.setattr(spawner_module, "STARTS_FIRST_S", 0.01)
+            await spawner.calm()
+            monkeypatch.setattr(spawner_module, "STARTS_FIRST_S", 60)
+            tasks.start_soon(calm)
+            await anyio.wait_all_tasks_blocked()
+            assert done == []
+            goes_on.set()
+    assert sorted(done) == ["calm", "started"]

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 WAITING = 3
 """How many shepherds wait for the next children. Forked ahead, they cost a child no fork, nor each of a few at once."""
+MOST_WAITING = 12
+"""How many are forked together when programs are asked for faster than shepherds can be forked."""
 REFILL_MS = 8
 """How long nothing is to happen before others are forked in place of some that are busy now. What they do just then is
 start programs, and a fork would take the processor from them."""
@@ -88,6 +90,7 @@ class Guardian:
         self.left, self.leave = os.pipe()
         self.shepherds: set[int] = set()
         self.waiting: set[int] = set()
+        self.wanted = WAITING
         self.has_strays = False
         self.is_open = True
         self.is_quiet = False
@@ -99,10 +102,16 @@ class Guardian:
     def serve(self) -> None:
         while self.is_open or self.shepherds or self.has_strays:
             self.waiting &= self.shepherds
+            if self.is_quiet:
+                self.wanted = WAITING
             if not self.waiting or self.is_quiet:
-                while self.is_open and len(self.waiting) < WAITING and self.fork():
+                while self.is_open and len(self.waiting) < self.wanted and self.fork():
                     pass
-            came = self.poll.poll(REFILL_MS if self.is_open and len(self.waiting) < WAITING else None)
+                if not self.is_quiet:
+                    # Nobody waited, so many come at once.
+                    self.wanted = min(2 * self.wanted, MOST_WAITING)
+            is_settled = len(self.waiting) >= WAITING and self.wanted == WAITING
+            came = self.poll.poll(None if is_settled or not self.is_open else REFILL_MS)
             self.is_quiet = not came
             for ready, event in came:
                 if ready == self.woken:

@@ -20,6 +20,7 @@ from weakref import WeakSet
 
 import anyio
 
+from dragoman.latch import Latch
 from dragoman.processes import guardian, wire
 from dragoman.processes.child import Child, Command, SpawnError
 from dragoman.processes.guarded import GuardedChild, order, receive_report, task_words
@@ -33,6 +34,8 @@ GUARDIAN_LEAVES_S = 0.1
 """How long closing waits for the guardian: it leaves at once unless a child is still being stopped."""
 ROOM = 2048
 """For how many descriptors there is to be room: a child takes four, and its place one."""
+STARTS_FIRST_S = 0.3
+"""How long a child that runs waits for others that are being started. It is starting itself meanwhile."""
 LOADER = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 """Without these some Python installations do not start; nothing else of the environment goes to the guardian."""
 
@@ -53,6 +56,10 @@ class Spawner:
         self._guardian: subprocess.Popen[bytes] | None = None
         self._sending: anyio.Lock | None = None
         self._lifelines: set[socket.socket] = set()
+        self._starting = 0
+        """How many children are asked for and have not started yet."""
+        self._started = Latch()
+        """Set when they have."""
         _make_room()
 
     async def __aenter__(self) -> Self:
@@ -82,6 +89,7 @@ class Spawner:
         )
         _inherited_by_forks.add(streams)
         child: GuardedChild | None = None
+        self._starting += 1
         try:
             for _ in range(ATTEMPTS):
                 streams.rewind()
@@ -90,9 +98,19 @@ class Spawner:
                     return child
             raise SpawnError(program, OSError(errno.EAGAIN, "what watches over it was killed each time"))
         finally:
+            self._starting -= 1
+            if not self._starting:
+                self._started.set()
+                self._started = Latch()
             streams.give_away()
             if child is None:
                 streams.close()
+
+    async def calm(self) -> None:
+        """Wait, but not for long, until no child is being started: what runs takes the processor from what is to."""
+        if self._starting:
+            with anyio.move_on_after(STARTS_FIRST_S):
+                await self._started.wait()
 
     def close(self) -> None:
         """Leave the guardian. It stops what still runs and is not detached, whether this process lives on or not."""

@@ -121,6 +121,9 @@ class Spawner:
     async def __aexit__(self, *_: object) -> None:
         self.close()
 
+    async def calm(self) -> None:
+        """See the other `Spawner`: here nothing is to be waited for."""
+
     async def spawn(self, command: Command) -> Child:
         """Start a process in a job of its own, with pipes to it.
 

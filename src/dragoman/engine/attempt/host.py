@@ -7,11 +7,12 @@ by `DialogueHost.turn`; whoever waits there may go away at any moment, and `stop
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from dragoman.adapters.base import (
@@ -71,6 +72,7 @@ class DialogueHost:
         outlives_in: Path | None = None,
         mark: str = "",
         may_outlive: Callable[[], Detached] | None = None,
+        calm: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint,
     ) -> None:
         self.child = child
         self.outlives_in = outlives_in
@@ -79,6 +81,8 @@ class DialogueHost:
         """What all that the child started is known by; see `sweep`."""
         self.is_left = False
         self._may_outlive = may_outlive
+        self._calm = calm
+        """Waits until others that are being started need the processor no more."""
         self._begun = Latch()
         self._outlives: Latch | None = None
         """Somebody wants the child to go on when this process ends; set when it is known whether it does."""
@@ -108,8 +112,9 @@ class DialogueHost:
     async def serve(self) -> None:
         """Run the channel until the child ended. Cancelled, it has the child stopped without waiting for that."""
         try:
+            await self._calm()
             if self.is_left:
-                # It was left before this task took its first step.
+                # It was left before this task came so far.
                 return
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._read, Stream.STDOUT)

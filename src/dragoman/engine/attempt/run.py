@@ -134,6 +134,7 @@ class Runner:
                     outlives_in=outlives_in,
                     mark=heard.mark,
                     may_outlive=may_outlive,
+                    calm=self._spawner.calm,
                 )
                 self._serve(host, folder, context)
                 context.channel = f"{os.getpid()}:{child.pid}"
