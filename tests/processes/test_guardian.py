@@ -492,3 +492,38 @@ async def test_whoever_runs_waits_a_moment_for_those_that_are_being_started(
             assert done == []
             goes_on.set()
     assert sorted(done) == ["calm", "started"]
+
+
+WITHOUT_GUARDIAN = """
+import os, socket
+from dragoman.processes import wire
+from dragoman.processes.guardian import Prctl, run_shepherd
+
+control, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+left, leave = os.pipe()
+os.close(left)
+shepherd = os.fork()
+if shepherd == 0:
+    control.close()
+    run_shepherd(theirs, leave, Prctl(), has_time=False)
+ours, lifeline = socket.socketpair()
+request = b"\\0".join([b"0.2", b"", b"", b"", b"", b"/", b"2", b"/bin/sleep", b"1000"])
+ours.sendall(wire.LENGTH.pack(len(request)) + request)
+nothing = os.open(os.devnull, os.O_RDWR)
+socket.send_fds(control, [b"\\0"], [lifeline.fileno(), nothing, nothing, nothing])
+lifeline.close()
+kind, program, _ = wire.REPORT.unpack(ours.recv(wire.REPORT.size, socket.MSG_WAITALL))
+ours.close()
+print(kind, os.waitstatus_to_exitcode(os.waitpid(shepherd, 0)[1]))
+try:
+    os.kill(program, 9)
+    print("it was left behind")
+except ProcessLookupError:
+    print("nothing is left")
+"""
+
+
+def test_a_guardian_killed_while_a_program_is_started_leaves_it_to_its_shepherd() -> None:
+    argv = [sys.executable, "-c", WITHOUT_GUARDIAN]
+    said = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60)
+    assert (said.stdout, said.stderr) == ("b'S' 0\nnothing is left\n", "")

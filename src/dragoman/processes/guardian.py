@@ -191,8 +191,11 @@ def run_shepherd(control: socket.socket, leave: int, prctl: Prctl, *, has_time: 
         prctl.die_with_parent(0)
         lifeline, *descriptors = task
         begun = begin(lifeline, descriptors, woken)
-        # Only now, since it wakes the guardian, which would take the processor from the program's start.
-        os.write(leave, PID.pack(os.getpid()))
+        try:
+            # Only now, since it wakes the guardian, which would take the processor from the program's start.
+            os.write(leave, PID.pack(os.getpid()))
+        except OSError:
+            pass  # the guardian was killed: from here on nobody but us looks after the program
         os.close(leave)
         control.close()
         if begun is not None:
