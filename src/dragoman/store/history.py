@@ -142,7 +142,8 @@ def _conversation(db: sqlite3.Connection, row: tuple[Any, ...]) -> ConversationR
     )
 
 
-_TURNS = f"SELECT id, {TURN_COLUMNS.removesuffix(', text')}, CAST(text AS TEXT) FROM turns"  # noqa: S608 - our own words
+_SHORT_COLUMNS = TURN_COLUMNS.removesuffix(", prompt, text")
+_TURNS = f"SELECT id, {_SHORT_COLUMNS}, CAST(prompt AS TEXT), CAST(text AS TEXT) FROM turns"  # noqa: S608 - our own words
 
 
 def read_turns(db: sqlite3.Connection, conversation_id: str, first: int, last: int) -> list[TurnRow]:

@@ -86,16 +86,19 @@ class JobStarted:
             if row is not None and row[0] != self.instead_of:
                 raise KeyTaken(*row)
             db.execute("UPDATE jobs SET key = NULL WHERE scope = ? AND key = ?", (scope, key))
-        db.execute(
+        request = self.request and writable(self.request)
+        added = db.execute(
             "INSERT INTO jobs (id, server_id, conversation_id, provider, face, status, created_at, deadline, prompt,"
             " scope, key, digest, detached, folder, request)"
             " VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(self.id, server_id, self.conversation_id, self.provider, self.face, self.created_at, self.deadline),
                 *(_excerpt(self.prompt), scope, key, self.digest, self.detached, self.folder and writable(self.folder)),
-                self.request and writable(self.request),
+                request and if_short(request),
             ),
         )
+        assert added.lastrowid is not None  # noqa: S101 - there is one after an INSERT
+        write_if_long(db, "jobs", "request", added.lastrowid, request or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +244,7 @@ def read_detached(db: sqlite3.Connection, server_id: int) -> list[JobRow]:
 
 def read_job_request(db: sqlite3.Connection, job_id: str) -> str | None:
     """What a job was asked, if there is one."""
-    row = db.execute("SELECT request FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    row = db.execute("SELECT CAST(request AS TEXT) FROM jobs WHERE id = ?", (job_id,)).fetchone()
     return row[0] if row else None
 
 

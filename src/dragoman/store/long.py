@@ -30,10 +30,11 @@ def if_short(text: str) -> str:
 
 
 def write_if_long(db: sqlite3.Connection, table: str, column: str, row: int, text: str) -> None:
-    """Add a long text to the row with this rowid; it must be `writable`, and its column the last one of the table.
+    """Add a long text to the row with this rowid; it must be `writable`, and nothing long stand behind its column.
 
-    A statement would hold it twice more while it runs. So it goes piece by piece, as bytes, into a place that is made
-    for it, and whoever selects it says ``CAST(… AS TEXT)``.
+    A statement would hold it twice more while it runs, the connection once more until it needs the statement again, and
+    the text itself its bytes as long as it is there. So it goes piece by piece, as bytes, into a place that is made for
+    it, and whoever selects it says ``CAST(… AS TEXT)``.
     """
     if len(text) > LONG_CHARS:
         place = f"UPDATE {table} SET {column} = zeroblob(?) WHERE rowid = ?"  # noqa: S608 - our own words

@@ -159,7 +159,8 @@ def _indexed(db: sqlite3.Connection, words: list[str]) -> Iterator[int]:
 def _read(db: sqlite3.Connection, words: list[str], note: list[str]) -> Iterator[int]:
     wanted = [word.casefold() for word in words]
     rows = db.execute(
-        "SELECT id, prompt, CAST(text AS TEXT) FROM turns_to_index JOIN turns ON id = turn ORDER BY turn DESC LIMIT ?",
+        "SELECT id, CAST(prompt AS TEXT), CAST(text AS TEXT) FROM turns_to_index JOIN turns ON id = turn"
+        " ORDER BY turn DESC LIMIT ?",
         (READ_TURNS + 1,),
     )
     for number, (turn, prompt, text) in enumerate(rows):
@@ -173,7 +174,7 @@ def _read(db: sqlite3.Connection, words: list[str], note: list[str]) -> Iterator
 
 def _found(db: sqlite3.Connection, turn: int, words: list[str]) -> Found:
     name, title, updated_at, provider, started_at, prompt, text = db.execute(
-        "SELECT c.id, c.title, c.updated_at, t.provider, t.started_at, t.prompt, CAST(t.text AS TEXT)"
+        "SELECT c.id, c.title, c.updated_at, t.provider, t.started_at, CAST(t.prompt AS TEXT), CAST(t.text AS TEXT)"
         " FROM turns t JOIN conversations c ON c.key = t.id >> ? WHERE t.id = ?",
         (NUMBER_BITS, turn),
     ).fetchone()

@@ -48,11 +48,13 @@ class TurnStarted:
         number: int = db.execute("SELECT turns FROM conversations WHERE key = ?", (key,)).fetchone()[0]
         if number > MOST_TURNS:
             raise Conflict(f"conversation {self.conversation_id!r} has {MOST_TURNS} turns", "begin a new one")
+        turn = turn_id(key, number)
         db.execute(
             "INSERT INTO turns (id, call_id, server_id, status, provider, model, started_at, prompt, text)"
             " VALUES (?, ?, ?, 'running', ?, ?, ?, ?, '')",
-            (turn_id(key, number), self.call_id, server_id, self.provider, self.model, self.started_at, prompt),
+            (turn, self.call_id, server_id, self.provider, self.model, self.started_at, if_short(prompt)),
         )
+        write_if_long(db, "turns", "prompt", turn, prompt)
         return number
 
 
