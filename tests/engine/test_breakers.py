@@ -174,6 +174,52 @@ async def test_what_is_wrong_with_the_question_is_not_the_providers_fault(tmp_pa
         assert upstream.asked == 9
 
 
+@pytest.mark.parametrize("clock", ["call", "attempt", "startup"])
+async def test_a_clock_that_a_caller_set_shorter_is_not_the_providers_fault(tmp_path: Path, clock: str) -> None:
+    own = {"providers": {"fake": {"timeouts": {clock: 20}}}}
+    upstream = Upstream()
+    async with engine(tmp_path, upstream.spawner, configuration={**ALONE, **own}) as running:
+        for _ in range(6):
+            reply = await ask(running, **{clock: 19})
+            assert reply.error is not None
+            assert (reply.error.code, reply.error.clock) == (ErrorCode.TIMEOUT, clock)
+        assert code(await ask(running, 5, **{clock: 20})) is ErrorCode.TIMEOUT
+        assert code(await ask(running, **{clock: 20})) is ErrorCode.CIRCUIT_OPEN
+
+
+async def test_what_a_provider_said_in_a_call_with_little_time_counts_all_the_same(tmp_path: Path) -> None:
+    upstream = Upstream(BUSY)
+    twice = {**ALONE, "retry": {"max_attempts": 2, "jitter": 0}}
+    async with engine(tmp_path, upstream.spawner, configuration=twice) as running:
+        for number in range(0, 10, 2):
+            upstream.says = BUSY
+            call = running.submit(request(call=10))
+            await upstream.spawner.process(number)
+            upstream.says = None
+            assert code(await call.outcome()) is ErrorCode.TIMEOUT
+        assert code(await ask(running)) is ErrorCode.CIRCUIT_OPEN
+
+
+@pytest.mark.parametrize(("left_s", "state"), [(10, CircuitState.CLOSED), (50, CircuitState.OPEN)])
+async def test_a_call_whose_time_was_spent_elsewhere_says_nothing_about_whoever_got_the_rest(
+    tmp_path: Path, left_s: float, state: CircuitState
+) -> None:
+    first, second = FakeAdapter("first"), FakeAdapter("second")
+    ways = {
+        "fallback": ("second",),
+        "timeouts": {"startup": 60 - left_s, "call": 60},
+    }
+    configuration = {**ALONE, "providers": {"first": ways, "second": {"timeouts": {"call": 60}}}}
+    async with engine(tmp_path, Upstream().spawner, first, second, configuration=configuration) as running:
+        for _ in range(5):
+            asked = LLMRequest(prompt="hi", provider="first", remember=False)
+            reply = await running.submit(asked).outcome()
+            assert [attempt.error and attempt.error.clock for attempt in reply.attempts] == ["startup", "call"]
+        _, there = await running.providers.statuses()
+        assert there.circuit is not None
+        assert there.circuit["state"] is state
+
+
 async def test_cancelled_calls_count_for_nothing(tmp_path: Path) -> None:
     upstream = Upstream()
     async with engine(tmp_path, upstream.spawner, configuration=ALONE) as running:

@@ -56,6 +56,8 @@ class Route:
     account: str
     """Whose login is used, as a name that tells nothing: see `account_of`."""
 
+    shortened: frozenset[str] = frozenset()
+    """The clocks that the caller set shorter than they are for this provider."""
     is_let_through: bool = False
     """Whether it is asked although its circuit is open."""
 

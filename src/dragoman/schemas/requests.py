@@ -60,6 +60,10 @@ class TimeoutConfig(BaseModel):
             update={name: max(getattr(self, name), seconds) for name, seconds in floor.named().items()}
         )
 
+    def shorter_than(self, other: TimeoutConfig) -> frozenset[str]:
+        """The names of the clocks that are set shorter than those of `other`."""
+        return frozenset(name for name in TimeoutConfig.model_fields if getattr(self, name) < getattr(other, name))
+
 
 TimeoutPreset = Literal["default", "interactive"]
 

@@ -121,16 +121,26 @@ class Breakers:
             if permit is None:
                 return Failed(kept.breaker.refusal(route.name, _advice(kept, route)))
             context.is_barred = partial(self._is_barred, kept)
+            earlier, given_s = len(context.attempts), context.deadline - anyio.current_time()
+
+            def settle(error: ErrorInfo) -> None:
+                failures = (*(attempt.error for attempt in context.attempts[earlier:]), error)
+                telling = (each for each in reversed(failures) if each and _tells(each, route, given_s))
+                self._settle(kept, permit, context, next(telling, None))
+
             with place:
                 try:
                     outcome = await following(context)
                 except LLMError as refused:
-                    self._settle(kept, permit, context, refused.info)
+                    settle(refused.info)
                     raise
                 except BaseException:
                     permit.release()
                     raise
-                self._settle(kept, permit, context, outcome.error if isinstance(outcome, Failed) else None)
+                if isinstance(outcome, Failed):
+                    settle(outcome.error)
+                elif (verdict := permit.succeed()) is not None:
+                    self._share(kept, verdict)
             return outcome
 
         return guarded
@@ -177,9 +187,12 @@ class Breakers:
         return kept.breaker.state is not CircuitState.CLOSED
 
     def _settle(self, kept: _Kept, permit: Permit, context: Context, error: ErrorInfo | None) -> None:
-        source = context.channel if error is not None and error.code is ErrorCode.CRASHED else None
-        verdict = permit.succeed() if error is None else permit.fail(error, source=source)
-        if verdict is not None:
+        """The call failed; None: with nothing that tells about the provider."""
+        if error is None:
+            permit.release()
+            return
+        source = context.channel if error.code is ErrorCode.CRASHED else None
+        if (verdict := permit.fail(error, source=source)) is not None:
             self._share(kept, verdict)
 
     async def _admit(self, kept: _Kept, context: Context, peers: Peers) -> tuple[Permit | None, Place]:
@@ -283,6 +296,17 @@ def _route(context: Context) -> Route:
     if context.route is None:
         raise ValueError("the breaker stands behind the route")
     return context.route
+
+
+def _tells(error: ErrorInfo, route: Route, given_s: float) -> bool:
+    """Whether a failure says anything about the provider, of which so much of the call's time was left.
+
+    A clock that fired does not where the caller had set it shorter than it is for everybody, nor where most of its time
+    had gone to the queue, or to another provider.
+    """
+    if error.clock is None:
+        return True
+    return error.clock not in route.shortened and (error.clock != "call" or 2 * given_s >= route.timeouts.call)
 
 
 def _lock(key: CircuitKey) -> str:

@@ -120,7 +120,10 @@ class Providers:
                 if name is None:
                     return timed_out("call", limit, because="it was not known yet which provider is ready")
             route = context.route = self._route(name)
-            route.timeouts = request.timeouts.over(route.timeouts, route.adapter.profile.timeouts)
+            own = route.timeouts
+            route.timeouts = request.timeouts.over(own, route.adapter.profile.timeouts)
+            if route.timeouts is not own:
+                route.shortened = route.timeouts.shorter_than(own)
             # Whoever stands in for another does not get more time.
             context.deadline = min(context.deadline, context.queued_at + route.timeouts.call)
             context.call.deadline = time.monotonic() + context.deadline - anyio.current_time()
