@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from dragoman.config import Configuration
-from dragoman.engine import Engine
+from dragoman.engine import Engine, conversations
 from dragoman.processes import Child, Command
 from dragoman.schemas import ErrorCode, LLMError, LLMRequest, LLMResponse
 from dragoman.testing import FakeAdapter
@@ -296,3 +296,47 @@ async def test_a_store_that_cannot_be_written_costs_no_answer(tmp_path: Path, mo
         named = await ask(running, "two")
         assert named.error is not None
         assert named.error.next_step
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-a", "a" * 129, "a/b"])
+async def test_a_copy_gets_only_a_name_by_which_it_can_be_gone_on_with(tmp_path: Path, name: str) -> None:
+    async with engine(tmp_path, Oracle(keeps_sessions), KEEPS) as running:
+        await ask(running, "one")
+        document = await running.conversations.export("talk")
+        for copied in (running.conversations.fork("talk", new_id=name), running.conversations.take_in(document, name)):
+            with pytest.raises(LLMError, match="an id has up to 128 letters") as refused:
+                await copied
+            assert refused.value.code is ErrorCode.BAD_REQUEST
+        assert [info.conversation_id for info in await running.conversations.list()] == ["talk"]
+
+
+async def test_who_cannot_have_a_conversation_can_fork_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversations, "BUSY_S", 0.05)
+    gate = anyio.Event()
+
+    class Slow(Oracle):
+        async def spawn(self, command: Command) -> Child:
+            process = await super().spawn(command)
+            if len(self.processes) == 2:
+                await gate.wait()
+            return process
+
+    oracle = Slow(keeps_sessions)
+    async with engine(tmp_path, oracle, KEEPS) as running:
+        await ask(running, "one")
+        second = running.submit(LLMRequest(prompt="two", provider="fake", conversation_id="talk"))
+        with anyio.fail_after(60):
+            while len(oracle.processes) < 2:  # noqa: ASYNC110 - nothing tells
+                await anyio.sleep(0.01)
+            refused = await ask(running, "three", if_busy="fail")
+            assert refused.error is not None
+            assert "fork the conversation" in (refused.error.next_step or "")
+            fork = await running.conversations.fork("talk")
+            for change in (running.conversations.reset, running.conversations.delete):
+                with pytest.raises(LLMError) as kept:
+                    await change("talk")
+                assert kept.value.code is ErrorCode.OVERLOADED
+                assert "fork" not in (kept.value.info.next_step or "")
+            gate.set()
+            await second.outcome()
+        assert [turn.prompt for turn in (await running.conversations.show(fork))[1]] == ["one"]

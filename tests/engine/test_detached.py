@@ -13,11 +13,11 @@ import anyio
 import pytest
 
 from dragoman.config import Configuration
-from dragoman.engine import Engine
+from dragoman.engine import Engine, conversations
 from dragoman.engine.jobs.detached import jobs_folder
 from dragoman.latch import Latch
 from dragoman.processes.streams import GrowingFile
-from dragoman.schemas import ErrorCode, LLMRequest, Text, TimeoutOverrides
+from dragoman.schemas import ErrorCode, LLMError, LLMRequest, Text, TimeoutOverrides
 from dragoman.testing import FakeAdapter, FakeCli, Liveness
 from dragoman.testing.fakes import Step
 
@@ -243,6 +243,28 @@ async def test_its_conversation_goes_on_after_it_wherever_it_is_asked(tmp_path: 
     assert reply.text.count("two") == 1
     assert "first second" in reply.text
     assert [(turn.prompt, turn.status) for turn in turns] == [("one", "completed"), ("two", "completed")]
+
+
+async def test_a_conversation_whose_turn_goes_on_alone_is_not_reset_or_deleted_under_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Liveness() as live:
+        script(tmp_path, *slowly(live))
+        with anyio.fail_after(LONG_S):
+            async with engine(tmp_path) as running:
+                job_id = await start(running)
+                await live.connected()
+            async with engine(tmp_path) as other:
+                with monkeypatch.context() as impatient:
+                    impatient.setattr(conversations, "BUSY_S", 0.2)
+                    for change in (other.conversations.reset, other.conversations.delete):
+                        with pytest.raises(LLMError, match="in use by a call"):
+                            await change("talk")
+                await live.release()
+                await other.conversations.reset("talk")
+                reply = await (await other.jobs.find(job_id)).wait()
+                _, turns, _ = await other.conversations.show("talk")
+    assert (reply.text, reply.notices, turns) == ("first second", (), [])
 
 
 async def test_a_job_that_ended_while_nobody_was_there_has_its_answer(tmp_path: Path) -> None:

@@ -79,10 +79,14 @@ async def test_what_a_job_said_outlives_the_sigkill_of_its_server_and_is_seen_by
                 await live.all_gone()
                 reply = await (await other.jobs.find(job_id)).wait()
                 events, _ = await (await other.jobs.find(job_id)).events()
+                _, turns, _ = await other.conversations.show("talk")
+                document = await other.conversations.export("talk", "markdown")
     assert (seen.status, seen.text) == ("running", "Par")
     assert (reply.status, reply.text, reply.provider) == ("interrupted", "Par", "fake")
     assert reply.notices == ("fake's own session of it is s-1",)
     assert [event.type for event in events] == EVENTS
+    assert [(turn.status, turn.text) for turn in turns] == [("interrupted", "Par")]
+    assert document.endswith("*fake: interrupted*\n\n## fake\n\nPar\n")
 
 
 async def test_a_session_whose_turn_was_broken_off_by_a_sigkill_is_not_gone_on_with(tmp_path: Path) -> None:

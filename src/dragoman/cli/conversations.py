@@ -153,7 +153,8 @@ def remove(common: Common, names: Sequence[str], *, as_json: bool) -> int:
             try:
                 await kept.delete(name)
             except LLMError as error:
-                code = code or report(error.info)
+                told = report(error.info)
+                code = code or told
             else:
                 removed.append(name)
         if as_json:

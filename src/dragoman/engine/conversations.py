@@ -1,21 +1,23 @@
 """Conversations that are kept: finding, reading, taking along, forking and forgetting them. Turns are added by calls.
 
-What changes a conversation waits for the call that has it, or fails, as the caller says.
+What changes a conversation waits a little for the call that has it, and fails when that takes longer. Reading and
+forking one waits for nobody.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import anyio
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from dragoman import store as records
 from dragoman.engine.ids import the_only
-from dragoman.engine.layers.sessions import busy
 from dragoman.engine.layers.turns import new_conversation_id
-from dragoman.engine.locks import Locks
+from dragoman.engine.locks import Held, Locks
 from dragoman.engine.record import Recorder, store_failure
 from dragoman.schemas import (
     ConversationId,
@@ -23,11 +25,11 @@ from dragoman.schemas import (
     ErrorCode,
     FoundTurn,
     TurnInfo,
-    error_from,
     error_of,
 )
 
 if TYPE_CHECKING:
+    from dragoman.engine.jobs.job_logs import JobLogs
     from dragoman.store import ConversationRow, Record, Store, TurnRow
 
 Format = Literal["json", "markdown"]
@@ -36,6 +38,7 @@ PAGE = 50
 BUSY_S = 5.0
 """How long a change waits for a call that has the conversation."""
 VERSION = 1
+_ID = TypeAdapter[str](ConversationId)
 
 
 class Export(BaseModel):
@@ -55,9 +58,14 @@ class Conversations:
     for the store, ``internal``.
     """
 
-    def __init__(self, recorder: Recorder, locks: Locks) -> None:
+    def __init__(
+        self, recorder: Recorder, locks: Locks, logs: JobLogs, finish: Callable[[str], Awaitable[None]]
+    ) -> None:
+        """`finish` waits for the end of a call that goes on though its server is gone."""
         self._recorder = recorder
         self._locks = locks
+        self._logs = logs
+        self._finish = finish
 
     async def list(
         self, limit: int = PAGE, *, page: int = 1, provider: str | None = None
@@ -91,13 +99,13 @@ class Conversations:
         async with self._store() as store:
             info = _info(self._found(store, conversation_id))
             if page is None:
-                return info, [_turn(row) for row in await store.turns(conversation_id)], None
+                return info, [await self._turn(row) for row in await store.turns(conversation_id)], None
             rows = await store.turns(conversation_id, page=page, size=PAGE)
-            if page > 1 and not rows:
+            if page < 1 or (page > 1 and not rows):
                 last = max(1, -(-info.turn_count // PAGE))
                 raise _wrong(f"there is no page {page}", f"give a page from 1 to {last}")
             is_last = not rows or rows[-1].number >= info.turn_count
-            return info, [_turn(row) for row in rows], None if is_last else page + 1
+            return info, [await self._turn(row) for row in rows], None if is_last else page + 1
 
     async def export(self, conversation_id: str, form: Format = "json") -> str:
         """The whole of a conversation as one document. The JSON can be taken in again by `take_in`."""
@@ -117,7 +125,7 @@ class Conversations:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the document"
             raise _wrong(f"{where}: {first['msg']}", "give a document that was exported as JSON") from error
-        name = conversation_id or export.conversation_id
+        name = _usable(conversation_id) if conversation_id is not None else export.conversation_id
         async with self._changing(name) as store:
             if store.conversation(name) is not None:
                 raise _wrong(f"there is a conversation {name!r} already", "name another id, or delete that one first")
@@ -140,9 +148,9 @@ class Conversations:
         await self._change(conversation_id, records.ConversationDeleted(conversation_id))
 
     async def fork(self, conversation_id: str, *, upto: int | None = None, new_id: str | None = None) -> str:
-        """A new conversation that has the same turns, up to number `upto`; its id."""
-        name = new_id or new_conversation_id()
-        async with self._changing(conversation_id) as store:
+        """A new conversation that has the same turns that have ended, up to number `upto`; its id."""
+        name = _usable(new_id) if new_id is not None else new_conversation_id()
+        async with self._store() as store:
             row = self._found(store, conversation_id)
             if upto is not None and not 0 < upto <= row.turns:
                 raise _wrong(f"there is no turn {upto}", f"name one from 1 to {row.turns}, or none for all of them")
@@ -174,14 +182,37 @@ class Conversations:
                 return beginning
         return the_only(await self.ids(beginning), beginning, "conversation")
 
+    async def _turn(self, row: TurnRow) -> TurnInfo:
+        if row.status in ("running", "interrupted") and not row.text and row.call_id:
+            # It has no end, or had none that was written down; what was heard until then may be.
+            row = replace(row, text=(await self._logs.heard(row.call_id)).text)
+        return _turn(row)
+
     @asynccontextmanager
     async def _changing(self, conversation_id: str) -> AsyncGenerator[Store]:
-        lock = await self._locks.take(f"conversation:{conversation_id}", BUSY_S)
-        if lock is None:
-            raise error_from(busy(f"conversation {conversation_id!r}"))
-        with lock:
-            async with self._store() as store:
+        async with self._store() as store:
+            lock = await self._take(store, conversation_id)
+            if lock is None:
+                raise error_of(
+                    ErrorCode.OVERLOADED,
+                    f"conversation {conversation_id!r} is in use by a call",
+                    next_step="do it again when that call has ended, or cancel its job first",
+                )
+            with lock:
                 yield store
+
+    async def _take(self, store: Store, conversation_id: str) -> Held | None:
+        """The conversation, once it has no open turn; None: that would take too long."""
+        name = f"conversation:{conversation_id}"
+        lock = await self._locks.take(name, BUSY_S)
+        if lock is None or (unfinished := store.open_call(conversation_id)) is None:
+            return lock
+        # Its server is gone, and it goes on.
+        lock.release()
+        with anyio.move_on_after(BUSY_S):
+            await self._finish(unfinished)
+            return await self._locks.take(name, BUSY_S)
+        return None
 
     @asynccontextmanager
     async def _store(self) -> AsyncGenerator[Store]:
@@ -206,6 +237,18 @@ class Conversations:
                 next_step="list the conversations to see those there are",
             )
         return row
+
+
+def _usable(name: str) -> str:
+    """An id that can be given to a call, too.
+
+    Raises:
+        LLMError: it cannot (code ``bad_request``).
+    """
+    try:
+        return _ID.validate_python(name)
+    except ValidationError as error:
+        raise _wrong(error.errors()[0]["msg"].removeprefix("Value error, "), "name another id") from error
 
 
 def _wrong(message: str, next_step: str) -> Exception:
