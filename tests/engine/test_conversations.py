@@ -1,9 +1,10 @@
 """Conversations: what a provider is told of what was said before, and what is kept."""
 
+import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import anyio
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from dragoman.config import Configuration
 from dragoman.engine import Engine, conversations
 from dragoman.processes import Child, Command
-from dragoman.schemas import ErrorCode, LLMError, LLMRequest, LLMResponse
+from dragoman.schemas import ErrorCode, LLMError, LLMRequest, LLMResponse, Notice
 from dragoman.testing import FakeAdapter
 from tests.engine.oracle import Oracle, Question, keeps_sessions
 from tests.engine.virtual import line
@@ -340,3 +341,42 @@ async def test_who_cannot_have_a_conversation_can_fork_it(tmp_path: Path, monkey
             gate.set()
             await second.outcome()
         assert [turn.prompt for turn in (await running.conversations.show(fork))[1]] == ["one"]
+
+
+async def test_a_turn_for_whose_beginning_there_was_no_room_is_said_to_be_lost_for_that_reason(tmp_path: Path) -> None:
+    async with engine(tmp_path, Oracle(keeps_sessions), KEEPS) as running:
+        await ask(running, "one")
+        async with running.conversations._store() as store:  # pyright: ignore[reportPrivateUsage]
+            await store.write(_Full())
+        call = running.submit(LLMRequest(prompt="long " * 20_000, provider="fake", conversation_id="talk"))
+        with anyio.fail_after(60):
+            reply = await call.outcome()
+    assert (reply.status, reply.text, reply.conversation_id) == ("completed", "answer to long", None)
+    [notice] = reply.notices
+    assert "full; free some space" in notice
+    # Also whoever has read the answer as it came is told.
+    assert call.log.events[-1] == Notice(message=notice)
+
+
+class _Full:
+    """As on a full disk, there is room only where there was some in the file."""
+
+    def apply(self, db: sqlite3.Connection, server_id: int) -> None:
+        db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+def test_of_a_document_for_which_there_is_no_room_nothing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, opened = tmp_path / "talk.md", Path.open
+
+    def full(path: Path, mode: str, encoding: str) -> IO[str]:
+        opened(path, mode).close()
+        return opened(Path("/dev/full"), "w", encoding=encoding)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OSError, match="No space left on device") as refused:
+        conversations.write_whole(file, "what was said")
+    assert refused.value.filename == str(file)
+    assert not file.exists()

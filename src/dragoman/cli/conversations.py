@@ -16,7 +16,7 @@ from dragoman.cli.exits import FAILURE, OK, USAGE
 from dragoman.cli.guard import report, stoppable, tell
 from dragoman.cli.screen import say_answer
 from dragoman.engine import Engine
-from dragoman.engine.conversations import Conversations, Format
+from dragoman.engine.conversations import Conversations, Format, write_whole
 from dragoman.schemas import ConversationInfo, LLMError, TurnInfo
 
 STREAM = "-"
@@ -180,8 +180,7 @@ def with_kept(common: Common, act: Callable[[Conversations], Awaitable[int]]) ->
 def write_new(file: Path, text: str) -> int:
     """Write a file that does not exist yet; what a person has already is never overwritten."""
     try:
-        with file.open("x", encoding="utf-8") as opened:
-            opened.write(text)
+        write_whole(file, text)
     except FileExistsError:
         output.complain(f"there is a file {str(file)!r} already")
         output.suggest("name another one, or remove it first")

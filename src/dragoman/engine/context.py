@@ -38,6 +38,7 @@ from dragoman.schemas import (
 
 if TYPE_CHECKING:
     from dragoman.engine.layers.validation import Wanted
+    from dragoman.store import Posted
 
 MAX_NOTICES = 20
 EVENT_BYTES = 600
@@ -75,6 +76,8 @@ class OpenTurn:
     lock: Held
     sessions: frozenset[tuple[str, str]]
     """Those that there were, by provider and account."""
+    begun: Posted | None = None
+    """What becomes of the record of its beginning; None: that is there."""
 
 
 @dataclass(frozen=True)

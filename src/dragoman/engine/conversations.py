@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import anyio
@@ -237,6 +238,23 @@ class Conversations:
                 next_step="list the conversations to see those there are",
             )
         return row
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a new file; nothing of it stays when there is no room for all.
+
+    Raises:
+        FileExistsError: there is a file of that name, which is left as it is.
+        OSError: it cannot be written.
+    """
+    opened = file.open("x", encoding="utf-8")
+    try:
+        with opened:
+            opened.write(text)
+    except OSError as error:
+        file.unlink()
+        error.filename = str(file)
+        raise
 
 
 def _usable(name: str) -> str:

@@ -22,7 +22,7 @@ from dragoman.engine.layers.thread import Known, Said, Thread
 from dragoman.engine.locks import Held, Locks
 from dragoman.engine.record import Recorder
 from dragoman.log import logger
-from dragoman.schemas import ErrorCode, ErrorInfo, LLMRequest, LLMResponse, TimeoutConfig
+from dragoman.schemas import ErrorCode, ErrorInfo, LLMRequest, LLMResponse, Notice, TimeoutConfig
 
 if TYPE_CHECKING:
     from dragoman.engine.call import Call
@@ -115,7 +115,7 @@ class Turns:
             return reply
         with turn.lock:
             if store is None:
-                return _not_kept(reply, "the store is closed")
+                return _not_kept(context, reply, "the store is closed")
             known = context.thread.sessions
             for provider, account in turn.sessions - known.keys():
                 store.post(records.SessionForgotten(turn.conversation_id, provider, account))
@@ -134,10 +134,12 @@ class Turns:
             try:
                 await store.write(record)
             except records.ConversationGone:
-                return _not_kept(reply, "it was deleted or reset meanwhile")
+                # Nor is it there when its beginning could not be written.
+                begun = turn.begun and turn.begun.error
+                return _not_kept(context, reply, str(begun) if begun else "it was deleted or reset meanwhile")
             except records.StoreError as error:
-                logger.warning("a turn could not be kept: {}", error)
-                return _not_kept(reply, str(error))
+                logger.info("a turn could not be kept: {}", error)
+                return _not_kept(context, reply, str(error))
         return reply
 
     def _open(self, context: Context, name: str, lock: Held) -> Failed | None:
@@ -147,7 +149,7 @@ class Turns:
                 lock.release()
                 return Failed(_unreadable(name, "the store is not open"))
             lock.release()
-            context.notices.append("the conversation is not kept: the store could not be opened")
+            context.take(Notice(message="the conversation is not kept: the store could not be opened"))
             return None
         row: ConversationRow | None = None
         if request.conversation_id is not None or context.call.is_taken_over:
@@ -174,10 +176,10 @@ class Turns:
         if is_kept(request, self._settings):
             begun = context.call.is_taken_over
             number = (row.turns if row else 0) + (0 if begun else 1)
-            context.turn = OpenTurn(name, number, lock, sessions)
+            turn = context.turn = OpenTurn(name, number, lock, sessions)
             if begun:
                 return None
-            store.post(
+            turn.begun = store.post(
                 records.TurnStarted(
                     conversation_id=name,
                     call_id=context.call.id,
@@ -218,9 +220,11 @@ def _row(key: tuple[str, str], known: Known, context: Context, turn: OpenTurn) -
     )
 
 
-def _not_kept(reply: LLMResponse, why: str) -> LLMResponse:
-    notices = (*reply.notices, f"this turn is not part of its conversation: {why}")
-    return reply.model_copy(update={"conversation_id": None, "notices": notices})
+def _not_kept(context: Context, reply: LLMResponse, why: str) -> LLMResponse:
+    notice = f"this turn is not part of its conversation: {why}"
+    # The answer was told by now to whoever follows the call, who may be about to go on with the next question.
+    context.call.log.append(Notice(message=notice))
+    return reply.model_copy(update={"conversation_id": None, "notices": (*reply.notices, notice)})
 
 
 def _unreadable(name: str, why: object) -> ErrorInfo:

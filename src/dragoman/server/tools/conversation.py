@@ -12,6 +12,7 @@ from mcp_types import CallToolResult, Tool, ToolAnnotations
 
 from dragoman.engine import Engine
 from dragoman.engine.attempt.workspaces import new_file
+from dragoman.engine.conversations import write_whole
 from dragoman.schemas import ConversationInfo, TurnInfo
 from dragoman.server.arguments import needed, wrong
 from dragoman.server.callers import Caller, ToolCall
@@ -149,8 +150,7 @@ def _done(text: str, conversation_id: str, **facts: str) -> CallToolResult:
 
 def _write_new(file: Path, text: str) -> None:
     try:
-        with file.open("x", encoding="utf-8") as opened:
-            opened.write(text)
+        write_whole(file, text)
     except FileExistsError as error:
         raise wrong(f"there is a file {str(file)!r} already", "give the path of a new one") from error
     except OSError as error:
