@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -14,11 +15,12 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from dragoman.processes import Command, Spawner, SpawnError
+from dragoman.processes import Command, Spawner, SpawnError, guarded, tree
 from dragoman.processes import spawner as spawner_module
 from dragoman.processes.guarded import GuardedChild
 from dragoman.processes.guardian import WAITING
 from dragoman.processes.spawner import GUARDIAN_HUNG_S, ROOM
+from dragoman.processes.streams import Streams
 from dragoman.processes.tree import children, children_by_scan, descendants
 from dragoman.testing import FakeCli, Liveness
 from dragoman.testing.fakes import Step
@@ -141,6 +143,53 @@ async def test_a_stopped_shepherd_whose_guardian_was_killed_is_ended_when_its_ch
             await live.all_gone()
 
 
+async def test_a_shepherd_that_ended_while_we_were_held_up_is_not_killed_since_its_pid_may_be_a_strangers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    signalled: list[tuple[int, int]] = []
+
+    def kill(pid: int, number: int) -> None:
+        signalled.append((pid, number))
+
+    monkeypatch.setattr(tree, "kill", kill)
+
+    async def held_up(*_: object) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            theirs.close()
+
+    monkeypatch.setattr(guarded, "receive_report", held_up)
+    command = Command(["none"], ENV, tmp_path, grace_s=-guarded.DEAF_S)
+    child = GuardedChild(1, 2, ours, Streams.open(None), command, socket.socket.close)
+    with anyio.fail_after(60):
+        assert await child.gone()
+    assert signalled == []
+    child.close()
+
+
+@pytest.mark.parametrize("kills", [False, True])
+async def test_a_stopped_shepherd_whose_guardian_was_killed_ends_too_when_nobody_waits_for_it(
+    tmp_path: Path, *, kills: bool
+) -> None:
+    with anyio.fail_after(60):
+        async with Liveness() as live, Spawner() as spawner, hiding(spawner, tmp_path, live, {"pause": True}) as child:
+            assert spawner.guardian_pid is not None
+            shepherd = os.pidfd_open(child.shepherd_pid)
+            os.kill(spawner.guardian_pid, signal.SIGKILL)
+            os.kill(child.shepherd_pid, signal.SIGSTOP)
+            if kills:
+                child.kill()
+            else:
+                child.close()
+                spawner.close()
+            await live.all_gone()
+            await anyio.wait_readable(shepherd)
+            os.close(shepherd)
+
+
 @pytest.mark.parametrize("also_guardian", [False, True])
 async def test_nothing_is_left_of_a_server_that_was_killed(tmp_path: Path, *, also_guardian: bool) -> None:
     """The server is a process of its own here, with two children whose grandchildren hide."""
@@ -235,7 +284,8 @@ async def test_a_stopped_guardian_leaves_too_when_its_server_does(tmp_path: Path
         await end_of(guardian)
 
 
-async def test_a_stopped_guardian_leaves_too_when_its_server_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shepherds_wait", [True, False])
+async def test_a_stopped_guardian_leaves_too_when_its_server_is_killed(tmp_path: Path, *, shepherds_wait: bool) -> None:
     script = (
         "import anyio\nfrom pathlib import Path\nfrom dragoman.processes import Command, Spawner\n"
         "async def main():\n"
@@ -250,6 +300,10 @@ async def test_a_stopped_guardian_leaves_too_when_its_server_is_killed(tmp_path:
             assert server.stdout is not None
             guardian, child = map(int, (await server.stdout.receive()).split())
             os.kill(guardian, signal.SIGSTOP)
+            if not shepherds_wait:
+                for waiting in [pid for pid in children(guardian) if child not in children(pid)]:
+                    os.kill(waiting, signal.SIGKILL)
+                    await end_of(waiting)
             server.kill()
             await end_of(child)
             await end_of(guardian)

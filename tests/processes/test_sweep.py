@@ -81,6 +81,43 @@ async def test_what_a_dead_leader_left_is_known_by_its_mark(
         await live.all_gone()
 
 
+@pytest.mark.parametrize("leader_ended", [False, True])
+async def test_a_stopped_shepherd_that_nobody_else_is_left_to_wake_goes_with_all_it_has(
+    tmp_path: Path, *, leader_ended: bool
+) -> None:
+    async with Liveness() as live:
+        hidden = {"setsid": True, "double_fork": True, "clear_env": True, "ignore_term": True, "connect": live.port}
+        rest: Step = {"exit": 0} if leader_ended else {"pause": True}
+        program = FakeCli(tmp_path, "fake").script({"grandchild": hidden}, live.connect(), {"wait": "gate"}, rest)
+        script = (
+            "import anyio\nfrom pathlib import Path\nfrom dragoman.processes import Command, Spawner\n"
+            "async def main():\n"
+            "    spawner = Spawner()\n"
+            f"    child = await spawner.spawn(Command([{str(program)!r}], {ENV!r}, Path('/')))\n"
+            "    print(f'{spawner.guardian_pid} {child.shepherd_pid} {child.pid}', flush=True)\n"
+            "    await anyio.sleep_forever()\n"
+            "anyio.run(main)\n"
+        )
+        with anyio.fail_after(60):
+            async with await anyio.open_process([sys.executable, "-c", script], stderr=None) as server:
+                assert server.stdout is not None
+                guardian, shepherd, leader = map(int, (await server.stdout.receive()).split())
+                await live.connected(2)
+                began = start_time(leader)
+                watched = [os.pidfd_open(pid) for pid in (shepherd, leader)]
+                os.kill(guardian, signal.SIGKILL)
+                os.kill(shepherd, signal.SIGSTOP)
+                server.kill()
+            if leader_ended:
+                await live.release("cli")
+                await anyio.wait_readable(watched[1])
+            await swept(Leftover(leader, began, ""))
+            await live.all_gone()
+            for each in watched:
+                await anyio.wait_readable(each)
+                os.close(each)
+
+
 async def test_a_stranger_with_the_same_pid_or_another_mark_lives_on(
     tmp_path: Path, started: list[subprocess.Popen[bytes]]
 ) -> None:

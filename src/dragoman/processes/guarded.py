@@ -114,12 +114,14 @@ class GuardedChild:
     def kill(self) -> None:
         """See `Child.kill`."""
         order(self._lifeline, wire.KILL_TREE)
+        self._wake_shepherd()
 
     def close(self) -> None:
         """See `Child.close`."""
         if not self._is_closed:
             self._is_closed = True
             order(self._lifeline, wire.STOP)
+            self._wake_shepherd()
             self._streams.close()
             self.exited.set()
             self._is_answered()
@@ -141,9 +143,6 @@ class GuardedChild:
         if self._was_left:
             return False
         try:
-            with contextlib.suppress(BlockingIOError):
-                while not self._is_gone:
-                    self._heard(next_report(self._lifeline, self._unread))
             if not await self._is_gone_within(self._grace_s + DEAF_S):
                 # The shepherd does not answer, so it is there, and its pid is its own: it, and all below it, goes.
                 tree.signal_below(self.shepherd_pid, signal.SIGKILL)
@@ -152,12 +151,26 @@ class GuardedChild:
         finally:
             self._let_go(self._lifeline)
 
+    def _wake_shepherd(self) -> None:
+        # One that somebody stopped when its guardian was gone hears nothing, and we may be about to leave.
+        if not self._is_gone:
+            tree.kill(self.shepherd_pid, signal.SIGCONT)
+
     async def _is_gone_within(self, seconds: float) -> bool:
+        self._listen()
         if not self._is_gone:
             with anyio.move_on_after(seconds):
                 while not self._is_gone:
                     self._heard(await receive_report(self._lifeline, self._unread))
+            # This process may have been held up for so long that the time was over before it heard what was said in it.
+            self._listen()
         return self._is_gone
+
+    def _listen(self) -> None:
+        """Hear what was said by now."""
+        with contextlib.suppress(BlockingIOError):
+            while not self._is_gone:
+                self._heard(next_report(self._lifeline, self._unread))
 
     def _heard(self, report: Report | None) -> None:
         if report is None:

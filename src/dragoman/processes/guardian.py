@@ -37,7 +37,7 @@ if __name__ == "__main__":
         package.__path__ = [__file__.rsplit(os.sep, depth)[0]]
 
 from dragoman.processes.rehearsal import rehearse
-from dragoman.processes.shepherd import begin, drain, handle_signals, remove_folder, wake_on_signals
+from dragoman.processes.shepherd import begin, drain, handle_signals, remove_folder, wake_guardian, wake_on_signals
 from dragoman.processes.tree import children, kill
 from dragoman.processes.wire import FAILED, receive_task, report
 
@@ -185,8 +185,7 @@ def run_shepherd(control: socket.socket, leave: int, prctl: Prctl, *, has_time: 
             rehearse(woken)
         task = receive_task(control)
         if not task:
-            # If somebody stopped the guardian, it would not notice that the server is gone.
-            os.kill(os.getppid(), signal.SIGCONT)
+            wake_guardian()
             os._exit(0)
         prctl.die_with_parent(0)
         lifeline, *descriptors = task

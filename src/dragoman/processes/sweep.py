@@ -18,7 +18,7 @@ from pathlib import Path
 
 from dragoman.processes.child import GRACE_S
 from dragoman.processes.private import PREFIX, remove_private
-from dragoman.processes.tree import descendants
+from dragoman.processes.tree import descendants, kill, parent
 
 LINEAGE = "DRAGOMAN_LINEAGE"
 """The variable in which each process has the marks of what it is below, outermost first, with commas between them."""
@@ -53,6 +53,7 @@ def sweep(leftovers: Iterable[Leftover], grace_s: float = GRACE_S) -> int:
     leftovers = [each for leftover in leftovers for each in _without_owner(leftover)]
     if not leftovers:
         return 0
+    _wake_shepherds(leftovers)
     found = _find(leftovers)
     stopped = len(found)
     for process in found:
@@ -106,6 +107,16 @@ class _Process:
             os.close(watched)
 
 
+def _wake_shepherds(leftovers: Iterable[Leftover]) -> None:
+    """Have shepherds go on that somebody stopped: they see that their server is gone, and stop all that is below them,
+    also what nobody else can find. To whoever else is a parent, such as the system, it means nothing.
+    """
+    for leftover in leftovers:
+        process = _look(leftover.pid, dead_too=True) if leftover.start_time else None
+        if process is not None and process.start_time == leftover.start_time and (owner := parent(leftover.pid)):
+            kill(owner, signal.SIGCONT)
+
+
 def _find(leftovers: Iterable[Leftover]) -> list[_Process]:
     everyone = {process.pid: process for process in _everyone()}
     recorded = {(leftover.pid, leftover.start_time) for leftover in leftovers}
@@ -135,14 +146,15 @@ def _everyone() -> Iterator[_Process]:
             yield process
 
 
-def _look(pid: int) -> _Process | None:
+def _look(pid: int, *, dead_too: bool = False) -> _Process | None:
+    """A process that is there; `dead_too`: or that its parent has not collected."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return None
     # The name in parentheses may hold anything, also parentheses: fields are counted from the last one.
     state, *fields = stat[stat.rindex(b")") + 2 :].split()
-    if state in (b"Z", b"X"):
+    if state in (b"Z", b"X") and not dead_too:
         return None
     return _Process(pid, int(fields[18]), int(fields[2]))
 

@@ -112,7 +112,9 @@ def signal_below(ancestor: int, *numbers: int) -> None:
 
 
 def kill(pid: int, number: int) -> None:
-    """Signal a process that may be gone. Only for children that we have not collected: nobody else has those pids."""
+    """Signal a process that may be gone. Anything but SIGCONT only for children that we have not collected: nobody else
+    has those pids.
+    """
     try:
         os.kill(pid, number)
     except (ProcessLookupError, PermissionError):
