@@ -49,6 +49,13 @@ async def end_of(pid: int) -> None:
         os.close(watched)
 
 
+async def stop(pid: int) -> None:
+    """Stop a process, and wait until it is."""
+    os.kill(pid, signal.SIGSTOP)
+    while Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] != b"T":  # noqa: ASYNC110, ASYNC240 - no other sign
+        await anyio.sleep(0.01)
+
+
 def descriptors() -> int:
     return sum(1 for _ in Path("/dev/fd").iterdir())
 
@@ -284,8 +291,8 @@ async def test_a_stopped_guardian_leaves_too_when_its_server_does(tmp_path: Path
         await end_of(guardian)
 
 
-@pytest.mark.parametrize("shepherds_wait", [True, False])
-async def test_a_stopped_guardian_leaves_too_when_its_server_is_killed(tmp_path: Path, *, shepherds_wait: bool) -> None:
+@pytest.mark.parametrize("shepherds", ["some wait", "one is busy", "none"])
+async def test_a_stopped_guardian_leaves_too_when_its_server_is_killed(tmp_path: Path, shepherds: str) -> None:
     script = (
         "import anyio\nfrom pathlib import Path\nfrom dragoman.processes import Command, Spawner\n"
         "async def main():\n"
@@ -299,14 +306,39 @@ async def test_a_stopped_guardian_leaves_too_when_its_server_is_killed(tmp_path:
         async with await anyio.open_process([sys.executable, "-c", script], stderr=None) as server:
             assert server.stdout is not None
             guardian, child = map(int, (await server.stdout.receive()).split())
-            os.kill(guardian, signal.SIGSTOP)
-            if not shepherds_wait:
-                for waiting in [pid for pid in children(guardian) if child not in children(pid)]:
-                    os.kill(waiting, signal.SIGKILL)
-                    await end_of(waiting)
+            await stop(guardian)
+            for pid in children(guardian):
+                if shepherds == "none" or (shepherds == "one is busy" and child not in children(pid)):
+                    os.kill(pid, signal.SIGKILL)
+                    await end_of(pid)
             server.kill()
             await end_of(child)
             await end_of(guardian)
+
+
+async def test_a_shepherd_and_its_guardian_that_were_stopped_do_not_stay_when_the_guardian_and_the_server_are_killed(
+    tmp_path: Path,
+) -> None:
+    script = (
+        "import anyio\nfrom pathlib import Path\nfrom dragoman.processes import Command, Spawner\n"
+        "async def main():\n"
+        "    spawner = Spawner()\n"
+        f"    child = await spawner.spawn(Command(['/bin/sleep', '1000'], {ENV!r}, Path({str(tmp_path)!r})))\n"
+        "    print(f'{spawner.guardian_pid} {child.shepherd_pid} {child.pid}', flush=True)\n"
+        "    await anyio.sleep_forever()\n"
+        "anyio.run(main)\n"
+    )
+    with anyio.fail_after(60):
+        async with await anyio.open_process([sys.executable, "-c", script], stderr=None) as server:
+            assert server.stdout is not None
+            guardian, shepherd, child = map(int, (await server.stdout.receive()).split())
+            for pid in (guardian, shepherd):
+                os.kill(pid, signal.SIGSTOP)
+            os.kill(guardian, signal.SIGKILL)
+            await end_of(guardian)
+            server.kill()
+            await end_of(child)
+            await end_of(shepherd)
 
 
 async def test_a_shepherd_killed_while_it_waits_is_replaced(spawner: Spawner, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ if __name__ == "__main__":
         package.__path__ = [__file__.rsplit(os.sep, depth)[0]]
 
 from dragoman.processes.rehearsal import rehearse
-from dragoman.processes.shepherd import begin, drain, handle_signals, remove_folder, wake_guardian, wake_on_signals
+from dragoman.processes.shepherd import begin, drain, handle_signals, remove_folder, wake_on_signals
 from dragoman.processes.tree import children, kill
 from dragoman.processes.wire import FAILED, receive_task, report
 
@@ -70,6 +70,8 @@ def main() -> NoReturn:
     handle_signals()
     prctl = Prctl()
     prctl.adopt_orphans()
+    # If somebody stopped us, we would not notice.
+    prctl.signal_at_parents_end(signal.SIGCONT)
     # A collection would touch, and so copy, every page that shepherds share with the guardian.
     gc.disable()
     gc.freeze()
@@ -177,7 +179,7 @@ def run_shepherd(control: socket.socket, leave: int, prctl: Prctl, *, has_time: 
     """Become the shepherd of the program that is asked for next. Never returns."""
     try:
         # One that waited on would serve a child that no guardian is there for; the server sends it to a new one.
-        prctl.die_with_parent(signal.SIGKILL)
+        prctl.signal_at_parents_end(signal.SIGKILL)
         prctl.adopt_orphans()
         os.setsid()
         woken = wake_on_signals()
@@ -185,9 +187,11 @@ def run_shepherd(control: socket.socket, leave: int, prctl: Prctl, *, has_time: 
             rehearse(woken)
         task = receive_task(control)
         if not task:
-            wake_guardian()
+            # If somebody stopped the guardian, it may not have noticed that the server is gone.
+            os.kill(os.getppid(), signal.SIGCONT)
             os._exit(0)
-        prctl.die_with_parent(0)
+        # From here on it is nobody's whom somebody stopped: the guardian, which would see to that, is gone.
+        prctl.signal_at_parents_end(signal.SIGCONT)
         lifeline, *descriptors = task
         begun = begin(lifeline, descriptors, woken)
         try:
@@ -226,8 +230,8 @@ class Prctl:
         if self.call:
             self.call(self.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
-    def die_with_parent(self, number: int) -> None:
-        """This signal comes when the parent dies; 0: none."""
+    def signal_at_parents_end(self, number: int) -> None:
+        """This signal comes when the parent ends, or only its thread that started us."""
         if self.call:
             self.call(self.PR_SET_PDEATHSIG, number, 0, 0, 0)
 

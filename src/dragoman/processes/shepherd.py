@@ -9,7 +9,7 @@ import select
 import signal
 import time
 
-from dragoman.processes.tree import boot_id, kill, signal_below, start_time
+from dragoman.processes.tree import boot_id, signal_below, start_time
 from dragoman.processes.wire import (
     BY_ITSELF,
     BY_ORDER,
@@ -187,7 +187,6 @@ class Shepherd:
 
     def left_alone(self) -> None:
         """The server is gone, or has let go."""
-        wake_guardian()
         self.stop(self.grace_s)
 
     def stop(self, grace_s: float) -> None:
@@ -330,7 +329,6 @@ class DetachedShepherd(Shepherd):
         return bool(piece)
 
     def left_alone(self) -> None:
-        wake_guardian()
         os.close(self.lifeline)
 
     def told_to_kill(self, _number: int, _frame: object) -> None:
@@ -358,14 +356,6 @@ def told_to_stop(number: int, _frame: object) -> None:
     if Shepherd.serving is None:
         os._exit(128 + number)
     Shepherd.serving.stop(Shepherd.serving.grace_s)
-
-
-def wake_guardian() -> None:
-    """If somebody stopped it, it would not notice that the server is gone.
-
-    Whoever is our parent once it is gone does not mind: nobody does who is not stopped.
-    """
-    kill(os.getppid(), signal.SIGCONT)
 
 
 def wake_on_signals() -> int:
