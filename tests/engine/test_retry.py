@@ -111,6 +111,51 @@ async def test_what_would_come_after_the_deadline_or_just_before_it_is_not_waite
         assert (reply.error.code, reply.error.retry_after_s) == (ErrorCode.RATE_LIMITED, 77)
 
 
+def other_model() -> LLMRequest:
+    return request().model_copy(update={"model": "other"})
+
+
+ONE_PLACE = {**STEADY, "limits": {"max_concurrency": 1}, "providers": {"fake": {"max_concurrency": 1}}}
+LATER = failure("rate_limited", retry_after_s=77)
+
+
+async def test_whoever_waits_as_long_as_a_provider_asked_for_keeps_no_place_from_others(tmp_path: Path) -> None:
+    spawner = says(LATER, DONE, DONE)
+    async with engine(tmp_path, spawner, configuration=ONE_PLACE) as running:
+        began, first = anyio.current_time(), running.submit(request())
+        await spawner.process()
+        assert (await timed(running.submit(other_model())))[1] == 0
+        reply, _ = await timed(first)
+        assert (reply.text, anyio.current_time() - began) == ("fine", 77)
+
+
+async def test_whoever_waits_no_longer_than_any_pause_keeps_the_place(tmp_path: Path) -> None:
+    spawner = says(failure("rate_limited", retry_after_s=30), DONE, DONE)
+    async with engine(tmp_path, spawner, configuration=ONE_PLACE) as running:
+        running.submit(request())
+        await spawner.process()
+        assert (await timed(running.submit(other_model())))[1] == 30
+
+
+@pytest.mark.parametrize(("taken_s", "attempts"), [(130, 2), (140, 1)])
+async def test_whoever_gave_a_place_back_waits_for_one_and_is_told_the_providers_failure_where_there_is_none(
+    tmp_path: Path, taken_s: float, attempts: int
+) -> None:
+    spawner = says(LATER, None, DONE)
+    async with engine(tmp_path, spawner, configuration=ONE_PLACE) as running:
+        first = running.submit(request(queue=60))
+        await spawner.process()
+        other = running.submit(other_model())
+        await spawner.process(1)
+        await anyio.sleep(taken_s)
+        other.cancel()
+        reply = await first.outcome()
+    assert len(reply.attempts) == attempts
+    if attempts == 1:
+        assert reply.error is not None
+        assert (reply.error.code, reply.error.retry_after_s) == (ErrorCode.RATE_LIMITED, None), "77 s ago it was so"
+
+
 async def test_nothing_of_a_failed_attempt_is_in_the_answer(tmp_path: Path) -> None:
     first = line(text="wrong ") + line(notice="old") + line(usage={"input_tokens": 7}) + failure("overloaded")
     async with engine(tmp_path, says(first, DONE), configuration=STEADY) as running:

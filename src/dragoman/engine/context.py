@@ -89,6 +89,12 @@ class Saying:
     history: tuple[Message, ...] = ()
 
 
+async def stay(seconds: float) -> bool:
+    """Stand aside where no place is given back."""
+    await anyio.sleep(seconds)
+    return True
+
+
 @dataclass(slots=True)
 class Context:
     """One call on its way through the layers."""
@@ -116,6 +122,8 @@ class Context:
     """On the event loop's clock; set by the layer that routes, since the clocks are the provider's."""
     may_be_stood_in_for: Callable[[], bool] = lambda: False
     """Whether another provider is asked if this one fails."""
+    stand_aside: Callable[[float], Awaitable[bool]] = stay
+    """Wait so many seconds without a place, and then for one; whether there was one in time."""
     is_barred: Callable[[], bool] = lambda: False
     """Whether the circuit breaker stands against another attempt."""
     is_recorded: bool = False

@@ -6,6 +6,7 @@ A provider's places are those of its account: every Dragoman of this machine sha
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from typing import Literal
 
 import anyio
@@ -13,7 +14,7 @@ import anyio
 from dragoman.adapters.base import Failed, Outcome
 from dragoman.config import Configuration
 from dragoman.engine.attempt.clocks import timed_out
-from dragoman.engine.context import Context, Handler, Route
+from dragoman.engine.context import Context, Handler, Route, stay
 from dragoman.engine.layers.places import Machine
 from dragoman.schemas import ErrorCode, ErrorInfo
 
@@ -47,9 +48,23 @@ class Limiter:
                     left, patience = context.deadline - anyio.current_time(), route.timeouts.queue - context.queued_s
                     if not await self._wait(places, context, route, min(patience, left)):
                         return self._timed_out(route, "call" if left < patience else "queue")
-                return await following(context)
+                context.stand_aside = partial(self._stand_aside, places, context, route)
+                try:
+                    return await following(context)
+                finally:
+                    # It knows the context: the two would hold each other.
+                    context.stand_aside = stay
 
         return limited
+
+    async def _stand_aside(self, places: ExitStack, context: Context, route: Route, seconds: float) -> bool:
+        places.close()
+        await anyio.sleep(seconds)
+        if self._enter_at_once(places, route):
+            return True
+        return await self._wait(
+            places, context, route, min(route.timeouts.queue, context.deadline - anyio.current_time())
+        )
 
     def _provider(self, route: Route) -> anyio.CapacityLimiter:
         return self._providers.get(route.name) or self._providers.setdefault(

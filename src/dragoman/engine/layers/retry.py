@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -63,7 +64,7 @@ class Retrier:
             loop = _Loop(self._config, self._chance, context, following, first)
             # An object for each call: it keeps the state of the loop it drives.
             retrying = AsyncRetrying(
-                sleep=anyio.sleep,
+                sleep=loop.pause,
                 retry=loop.helps,
                 wait=loop.wait,
                 stop=loop.is_over,
@@ -95,14 +96,19 @@ class _Loop:
         self._first: Failed | None = first
         """The first attempt, which was made before the loop began."""
         self._failed: Failed | None = None
+        self._has_place = True
 
     async def attempt(self) -> Outcome:
-        """One more; the last failure again where, during the wait, others found the provider to be down."""
+        """One more; the last failure again where, during the wait, others found the provider to be down, or took all
+        places.
+        """
         if self._first is not None:
             first, self._first = self._first, None
             return first
-        if self._failed is not None and self._context.is_barred():
-            return self._failed
+        failed = self._failed
+        if failed is not None and (not self._has_place or self._context.is_barred()):
+            # What it asked to be waited for was waited for.
+            return replace(failed, error=failed.error.model_copy(update={"retry_after_s": None}))
         return await self._following(self._context)
 
     def helps(self, state: RetryCallState) -> bool:
@@ -118,6 +124,7 @@ class _Loop:
         return (
             failed.error.retryable
             and self._crashes < 2
+            and self._has_place
             and not context.is_barred()
             and (context.route is None or context.route.adapter.profile.own_retries != "unlimited")
             and context.may_start_over(failed)
@@ -126,6 +133,14 @@ class _Loop:
     def wait(self, state: RetryCallState) -> float:
         """Seconds to the next attempt."""
         return delay(self._config, state.attempt_number, _failed(state).error, self._chance())
+
+    async def pause(self, seconds: float) -> None:
+        """Between two attempts."""
+        if seconds > self._config.max_delay_s:
+            # As long as a provider likes: others of it need not wait for that, such as those who ask another model.
+            self._has_place = await self._context.stand_aside(seconds)
+        else:
+            await anyio.sleep(seconds)
 
     def is_over(self, state: RetryCallState) -> bool:
         """Whether there is no attempt left, or no time for one."""
