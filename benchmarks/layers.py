@@ -31,7 +31,7 @@ WARM_UP = 30
 class Bare(Engine):
     """An engine that knows who answers, and tries once."""
 
-    def resilient(self, way: Handler, machine: Machine, breakers: Breakers) -> Handler:  # noqa: ARG002
+    def resilient(self, way: Handler, machine: Machine, breakers: Breakers) -> Handler:  # noqa: ARG002 - it has none of them
         """See `Engine.resilient`."""
         return self.providers.route_layer(way)
 

@@ -142,15 +142,15 @@ def with_pybreaker(following: Handler, folder: Path) -> Handler:
 class _Alone:
     """There is no other provider."""
 
-    def others(self, name: str) -> tuple[()]:  # noqa: ARG002
+    def others(self, name: str) -> tuple[()]:  # noqa: ARG002 - all are alike to it
         return ()
 
-    async def is_logged_in(self, name: str) -> bool:  # noqa: ARG002
+    async def is_logged_in(self, name: str) -> bool:  # noqa: ARG002 - all are alike to it
         return False
 
 
 def _upstream(story: Story, chance: random.Random) -> Handler:
-    async def ask(context: Context) -> Outcome:  # noqa: ARG001
+    async def ask(context: Context) -> Outcome:  # noqa: ARG001 - all are alike to it
         now = anyio.current_time()
         story.attempts.append(now)
         fails = chance.random() < (SHAKY if now < DOWN else 1.0 if now < UP else 0.0)

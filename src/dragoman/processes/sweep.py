@@ -61,7 +61,7 @@ def sweep(leftovers: Iterable[Leftover], grace_s: float = GRACE_S) -> int:
         process.send(signal.SIGCONT)
     give_up = time.monotonic() + grace_s
     while found and time.monotonic() < give_up:
-        time.sleep(LOOK_AGAIN_S)
+        time.sleep(LOOK_AGAIN_S)  # in a thread; of so many, no end is told
         found = [process for process in found if process.is_there()]
     # Looked for again, since it may have forked meanwhile.
     for process in (*found, *_find(leftovers)):

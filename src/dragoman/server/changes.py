@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import NotificationOptions, Server
+from mcp.server.models import InitializationOptions
 from mcp.server.session import ServerSession
 from mcp.server.subscriptions import InMemorySubscriptionBus, ResourceUpdated, ToolsListChanged
 
@@ -43,7 +44,11 @@ class ToolChanges:
         """Have the server say in its handshake that it tells of changes; the SDK says so to modern clients only."""
         plain = server.create_initialization_options
 
-        def changing(notification_options: NotificationOptions | None = None, *rest: Any, **named: Any) -> Any:  # noqa: ANN401
+        def changing(
+            notification_options: NotificationOptions | None = None,
+            *rest: Any,
+            **named: Any,  # noqa: ANN401 - passed on
+        ) -> InitializationOptions:
             options = notification_options or NotificationOptions()
             options.tools_changed = True
             return plain(options, *rest, **named)

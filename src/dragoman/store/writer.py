@@ -227,7 +227,7 @@ def _switch_to_wal(db: sqlite3.Connection) -> None:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > give_up:
                 raise
-            time.sleep(0.005)
+            time.sleep(0.005)  # SQLite waits for no other process here, and nothing tells
         else:
             return
 

@@ -140,7 +140,7 @@ class Fake:
     # Its life
 
     def sleep(self, seconds: float, step: Step) -> None:
-        time.sleep(seconds)
+        time.sleep(seconds)  # the script says so
 
     def repeat(self, count: int, step: Step) -> None:
         for _ in range(count):
