@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from dragoman.cli.ask import STOPPED
 from dragoman.testing import FakeCli, Liveness
 from tests.cli.harness import DRAGOMAN, Shell
 
@@ -41,8 +42,9 @@ def test_a_provider_that_is_logged_out_is_not_chosen(shell: Shell) -> None:
     shell.llm(*ANSWER, login="no key")
     ended = shell("ask", "what is this?")
     assert ended.code == 3
-    assert "dragoman: not_found: no provider is ready\nnext step: " in ended.err
-    assert "llm keys set" in ended.err
+    assert "dragoman: not_found: no provider is ready\nnext step: make one of these ready\n- " in ended.err
+    # A line for each.
+    assert "llm keys set" in next(line for line in ended.err.splitlines() if line.startswith("- llm: "))
 
 
 @pytest.mark.parametrize("words", [("llm", "-"), ("-",), ("llm",), ()])
@@ -63,7 +65,7 @@ def test_stdin_that_is_no_text_is_refused_with_its_place(shell: Shell) -> None:
     [
         (("llm", " "), "PROMPT: is empty; write a question"),
         (("llm", "hello", "-m", "-x"), "--model: is '-x': a model name does not begin with a dash"),
-        (("llm", "hello", "--timeout", "0"), "--timeout: Input should be greater than 0"),
+        (("llm", "hello", "--timeout", "-3"), "--timeout: -3.0 should be greater than 0; give another value"),
         (("llm", "hello", "world"), "3 words are too many; put the prompt in quotes"),
     ],
 )
@@ -210,7 +212,7 @@ async def test_a_signal_to_stop_ends_the_call_and_its_child(shell: Shell, number
                 assert await process.stdout.receive() == b"begun"
                 process.send_signal(number)
                 assert [piece async for piece in process.stdout] == [b"\n"]
-                assert [piece async for piece in process.stderr] == []
+                assert [piece async for piece in process.stderr] == [f"{STOPPED}\n".encode()]
                 assert await process.wait() == 130
                 await live.all_gone()
 

@@ -51,7 +51,7 @@ def test_what_is_not_to_be_remembered_is_not(shell: Shell) -> None:
         (("--last",), 3, "there is no conversation yet"),
         (("--last", "-c", "a"), 2, "--last and --conversation name two conversations"),
         (("-c", "a b"), 2, "--conversation: an id has up to 128 letters"),
-        (("--temperature", "3"), 2, "--temperature: Input should be less than or equal to 2"),
+        (("--temperature", "3"), 2, "--temperature: 3.0 should be less than or equal to 2"),
         (("--effort", "high"), 9, "llm has no use for `effort`"),
     ],
 )
@@ -83,6 +83,7 @@ def test_lists_have_pages_and_can_be_narrowed(shell: Shell) -> None:
     assert ended.err == "more: --page 2\n"
     assert [info["conversation_id"] for info in told(shell, "list", "-n", "2", "--page", "2")] == ["a"]
     assert told(shell, "list", "--provider", "claude") == []
+    assert told(shell, "list", "--page", "9" * 20) == []
     beyond = shell("conversations", "show", "a", "--page", "2")
     assert (beyond.code, "give a page from 1 to 1" in beyond.err) == (9, True)
 

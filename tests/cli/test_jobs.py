@@ -11,6 +11,8 @@ import anyio
 import pytest
 
 from dragoman.engine.record import store_file
+from dragoman.schemas import Bound, Started, Text
+from dragoman.store import CallLog, JobStarted, open_store
 from dragoman.testing import Liveness
 from tests.cli.harness import DRAGOMAN, Shell
 
@@ -47,6 +49,7 @@ async def test_a_job_in_the_background_outlives_the_command_and_is_collected_by_
         assert (done.code, done.out) == (0, b"at last\n")
         assert told(shell, "show", job_id)["status"] == "completed"
         assert shell("jobs", "log", job_id).out == b"started: llm\ntext: 7 characters\n"
+        assert shell("jobs", "log", job_id, "--page", "2").err == "no such page\n"
 
 
 async def test_looking_at_a_job_that_goes_on_alone_leaves_it_alone(shell: Shell) -> None:
@@ -140,3 +143,19 @@ def test_without_jobs_nothing_is_listed_and_unknown_ids_are_explained(shell: She
     for word in ("show", "wait", "cancel", "log"):
         ended = shell("jobs", word, "nothing")
         assert (ended.code, "there is no job 'nothing'" in ended.err) == (3, True)
+
+
+async def test_of_a_job_that_was_broken_off_there_is_its_text_and_how_its_provider_calls_its_session(
+    shell: Shell,
+) -> None:
+    async with open_store(shell.folder / "state" / store_file().name) as store:
+        await store.write(JobStarted("j1", "mcp", "a question", provider="claude", conversation_id="talk"))
+        heard = (Started(provider="claude"), Bound(native_session="s-1"), Text(text="so far"))
+        await store.write(CallLog("j1", heard))
+    for words in (("show", "j1"), ("wait", "j1")):
+        ended = await anyio.to_thread.run_sync(shell, "jobs", *words)
+        assert ended.out == b"so far\n"
+        assert "notice: claude's own session of it is s-1\n" in ended.err
+        assert "next step: ask again, in the same conversation" in ended.err
+    quiet = await anyio.to_thread.run_sync(shell, "jobs", "wait", "j1", "--quiet")
+    assert "notice" not in quiet.err

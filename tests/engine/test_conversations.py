@@ -229,6 +229,13 @@ async def test_a_second_call_waits_for_the_first_or_fails_at_once(tmp_path: Path
         assert at_once.error is not None
         assert at_once.error.code is ErrorCode.OVERLOADED
         assert second.reply is None
+        why = "waits for conversation 'talk', which another call has"
+        assert list(second.log.events) == [Notice(message=why)]
+        job = await running.jobs.start(second.request, face="test")
+        with anyio.fail_after(60):
+            while job.reply().notices != (f"it {why}",):  # noqa: ASYNC110 - nothing tells
+                await anyio.sleep(0.01)
+        await job.cancel()
         gate.set()
         with anyio.fail_after(60):
             assert (await first.outcome()).text == "answer to one"

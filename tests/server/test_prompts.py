@@ -3,7 +3,7 @@
 import pytest
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
-from mcp_types import PromptReference, ResourceTemplateReference, TextContent
+from mcp_types import INVALID_PARAMS, PromptReference, ResourceTemplateReference, TextContent
 
 from dragoman.testing import FakeAdapter, FakeCli
 from tests.server.conftest import Connect
@@ -47,6 +47,11 @@ async def test_prompts_name_the_tools_of_providers_that_are_there(connect: Conne
         assert "`ask_blind` argues for it, `ask_fake` against it" in debate
         with pytest.raises(MCPError, match="there is no provider 'absent' here; choose one of: fake, blind"):
             await said(client, "second_opinion", question="x", provider="absent")
+        with pytest.raises(MCPError, match="there is no prompt 'duel'; choose one of: second_opinion") as unknown:
+            await said(client, "duel")
+        with pytest.raises(MCPError, match="needs the argument 'topic': What they argue about") as lacking:
+            await said(client, "debate", first="fake")
+        assert {error.value.error.code for error in (unknown, lacking)} == {INVALID_PARAMS}
         assert cli.starts == 0
 
 

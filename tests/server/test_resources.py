@@ -74,7 +74,13 @@ async def test_the_pages_of_conversations_jobs_and_what_happened_in_them(connect
         kinds = [event["type"] for event in log["events"]]
         assert kinds[0] == "started"
         assert {"type": "tool", "name": "Read", "detail": "a.py", "reads_only": False} in log["events"]
-        for gone in ("conversations/nope", "jobs/nope", "jobs/nope/events/1", f"jobs/{job_id}/pages/2"):
+        wrong = ("2", "0", "x", "-1", "9" * 20)
+        for gone in (
+            *("conversations/nope", "jobs/nope", "jobs/nope/events/1"),
+            *(f"jobs/{job_id}/pages/{number}" for number in wrong),
+            *(f"jobs/{job_id}/events/{number}" for number in wrong),
+            *(f"conversations/mine/pages/{number}" for number in wrong),
+        ):
             with pytest.raises(MCPError, match="there is no") as refused:
                 await client.read_resource(f"dragoman://{gone}")
             assert refused.value.error.code == INVALID_PARAMS

@@ -27,6 +27,9 @@ from dragoman.schemas import (
 )
 
 FACE = "cli"
+STOPPED = "stopped; this message and its answer are not told to anyone later"
+"""A turn that was broken off stays to be seen, and is no more than that."""
+CUT = "notice: the answer was cut: the model reached its limit of tokens"
 OPTIONS = {
     "model": "--model",
     "system_prompt": "--system",
@@ -91,7 +94,11 @@ def refuse(error: ValidationError) -> None:
     """Tell what is wrong with which option."""
     for detail in error.errors(include_url=False):
         named = OPTIONS.get(str(detail["loc"][0]), "PROMPT")
-        output.complain(f"{named}: {detail['msg'].removeprefix('Value error, ')}")
+        said = detail["msg"].removeprefix("Value error, ")
+        if said.startswith("Input "):
+            # Pydantic's own words, which do not say what to do.
+            said = f"{detail['input']!r}{said.removeprefix('Input')}; give another value"
+        output.complain(f"{named}: {said}")
 
 
 async def continued(engine: Engine, request: LLMRequest, *, last: bool) -> LLMRequest:
@@ -241,8 +248,12 @@ async def _stream(call: Call, status: StatusLine) -> None:
 
 def _code(reply: LLMResponse, *, quiet: bool) -> int:
     """The exit code of a reply; a failure is told."""
+    if reply.error is not None and reply.error.code is ErrorCode.CANCELLED:
+        if not quiet:
+            output.remark(STOPPED if reply.conversation_id else "stopped")
+        return EXIT_CODES[reply.error.code]
     if reply.error is not None:
-        return EXIT_CODES[reply.error.code] if reply.error.code is ErrorCode.CANCELLED else report(reply.error)
+        return report(reply.error)
     if reply.finish_reason == "max_tokens" and not quiet:
-        output.remark("notice: the answer was cut: the model reached its limit of tokens")
+        output.remark(CUT)
     return OK

@@ -15,7 +15,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from pydantic import ValidationError
 
 from dragoman.cli import output
-from dragoman.cli.ask import FACE, continued, refuse
+from dragoman.cli.ask import CUT, FACE, STOPPED, continued, refuse
 from dragoman.cli.chat_commands import Commands
 from dragoman.cli.common import Common
 from dragoman.cli.exits import CANCELLED, EXIT_CODES, OK, USAGE
@@ -134,10 +134,10 @@ class Chat:
             if output.is_terminal(sys.stderr):
                 output.remark(_figures(reply))
             if reply.finish_reason == "max_tokens":
-                output.remark("notice: the answer was cut: the model reached its limit of tokens")
+                output.remark(CUT)
         elif reply.error.code is ErrorCode.CANCELLED:
             self._code = EXIT_CODES[reply.error.code]
-            output.remark("stopped; this message and its answer are not told to anyone later")
+            output.remark(STOPPED)
         else:
             self._code = report(reply.error)
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import anyio
 
 from dragoman.cli import output
+from dragoman.cli.ask import CUT
 from dragoman.cli.common import Common
 from dragoman.cli.conversations import age
 from dragoman.cli.exits import CANCELLED, EXIT_CODES, OK
@@ -48,6 +49,7 @@ def show(common: Common, job_id: str, *, as_json: bool) -> int:
         output.remark(_state(job, reply))
         if reply.text:
             output.say(reply.text.rstrip("\n"))
+        _remark(reply)
         if reply.error is not None:
             report(reply.error)
         return OK
@@ -71,6 +73,8 @@ def wait(common: Common, job_id: str, timeout_s: float | None, *, as_json: bool,
             output.say_json(reply.public())
         elif reply.text:
             output.say(reply.text.rstrip("\n"))
+        if not quiet:
+            _remark(reply)
         if reply.status == "running":
             output.complain(f"job {job.id} is still running after {timeout_s:g} s", kind=ErrorCode.TIMEOUT.value)
             output.suggest(f"wait again: dragoman jobs wait {job.id}")
@@ -111,6 +115,8 @@ def log(common: Common, job_id: str, page: int, *, as_json: bool) -> int:
             return OK
         for line in _lines(events):
             output.say(line)
+        if page > 1 and not events:
+            output.remark("no such page")
         if next_page is not None:
             output.remark(f"more: --page {next_page}")
         elif job.reply().status == "running" and job.call is None:
@@ -131,6 +137,14 @@ def with_jobs(common: Common, act: Callable[[Jobs], Awaitable[int]]) -> int:
             return await stoppable(lambda: act(engine.jobs))
 
     return anyio.run(opened)
+
+
+def _remark(reply: LLMResponse) -> None:
+    """Tell what there is to know besides the answer."""
+    for notice in reply.notices:
+        output.remark(f"notice: {notice}")
+    if reply.finish_reason == "max_tokens":
+        output.remark(CUT)
 
 
 def _lines(events: Sequence[Event]) -> list[str]:

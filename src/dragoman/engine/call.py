@@ -76,7 +76,8 @@ class Call:
         self._done = Latch()
         self._told: list[Callable[[Call], None]] = []
         self._settled: anyio.Event | None = None
-        self._stands_behind = False
+        self.waits_for: str | None = None
+        """What others have that it needs before it can begin, in words."""
         self._is_cancelled = False
 
     @property
@@ -113,20 +114,20 @@ class Call:
         return self.outlives_us and not (self.host is not None and self.host.finishing)
 
     @contextmanager
-    def standing_behind(self) -> Generator[None]:
+    def standing_behind(self, what: str) -> Generator[None]:
         """While it waits for others: when it will have a child, nobody knows. For layers that have it wait."""
-        self._stands_behind = True
+        self.waits_for = what
         self.settle()
         try:
             yield
         finally:
-            self._stands_behind = False
+            self.waits_for = None
 
     async def settled(self) -> None:
         """Wait until what becomes of its child is known, where it was handed out before it had one; or it ended, or
         waits for others."""
         self._settled = self._settled or anyio.Event()
-        if self._reply is None and not self._stands_behind:
+        if self._reply is None and self.waits_for is None:
             await self._settled.wait()
 
     def settle(self) -> None:

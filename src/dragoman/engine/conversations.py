@@ -16,7 +16,7 @@ import anyio
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from dragoman import store as records
-from dragoman.engine.ids import the_only
+from dragoman.engine.ids import MOST_PAGES, the_only
 from dragoman.engine.layers.turns import new_conversation_id
 from dragoman.engine.locks import Held, Locks
 from dragoman.engine.record import Recorder, store_failure
@@ -73,7 +73,7 @@ class Conversations:
     ) -> Sequence[ConversationInfo]:
         """A page of conversations, the one that was gone on with last first. `provider`: who answered there last."""
         async with self._store() as store:
-            rows = await store.conversations(limit, provider=provider, skip=limit * (page - 1))
+            rows = await store.conversations(limit, provider=provider, skip=limit * (min(page, MOST_PAGES) - 1))
             return [_info(row) for row in rows]
 
     async def search(self, words: str, limit: int = PAGE) -> tuple[Sequence[FoundTurn], str | None]:
@@ -101,7 +101,7 @@ class Conversations:
             info = _info(self._found(store, conversation_id))
             if page is None:
                 return info, [await self._turn(row) for row in await store.turns(conversation_id)], None
-            rows = await store.turns(conversation_id, page=page, size=PAGE)
+            rows = await store.turns(conversation_id, page=min(page, MOST_PAGES), size=PAGE)
             if page < 1 or (page > 1 and not rows):
                 last = max(1, -(-info.turn_count // PAGE))
                 raise _wrong(f"there is no page {page}", f"give a page from 1 to {last}")

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from dragoman.schemas import ErrorCode, error_of
 
+MOST_PAGES = 1 << 24
+"""No list is longer, and SQLite can count so far."""
+
 
 def the_only(ids: Sequence[str], beginning: str, what: str) -> str:
     """The one of these ids that begin so; `beginning` as it is if there is none, for whoever looks for it to say so.

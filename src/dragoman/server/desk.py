@@ -141,7 +141,7 @@ def result_of(reply: LLMResponse, caller: Caller, page: int = 1) -> CallToolResu
 def _told(reply: LLMResponse) -> LLMResponse:
     whose = reply.provider or "the provider"
     collect = (
-        f"{whose} is still working ({reply.duration_s:.0f} s so far). For the answer call the tool `{JOB_TOOL}` with "
-        f'action "wait" and job_id "{reply.job_id}".'
+        f"{whose} has not answered yet ({reply.duration_s:.0f} s so far). For the answer call the tool `{JOB_TOOL}` "
+        f'with action "wait" and job_id "{reply.job_id}".'
     )
     return reply.model_copy(update={"notices": (*reply.notices, collect)})

@@ -25,10 +25,10 @@ def add_prompts(server: MCPServer, engine: Engine) -> None:
         present = engine.providers.present()
         for name in filter(None, names):
             if name not in present:
-                raise _invalid(f"there is no provider {name!r} here; choose one of: {', '.join(present) or 'none'}")
+                raise invalid(f"there is no provider {name!r} here; choose one of: {', '.join(present) or 'none'}")
         left = [name for name in present if name not in names] or list(present)
         if not left:
-            raise _invalid("no LLM CLI is installed; the tool `providers` says how to install one")
+            raise invalid("no LLM CLI is installed; the tool `providers` says how to install one")
         return [name or (left.pop(0) if len(left) > 1 else left[0]) for name in names]
 
     @server.prompt(
@@ -84,5 +84,6 @@ def add_prompts(server: MCPServer, engine: Engine) -> None:
         )
 
 
-def _invalid(message: str) -> MCPError:
+def invalid(message: str) -> MCPError:
+    """The error of a prompt that cannot be had so."""
     return MCPError(code=INVALID_PARAMS, message=message)

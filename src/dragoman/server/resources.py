@@ -10,6 +10,7 @@ from mcp.server.mcpserver.exceptions import ResourceNotFoundError
 from pydantic import BaseModel
 
 from dragoman.engine import Engine, Job
+from dragoman.engine.ids import MOST_PAGES
 from dragoman.schemas import LLMError
 from dragoman.server.callers import Callers, RequestContext
 from dragoman.server.pages import page_of, page_uri
@@ -76,8 +77,8 @@ def _add_conversations(server: MCPServer, engine: Engine) -> None:
     @server.resource(
         CONVERSATION_PAGE, name="conversation page", title="Conversation", mime_type=JSON, description="More turns."
     )
-    async def conversation_page(conversation_id: str, page: int) -> str:
-        return await page_of_turns(conversation_id, page)
+    async def conversation_page(conversation_id: str, page: str) -> str:
+        return await page_of_turns(conversation_id, _number(page))
 
     async def page_of_turns(conversation_id: str, page: int) -> str:
         try:
@@ -103,20 +104,23 @@ def _add_jobs(server: MCPServer, engine: Engine, callers: Callers) -> None:
     @server.resource(
         JOB_PAGE, name="job page", title="Answer, by page", mime_type=TEXT, description="As large as your client takes."
     )
-    async def job_page(job_id: str, page: int, context: RequestContext) -> str:
+    async def job_page(job_id: str, page: str, context: RequestContext) -> str:
         try:
-            return page_of((await found(job_id)).reply().text, page, callers.of(context).answer_bytes)[0]
+            return page_of((await found(job_id)).reply().text, _number(page), callers.of(context).answer_bytes)[0]
         except LLMError as error:
             raise _not_found(error) from error
 
     @server.resource(
         JOB_EVENTS, name="job events", title="What happened", mime_type=JSON, description="The event log of a job."
     )
-    async def job_events(job_id: str, page: int) -> str:
+    async def job_events(job_id: str, page: str) -> str:
+        number = _number(page)
         try:
-            events, next_page = await (await found(job_id)).events(page)
+            events, next_page = await (await found(job_id)).events(number)
         except LLMError as error:
             raise _not_found(error) from error
+        if number > 1 and not events:
+            raise ResourceNotFoundError(f"there is no page {number}; read from page 1 on, as far as next_page goes")
         more = {} if next_page is None else {"next_page": f"{JOBS}/{job_id}/events/{next_page}"}
         return _text({"job_id": job_id, "events": list(map(_plain, events)), **more})
 
@@ -129,6 +133,13 @@ def _add_jobs(server: MCPServer, engine: Engine, callers: Callers) -> None:
 
 def _not_found(error: LLMError) -> ResourceNotFoundError:
     return ResourceNotFoundError(f"{error.message}; {error.info.next_step}" if error.info.next_step else error.message)
+
+
+def _number(page: str) -> int:
+    """The number of a page, from 1. Not left to the SDK, to which a wrong one would be a fault of ours."""
+    if not page.isdecimal() or not 0 < int(page) <= MOST_PAGES:
+        raise ResourceNotFoundError(f"there is no page {page!r}; give a number from 1 on")
+    return int(page)
 
 
 def _plain(value: BaseModel) -> dict[str, object]:

@@ -12,7 +12,7 @@ import anyio
 from mcp.server import MCPServer
 from mcp.server.mcpserver import server as sdk
 from mcp.server.stdio import stdio_server
-from mcp_types import CallToolResult, Tool
+from mcp_types import CallToolResult, GetPromptResult, InputRequiredResult, Tool
 
 from dragoman import __version__
 from dragoman.engine import Engine
@@ -24,7 +24,7 @@ from dragoman.server.completions import add_completions
 from dragoman.server.departures import Departure, stream
 from dragoman.server.desk import Desk
 from dragoman.server.icon import ICON
-from dragoman.server.prompts import add_prompts
+from dragoman.server.prompts import add_prompts, invalid
 from dragoman.server.resources import PROVIDERS, add_resources
 from dragoman.server.results import error_result
 from dragoman.server.tasks import Tasks
@@ -105,6 +105,22 @@ class DragomanServer(MCPServer[Departure | None]):
             return await served.call(ToolCall(name, given, self._callers.of(context)))
         except LLMError as error:
             return error_result(error.info)
+
+    async def get_prompt(
+        self, name: str, arguments: dict[str, Any] | None = None, context: RequestContext | None = None
+    ) -> GetPromptResult | InputRequiredResult:
+        """What the person's agent is to do.
+
+        Raises:
+            MCPError: there is no such prompt, or it lacks an argument. To the SDK that would be a fault of ours.
+        """
+        prompts = {prompt.name: prompt for prompt in await self.list_prompts()}
+        if name not in prompts:
+            raise invalid(f"there is no prompt {name!r}; choose one of: {', '.join(prompts)}")
+        for argument in prompts[name].arguments or ():
+            if argument.required and argument.name not in (arguments or {}):
+                raise invalid(f"the prompt {name!r} needs the argument {argument.name!r}: {argument.description}")
+        return await super().get_prompt(name, arguments, context)
 
     def _find(self, name: str) -> tuple[ServedTool, Tool] | None:
         return next(((served, tool) for served in self._served if (tool := served.find(name))), None)

@@ -103,6 +103,7 @@ def running_reply(call: Call) -> LLMResponse:
         provider=call.request.provider,
         conversation_id=call.conversation_id,
         duration_s=round(max(0.0, time.time() - call.created_at), 3),
+        notices=(f"it waits for {call.waits_for}",) if call.waits_for else (),
         job_id=call.id,
         call_id=call.id,
     )

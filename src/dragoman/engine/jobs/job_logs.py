@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from dragoman import store as records
 from dragoman.engine.call import Call
+from dragoman.engine.ids import MOST_PAGES
 from dragoman.engine.record import Recorder, store_failure
 from dragoman.schemas import Bound, Event, Retrying, Started, Text
 
@@ -74,7 +75,7 @@ class JobLogs:
             await caught_up(call)
             events = call.log.events[PAGE * (page - 1) : PAGE * page]
             return events, page + 1 if len(call.log.events) > PAGE * page else None
-        found = await self._read(job_id, page)
+        found = await self._read(job_id, min(page, MOST_PAGES))
         if found is None:
             return [], None
         return _EVENTS.validate_python(found.events), page + 1 if page < found.pages else None

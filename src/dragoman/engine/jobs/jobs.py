@@ -18,7 +18,7 @@ from dragoman.config import ConversationSettings
 from dragoman.engine.attempt.host import DialogueHost
 from dragoman.engine.call import Call
 from dragoman.engine.context import Handler
-from dragoman.engine.ids import the_only
+from dragoman.engine.ids import MOST_PAGES, the_only
 from dragoman.engine.jobs.ended import EndedJobs
 from dragoman.engine.jobs.idempotency import Keys, check_same, digest
 from dragoman.engine.jobs.job import Job, answered, info_of, info_of_call, interrupted
@@ -191,6 +191,7 @@ class Jobs:
     async def listed(self, limit: int = 50, *, page: int = 1) -> list[JobInfo]:
         """A page of the jobs of this machine, the newest first."""
         rows: list[JobRow] = []
+        page = min(page, MOST_PAGES)
         if (store := await self._recorder.opened()) is not None:
             try:
                 rows = await store.jobs(limit * page)

@@ -101,7 +101,7 @@ class Limiter:
     async def _wait(self, places: ExitStack, context: Context, route: Route, patience_s: float) -> bool:
         self._waiting += 1
         try:
-            with context.call.standing_behind(), anyio.move_on_after(patience_s):
+            with context.call.standing_behind("a free place"), anyio.move_on_after(patience_s):
                 await self._enter(places, self._provider(route))
                 while not await self._enter_both(places, route):  # noqa: ASYNC110 - see below
                     # Another process gives it back, and tells nobody.

@@ -126,7 +126,7 @@ class Rates:
                 )
             )
         budgets.waiting += 1
-        behind = nullcontext() if at_once else context.call.standing_behind()
+        behind = nullcontext() if at_once else context.call.standing_behind(f"{budgets.told} a minute")
         try:
             with behind, anyio.move_on_after(patience_s):
                 if budgets.requests is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -89,16 +89,23 @@ class Turns:
         until = anyio.current_time() + patience_s
         lock = self._locks.take_now(f"conversation:{name}")
         if lock is None:
-            with call.standing_behind():
+            with self._behind(name, call, patience_s):
                 lock = await self._locks.take(f"conversation:{name}", patience_s)
         if lock is None or call.is_taken_over or (unfinished := self._open_call(name, call)) is None:
             return lock
         # The server that had it was killed. Its child may go on, and what it says comes first.
         lock.release()
-        with call.standing_behind(), anyio.move_on_after(patience_s):
+        with self._behind(name, call, patience_s), anyio.move_on_after(patience_s):
             await self._finish(unfinished)
             return await self._locks.take(f"conversation:{name}", max(0.0, until - anyio.current_time()))
         return None
+
+    def _behind(self, name: str, call: Call, patience_s: float) -> AbstractContextManager[None]:
+        what = f"conversation {name!r}, which another call has"
+        if patience_s > 0:
+            # Not a notice of the reply: it is of use while nobody answers.
+            call.log.append(Notice(message=f"waits for {what}"))
+        return call.standing_behind(what)
 
     def _open_call(self, name: str, call: Call) -> str | None:
         store = self._recorder.store

@@ -154,7 +154,8 @@ class Providers:
             )
         if left_alone:
             return left_alone[0]
-        raise error_of(ErrorCode.NOT_FOUND, "no provider is ready", next_step="one of: " + " | ".join(lacking))
+        step = "\n- ".join(("make one of these ready", *lacking))
+        raise error_of(ErrorCode.NOT_FOUND, "no provider is ready", next_step=step)
 
     async def status(self, name: str, *, deep: bool = False) -> ProviderStatus:
         """What is known of a provider. `deep` asks for its version too, and for its login anew."""
