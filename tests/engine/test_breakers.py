@@ -187,6 +187,13 @@ async def test_a_clock_that_a_caller_set_shorter_is_not_the_providers_fault(tmp_
         assert code(await ask(running, **{clock: 20})) is ErrorCode.CIRCUIT_OPEN
 
 
+async def test_a_provider_whose_cli_was_trying_again_was_failing_however_short_the_clock(tmp_path: Path) -> None:
+    upstream = Upstream(line(retrying={"attempt": 1, "cause": "HTTP 503"}))
+    async with engine(tmp_path, upstream.spawner, configuration=ALONE) as running:
+        assert code(await ask(running, 5, call=10)) is ErrorCode.TIMEOUT
+        assert code(await ask(running)) is ErrorCode.CIRCUIT_OPEN
+
+
 async def test_what_a_provider_said_in_a_call_with_little_time_counts_all_the_same(tmp_path: Path) -> None:
     upstream = Upstream(BUSY)
     twice = {**ALONE, "retry": {"max_attempts": 2, "jitter": 0}}

@@ -140,6 +140,8 @@ class Context:
     other_bytes: int = 0
     lost_bytes: int = 0
     """Text that came when there was no more room for it."""
+    was_retrying: bool = False
+    """Whether the CLI was trying again by itself when a clock ended the last attempt: the provider was failing then."""
     acted: bool = False
     """Whether a tool was used that can have changed something."""
     first_output_s: float | None = None
@@ -167,7 +169,7 @@ class Context:
         """Drop what an attempt left, but for its place in `attempts`."""
         self.notices.clear()
         self.text_bytes = self.lost_bytes = 0
-        self.acted = False
+        self.acted = self.was_retrying = False
         self.first_output_s = self.model = self.usage = self.channel = None
         self._kept_events = self.call.log.withdraw(self._kept_events)
 

@@ -44,7 +44,7 @@ These are classified from transcripts and exit codes in `tests/adapters`.
 | claude | npm's stub in place of the native program | `not_found` | played in [the fault table](faults.md) |
 | claude | `-p` as root with permissions bypassed, exit 1 with a good result | | Dragoman does not ask for it |
 | claude | interrupted (SIGINT) before its turn began: exit 0, no word | `malformed_output`, not `crashed` | \
-seen once, under load; nothing tells it from an answer that was lost |
+it must come in the tenth of a second in which it starts; then it exits as if its whole answer had been lost |
 | codex | a name that does not resolve | `network` | would ask a name server |
 | codex | a proxy that blocks WebSockets | | the same events come from a fake in `test_codex_failures` |
 | codex | somebody else writes to its session | `overloaded` | needs a second codex with the same session open |

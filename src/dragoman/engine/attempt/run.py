@@ -245,6 +245,7 @@ class _Listener:
 
     def timeout(self) -> Failed:
         """The failure when a clock fired."""
+        self._context.was_retrying = self._retrying is not None
         because = f"the CLI was retrying by itself: {self._retrying.cause}" if self._retrying else ""
         return timed_out(self._clocks.fired, self._clocks.seconds(), because=because)
 

@@ -125,7 +125,11 @@ class Breakers:
 
             def settle(error: ErrorInfo) -> None:
                 failures = (*(attempt.error for attempt in context.attempts[earlier:]), error)
-                telling = (each for each in reversed(failures) if each and _tells(each, route, given_s))
+                telling = (
+                    each
+                    for each in reversed(failures)
+                    if each and (context.was_retrying or _tells(each, route, given_s))
+                )
                 self._settle(kept, permit, context, next(telling, None))
 
             with place:
