@@ -46,7 +46,7 @@ class ToolChanges:
 
         def changing(
             notification_options: NotificationOptions | None = None,
-            *rest: Any,
+            *rest: Any,  # noqa: ANN401 - passed on
             **named: Any,  # noqa: ANN401 - passed on
         ) -> InitializationOptions:
             options = notification_options or NotificationOptions()

@@ -124,13 +124,10 @@ class Breakers:
             earlier, given_s = len(context.attempts), context.deadline - anyio.current_time()
 
             def settle(error: ErrorInfo) -> None:
-                failures = (*(attempt.error for attempt in context.attempts[earlier:]), error)
-                telling = (
-                    each
-                    for each in reversed(failures)
-                    if each and (context.was_retrying or _tells(each, route, given_s))
-                )
-                self._settle(kept, permit, context, next(telling, None))
+                failures = [*(attempt.error for attempt in context.attempts[earlier:]), error]
+                if not context.was_retrying:
+                    failures = [each for each in failures if each and _tells(each, route, given_s)]
+                self._settle(kept, permit, context, failures[-1] if failures else None)
 
             with place:
                 try:
