@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from dragoman.config import Configuration
-from dragoman.engine import Engine, conversations
+from dragoman.engine import Engine, Job, conversations
 from dragoman.processes import Child, Command
 from dragoman.schemas import ErrorCode, LLMError, LLMRequest, LLMResponse, Notice
 from dragoman.testing import FakeAdapter
@@ -363,6 +363,27 @@ async def test_a_turn_for_whose_beginning_there_was_no_room_is_said_to_be_lost_f
     assert "full; free some space" in notice
     # Also whoever has read the answer as it came is told.
     assert call.log.events[-1] == Notice(message=notice)
+
+
+@pytest.mark.parametrize("forget", ["reset", "delete"])
+async def test_what_is_forgotten_is_nowhere_any_more(tmp_path: Path, forget: str) -> None:
+    async with engine(tmp_path, Oracle(keeps_sessions), KEEPS) as running:
+        jobs: dict[str, Job] = {}
+        for name in ("other", "talk"):
+            asked = LLMRequest(prompt=f"a secret of {name}", provider="fake", conversation_id=name)
+            jobs[name] = await running.jobs.start(asked, face="test", scope="test")
+            with anyio.fail_after(60):
+                await jobs[name].wait()
+        # At once, while the end of its job is not written yet.
+        await getattr(running.conversations, forget)("talk")
+        for there in (running, None):
+            async with engine(tmp_path, Oracle(keeps_sessions), KEEPS) if there is None else nullcontext(there) as one:
+                assert [info.job_id for info in await one.jobs.listed()] == [jobs["other"].id]
+                with pytest.raises(LLMError, match="there is no job"):
+                    await one.jobs.find(jobs["talk"].id)
+                assert await one.jobs.logs.page(jobs["talk"].id, None, 1) == ([], None)
+                with anyio.fail_after(60):
+                    assert (await (await one.jobs.find(jobs["other"].id)).wait()).text == "answer to other"
 
 
 class _Full:

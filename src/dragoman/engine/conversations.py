@@ -6,7 +6,7 @@ forking one waits for nobody.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from dragoman.schemas import (
 )
 
 if TYPE_CHECKING:
-    from dragoman.engine.jobs.job_logs import JobLogs
+    from dragoman.engine.jobs.jobs import Jobs
     from dragoman.store import ConversationRow, Record, Store, TurnRow
 
 Format = Literal["json", "markdown"]
@@ -59,14 +59,10 @@ class Conversations:
     for the store, ``internal``.
     """
 
-    def __init__(
-        self, recorder: Recorder, locks: Locks, logs: JobLogs, finish: Callable[[str], Awaitable[None]]
-    ) -> None:
-        """`finish` waits for the end of a call that goes on though its server is gone."""
+    def __init__(self, recorder: Recorder, locks: Locks, jobs: Jobs) -> None:
         self._recorder = recorder
         self._locks = locks
-        self._logs = logs
-        self._finish = finish
+        self._jobs = jobs
 
     async def list(
         self, limit: int = PAGE, *, page: int = 1, provider: str | None = None
@@ -141,11 +137,11 @@ class Conversations:
         return name
 
     async def reset(self, conversation_id: str) -> None:
-        """Forget every turn; the id and the system prompt stay."""
+        """Forget every turn, and the jobs they were; the id and the system prompt stay."""
         await self._change(conversation_id, records.ConversationReset(conversation_id))
 
     async def delete(self, conversation_id: str) -> None:
-        """Forget the conversation."""
+        """Forget the conversation, and the jobs its turns were."""
         await self._change(conversation_id, records.ConversationDeleted(conversation_id))
 
     async def fork(self, conversation_id: str, *, upto: int | None = None, new_id: str | None = None) -> str:
@@ -168,7 +164,9 @@ class Conversations:
     async def _change(self, conversation_id: str, record: Record) -> None:
         async with self._changing(conversation_id) as store:
             self._found(store, conversation_id)
+            await self._jobs.written(conversation_id)
             await store.write(record)
+            self._jobs.forget(conversation_id)
 
     async def ids(self, beginning: str, limit: int = 100) -> Sequence[str]:
         """The ids of the newest conversations that begin so, for completion."""
@@ -186,7 +184,7 @@ class Conversations:
     async def _turn(self, row: TurnRow) -> TurnInfo:
         if row.status in ("running", "interrupted") and not row.text and row.call_id:
             # It has no end, or had none that was written down; what was heard until then may be.
-            row = replace(row, text=(await self._logs.heard(row.call_id)).text)
+            row = replace(row, text=(await self._jobs.logs.heard(row.call_id)).text)
         return _turn(row)
 
     @asynccontextmanager
@@ -211,7 +209,7 @@ class Conversations:
         # Its server is gone, and it goes on.
         lock.release()
         with anyio.move_on_after(BUSY_S):
-            await self._finish(unfinished)
+            await self._jobs.finish(unfinished)
             return await self._locks.take(name, BUSY_S)
         return None
 

@@ -36,17 +36,19 @@ class SessionForgotten:
 
 @dataclass(frozen=True, slots=True)
 class ConversationDeleted:
-    """A conversation is not wanted any more. It is gone at once; its turns leave the file when there is time."""
+    """A conversation is not wanted any more. It is gone at once, and so are its jobs that have ended; its turns leave
+    the file when there is time."""
 
     id: str
 
     def apply(self, db: sqlite3.Connection, server_id: int) -> None:  # noqa: ARG002 - a conversation is everyone's
-        """Without an id and sessions.
+        """Without an id, sessions and jobs.
 
         Raises:
             ConversationGone: there is none.
         """
         drop(db, key_of(db, self.id))
+        _forget_jobs(db, self.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class ConversationReset:
             "SELECT created_at, system_prompt, forked_from FROM conversations WHERE key = ?", (key,)
         ).fetchone()
         drop(db, key)
+        _forget_jobs(db, self.id)
         add(db, self.id, created_at, system_prompt, forked_from=forked_from, updated_at=self.at)
 
 
@@ -137,6 +140,16 @@ class ConversationImported:
             [(turn_id(key, number), server_id, *_imported(turn)) for number, turn in enumerate(self.turns, 1)],
         )
         _count(db, key)
+
+
+def _forget_jobs(db: sqlite3.Connection, conversation_id: str) -> None:
+    """What else was kept of its calls: their answers, and what happened in them."""
+    ended = "conversation_id = ? AND status <> 'running'"
+    db.execute(
+        f"DELETE FROM call_logs WHERE call_id IN (SELECT id FROM jobs WHERE {ended})",  # noqa: S608 - our own words
+        (conversation_id,),
+    )
+    db.execute(f"DELETE FROM jobs WHERE {ended}", (conversation_id,))  # noqa: S608 - our own words
 
 
 def _imported(turn: TurnRow) -> tuple[object, ...]:

@@ -48,6 +48,9 @@ class EndedJobs:
         self._jobs: dict[str, _Ended] = {}
         self._size = 0
 
+    def __contains__(self, job_id: str) -> bool:
+        return job_id in self._jobs
+
     @property
     def is_too_much(self) -> bool:
         """Whether more is held than is to be, since it was not written yet."""
@@ -59,6 +62,11 @@ class EndedJobs:
         self._size += size
         self._jobs[call.id] = _Ended(size, written)
         self.let_go()
+
+    def drop(self, job_id: str) -> None:
+        """Let go of a job that is not wanted any more."""
+        if job_id in self._jobs:
+            self._remove(job_id)
 
     def let_go(self) -> None:
         """Let go of what is too much and need not be held."""

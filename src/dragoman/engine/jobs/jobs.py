@@ -40,6 +40,8 @@ STOCK_S = 2.0
 START_S = 10.0
 """How long after its beginning whoever is told a job's id waits for its child, on a machine that is slow.
 One that waits for others is handed out as it is."""
+WRITTEN_S = 1.0
+"""How long whoever deletes a conversation waits at most until the end of its last job is on its way to the disk."""
 LOOKED_AT = 20
 """How many turns of its conversation are looked at for the answer of a job whose server was killed as it was told."""
 CAME_TO_NOTHING = ("failed", "cancelled", "interrupted")
@@ -260,6 +262,20 @@ class Jobs:
         self._ended.add(call, reply, other_bytes, end, self.logs.ended(call))
         if self._ended.is_too_much:
             self._any.set()
+
+    async def written(self, conversation_id: str) -> None:
+        """Wait until what the calls of a conversation that have ended here said is on its way to the disk."""
+        with anyio.move_on_after(WRITTEN_S):
+            while any(call.reply and call.id not in self._ended for call in self._of(conversation_id)):  # noqa: ASYNC110
+                await anyio.sleep(LOOK_S[0])  # it takes a few milliseconds, and nothing tells
+
+    def forget(self, conversation_id: str) -> None:
+        """A conversation was deleted or reset: what its calls said is not to be had any more."""
+        for call in self._of(conversation_id):
+            self._ended.drop(call.id)
+
+    def _of(self, conversation_id: str) -> list[Call]:
+        return [call for call in self._calls.values() if call.conversation_id == conversation_id]
 
     def _post_end(self, call: Call, reply: LLMResponse) -> Posted | None:
         rest = reply.model_dump_json(exclude_defaults=True, exclude={"text"})
