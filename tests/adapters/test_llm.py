@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from dragoman.adapters.base import Adapter, Completed, Exit, Failed, Framing, PrivateFile, Stream, Turn, Value
 from dragoman.adapters.llm import LlmDialogue, adapter
-from dragoman.adapters.llm_history import database
+from dragoman.adapters.llm_history import CONVERSATION, database
 from dragoman.schemas import ErrorCode, Message, Usage
 from tests.adapters.oneshot import NOWHERE, replay, run
 
@@ -249,6 +249,7 @@ def test_options_and_schema_stand_only_where_they_were_asked_for() -> None:
     assert [*argv[argv.index("temperature") - 1 :]] == [
         *("-o", "temperature", Value("", "0.0"), "-o", "max_tokens", Value("", "7")),
         PrivateFile("--schema=", "schema.json", json.dumps(SCHEMA).encode()),
+        "--database=:memory:",
     ]
     assert "-o" not in adapter.plan(TURN, NOWHERE).channel.argv
 
@@ -273,7 +274,7 @@ def test_what_a_model_cannot_do_is_told_apart(stderr: str, unsupported: str | No
 @given(st.lists(st.builds(Message, role=st.sampled_from(["user", "assistant"]), content=st.text(TEXT)), min_size=1))
 def test_no_word_of_a_history_is_lost_or_moved(history: list[Message]) -> None:
     connection = sqlite3.connect(":memory:")
-    connection.deserialize(database(history, None, None))
+    connection.deserialize(database(history, None, None, CONVERSATION))
     rows = connection.execute("SELECT prompt, response FROM responses ORDER BY id").fetchall()
     connection.close()
     said = [each.content for each in history if each.content]

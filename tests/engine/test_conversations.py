@@ -11,6 +11,7 @@ import pytest
 
 from dragoman.config import Configuration
 from dragoman.engine import Engine, Job, conversations
+from dragoman.engine.attempt.layout import kept_folders
 from dragoman.processes import Child, Command
 from dragoman.schemas import ErrorCode, LLMError, LLMRequest, LLMResponse, Notice
 from dragoman.testing import FakeAdapter
@@ -292,6 +293,30 @@ async def test_a_conversation_can_be_exported_taken_in_forked_reset_and_deleted(
             await talks.show("talk")
         assert {info.conversation_id for info in await talks.list()} == {"copy", fork}
         assert [found.conversation_id for found in (await talks.search("two"))[0]] == ["copy"]
+
+
+async def test_what_a_cli_keeps_in_a_folder_of_ours_goes_with_its_conversation(tmp_path: Path) -> None:
+    at_home = FakeAdapter(keeps_sessions=True, keeps_home=True)
+    async with engine(tmp_path, Oracle(keeps_sessions), at_home) as running:
+        for name in ("one", "two", "three"):
+            await ask(running, "hello", name)
+        assert len(list(kept_folders().glob("fake/*"))) == 3
+        await running.conversations.delete("one")
+        await running.conversations.reset("two")
+        assert len(list(kept_folders().glob("fake/*"))) == 1
+        assert (await ask(running, "again", "three")).notices == ()
+
+
+async def test_where_a_session_cannot_be_kept_the_conversation_is_told_again(tmp_path: Path) -> None:
+    oracle = Oracle(keeps_sessions)
+    at_home = FakeAdapter(keeps_sessions=True, keeps_home=True)
+    async with engine(tmp_path, oracle, at_home) as running:
+        kept_folders().touch()
+        replies = [await ask(running, prompt) for prompt in ("one", "two")]
+    assert [reply.status for reply in replies] == ["completed", "completed"]
+    assert all("cannot be kept" in " ".join(reply.notices) for reply in replies)
+    assert ["session" in question for question in oracle.asked] == [False, False]
+    assert "one" in oracle.asked[1]["prompt"]
 
 
 async def test_a_store_that_cannot_be_written_costs_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

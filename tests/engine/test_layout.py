@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from dragoman.adapters.base import Launch, PrivatePath, UserFile, UserSetting
-from dragoman.engine.attempt.layout import KEPT_S, SETTINGS_BYTES, forget_unused, lay_out, private_folder, read_settings
+from dragoman.engine.attempt.layout import (
+    DAY_S,
+    KEPT_S,
+    SETTINGS_BYTES,
+    forget_kept,
+    forget_unused,
+    kept_folders,
+    lay_out,
+    private_folder,
+    read_settings,
+)
 from dragoman.processes import PrivateFolder
 from dragoman.processes.private import CLAIM
 
@@ -142,6 +152,25 @@ class TestAFolderThatIsKept:
         forget_unused(now)
         assert (used.path / "home" / "session").exists()
         assert not unused.path.exists()
+
+    def test_it_is_removed_sooner_where_conversations_are(self) -> None:
+        folder = private_folder(Launch((), keeps="s1"), "tool")
+        folder.write("home/session", b"said before")
+        now = folder.path.stat().st_mtime
+        forget_unused(now + 1.9 * DAY_S, 2)
+        assert folder.path.exists()
+        forget_unused(now + 2.1 * DAY_S, 2)
+        assert not folder.path.exists()
+
+    def test_it_is_removed_by_the_name_of_its_session_and_nothing_else_is(self, state: Path) -> None:
+        folders = [private_folder(Launch((), keeps=name), "tool") for name in ("s1", "s2", "s3")]
+        for folder in folders:
+            folder.write("home/session", b"said before")
+        forget_kept(
+            [("tool", "s1"), ("tool", "s2/inside"), ("tool", ".."), ("tool", ""), ("tool", "none"), ("x", "s3")]
+        )
+        assert [folder.path.exists() for folder in folders] == [False, False, True]
+        assert kept_folders().is_dir()
 
     def test_a_login_that_was_linked_and_is_gone_is_not_written_over(self, home: Path) -> None:
         theirs = home / ".tool" / "login"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dragoman.adapters.base import Installed, PrivateFile, Turn
-from dragoman.adapters.llm_history import database
+from dragoman.adapters.llm_history import CONVERSATION, database
 from dragoman.adapters.local import adapter
 from dragoman.local.llm_plugin import CUT, DEFAULT_SYSTEM, HISTORY_CHARS, JSON_TOKENS, LEFT_OUT, UNSUPPORTED
 from dragoman.local.machine import missing_features
@@ -135,7 +135,7 @@ def heard(environment: Mapping[str, str], tmp_path: Path, *history: tuple[str, s
     for question, reply in history:
         messages += [Message(role="user", content=question), Message(role="assistant", content=reply)]
     turn = Turn("t1", "Who?", system="Be rude", history=tuple(messages))
-    (tmp_path / "conversation.db").write_bytes(database(turn.history, None, turn.system))
+    (tmp_path / "conversation.db").write_bytes(database(turn.history, None, turn.system, CONVERSATION))
     argv = [
         f"--database={tmp_path / 'conversation.db'}" if isinstance(part, PrivateFile) else str(part)
         for part in adapter.plan(turn, Installed(Path())).channel.argv[1:]

@@ -188,7 +188,8 @@ class Launch:
     """What the call's private folder holds, by relative path."""
     keeps: str | None = None
     """Where a CLI keeps a session in its home, and its home is in the private folder: a name. The folder then outlives
-    the call, and a later launch of this provider's with the same name finds it as it was left."""
+    the call, and a later launch of this provider's with the same name finds it as it was left. The session's id is this
+    name, or begins with it and a slash: the folder goes when the conversation is deleted."""
     runs_in: PrivatePath | None = None
     """Where it runs; None: in the turn's folder, or an empty one."""
     framing: Framing = Framing.LINES
@@ -231,6 +232,8 @@ class Completed:
     billing: Billing | None = None
     data: Any = None
     """The answer to `Turn.schema` where the CLI gives it apart from the text, as the CLI gave it."""
+    session: Literal["lost"] | None = None
+    """Why the turn's session cannot be gone on with, though there is an answer: it does not stand in it."""
 
 
 @dataclass(frozen=True)
@@ -241,8 +244,9 @@ class Failed:
     model: str | None = None
     usage: Usage | None = None
     finish_reason: FinishReason = "error"
-    session: Literal["lost", "busy"] | None = None
-    """Why the turn's session could not be gone on with: it is not there, or another program writes to it."""
+    session: Literal["lost", "busy", "unkept"] | None = None
+    """Why the turn's session could not be gone on with: it is not there, another program writes to it, or there is no
+    place for it."""
     unsupported: Literal["schema", "temperature", "max_tokens"] | None = None
     """What the turn wanted that this model cannot do, though the CLI can. No model was asked."""
 

@@ -1,5 +1,9 @@
 """Simon Willison's `llm`: one process for one question, the prompt on stdin, the answer as it comes on stdout.
 
+A conversation that is kept has a database of its own, which `llm` goes on with: there it finds what the models' answers
+had beside their text, such as signed thoughts. Calls that share a database fail by its lock, after the whole answer was
+printed.
+
 It has no error codes and no machine-readable stream, so failures are told by their text, and an answer that the
 provider cut without an error cannot be told from a whole one. Measured with llm 0.36.
 """
@@ -10,10 +14,13 @@ import codecs
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from hashlib import blake2b
 from typing import Literal, cast
 
 from dragoman.adapters.base import (
+    FLUSH_S,
     Act,
     Argument,
     Close,
@@ -29,8 +36,10 @@ from dragoman.adapters.base import (
     Outcome,
     Plan,
     PrivateFile,
+    PrivatePath,
     Profile,
     Ready,
+    Refused,
     Stream,
     Turn,
     TurnId,
@@ -39,7 +48,7 @@ from dragoman.adapters.base import (
 )
 from dragoman.adapters.classify import code_from_status, code_from_text
 from dragoman.adapters.llm_history import CONVERSATION, database
-from dragoman.schemas import ErrorCode, ErrorInfo, Text, Thought, TimeoutOverrides, Usage
+from dragoman.schemas import Bound, ErrorCode, ErrorInfo, Notice, Text, Thought, TimeoutOverrides, Usage
 
 STDERR_LINES = 100
 """How many lines of stderr are kept to explain a failure."""
@@ -49,9 +58,17 @@ _FAILURE = re.compile(r"Error: |Usage: |Traceback \(most recent call last\):")
 _STATUS = re.compile(r"Error code: (\d{3})\b")
 _NO_SCHEMA = re.compile(r"does not support (?:schemas|this schema)")
 _NO_SUCH_OPTION = re.compile(r"(temperature|max_tokens)\n\s*Extra inputs are not permitted")
+_NO_CONVERSATION = "No conversation found with id="
+_LOCKED = "sqlite3.OperationalError: database is locked"
+_DATABASE_FAILS = re.compile(r"sqlite3\.(?:Operational|Database|Integrity)Error: ")
+_SESSION = re.compile(r"[0-9a-f-]{36}")
 _KEY_NAME = re.compile(r"llm keys set ([\w.-]+)")
 _MORE_PRECISE = {ErrorCode.QUOTA, ErrorCode.CONTEXT_LENGTH, ErrorCode.PROMPT_TOO_LARGE, ErrorCode.REFUSED}
 """What a provider's words may say more precisely than its status: 429 is also "no quota", 400 also "too long"."""
+
+WORK = PrivatePath("work")
+"""Where it runs in the folder of a session."""
+_DATABASE = "conversation.db"
 
 # `llm` has no login check, and a list of keys does not tell whether the default model needs one. This code runs inside
 # `llm`, where it defines "functions" for a prompt, and ends it before there is any; it shows a verdict, never a key.
@@ -103,6 +120,7 @@ PROFILE = Profile(
     takes_history=True,
     takes_temperature=True,
     takes_max_tokens=True,
+    keeps_sessions=True,
     native_schema="any",
     detaches=True,
 )
@@ -148,7 +166,8 @@ class LlmDialogue:
             return ()
         turn, rest = self._turn, self._text(self._decoder.decode(b"", final=True))
         self._turn = None
-        return (*rest, Done(turn.id, self._outcome(turn, end)))
+        bound = self._bound(turn) if end.code == 0 and not self._answered else ()
+        return (*rest, *bound, *self._done(turn, end))
 
     def _text(self, text: str) -> Sequence[Act]:
         """Pass on the answer, without the line end that `llm` prints behind it."""
@@ -157,8 +176,13 @@ class LlmDialogue:
             text, self._held = text[:-1], "\n"
         if not text or self._turn is None:
             return ()
+        bound = () if self._answered else self._bound(self._turn)
         self._answered = self._answered or not text.isspace()
-        return (Emit(self._turn.id, Text(text=text)),)
+        return (*bound, Emit(self._turn.id, Text(text=text)))
+
+    def _bound(self, turn: Turn) -> Sequence[Act]:
+        """The session, once something may stand in it."""
+        return (Emit(turn.id, Bound(native_session=turn.session.id)),) if turn.session is not None else ()
 
     def _stderr_line(self, turn: TurnId, frame: bytes) -> Iterable[Act]:
         line = frame.decode("utf-8", "replace").rstrip()
@@ -170,10 +194,31 @@ class LlmDialogue:
         self._failing = self._failing or _FAILURE.match(line) is not None
         return () if self._failing or not line else (Emit(turn, Thought(text=f"{line}\n")),)
 
+    def _done(self, turn: Turn, end: Exit) -> Iterable[Act]:
+        words = "\n".join(self._stderr)
+        if turn.session is None or end.code == 0 or not (fault := _DATABASE_FAILS.search(words)):
+            yield Done(turn.id, self._outcome(turn, end))
+        elif self._answered and self._held:
+            # It prints an answer whole, with a line end, before it writes it down.
+            yield Emit(turn.id, Notice(message=f"llm could not write its session down: {words[fault.start() :]}"))
+            yield Done(turn.id, Completed(model=turn.model, usage=self._usage, session="lost"))
+        elif self._answered:
+            yield Done(turn.id, self._outcome(turn, end))
+        else:
+            reason: Literal["busy", "lost"] = "busy" if _LOCKED in words else "lost"
+            yield Done(turn.id, Failed(self._explain(end.code, tuple(self._stderr)), session=reason))
+
     def _outcome(self, turn: Turn, end: Exit) -> Outcome:
         if end.code != 0:
             error = self._explain(end.code, tuple(self._stderr))
-            return Failed(error, model=turn.model, usage=self._usage, unsupported=_unsupported(error.message))
+            lost = turn.session is not None and _NO_CONVERSATION in error.message
+            return Failed(
+                error,
+                model=turn.model,
+                usage=self._usage,
+                session="lost" if lost else None,
+                unsupported=_unsupported(error.message),
+            )
         if not self._answered:
             empty = "llm ended well but answered nothing"
             error = ErrorInfo.of(ErrorCode.MALFORMED_OUTPUT, empty, next_step="ask again, or name another `model`")
@@ -187,9 +232,20 @@ class LlmAdapter:
     profile = PROFILE
 
     def plan(self, turn: Turn, found: Installed) -> Plan:
-        """One process for this turn."""
+        """One process for this turn, beside the database of its session."""
         model = (Value("--model=", turn.model),) if turn.model else ()
-        return plan_prompt(turn, *prompt_arguments(turn), *model)
+        if turn.session is None:
+            return plan_prompt(turn, *prompt_arguments(turn), *said_before(turn), *model)
+        if not _SESSION.fullmatch(turn.session.id):
+            words = f"{turn.session.id!r} is not the name of a session of ours"
+            raise Refused(ErrorCode.BAD_REQUEST, words, "begin a new conversation")
+        conversation = _conversation_of(turn)
+        plan = plan_prompt(turn, *prompt_arguments(turn), *_kept(turn, conversation), *model)
+        files: Mapping[str, bytes] = {}
+        if turn.session.is_new:
+            files = {f"{WORK.name}/{_DATABASE}": database(turn.history, turn.model, turn.system, conversation)}
+        kept = replace(plan.channel, files=files, keeps=turn.session.id, runs_in=WORK, finish_s=FLUSH_S)
+        return replace(plan, channel=kept)
 
     def dialogue(self, plan: Plan) -> LlmDialogue:
         """A new dialogue for one process."""
@@ -203,26 +259,42 @@ class LlmAdapter:
 
 
 def prompt_arguments(turn: Turn) -> tuple[Argument, ...]:
-    """The arguments of `llm prompt` that every turn has."""
+    """The arguments of `llm prompt` that every turn has, but for what was said before."""
     schema = json.dumps(turn.schema).encode() if turn.schema is not None else None
     return (
         "prompt",
         "--usage",
-        *_said_before(turn),
         *_option("temperature", turn.temperature),
         *_option("max_tokens", turn.max_tokens),
         *((PrivateFile("--schema=", "schema.json", schema),) if schema else ()),
     )
 
 
-def _said_before(turn: Turn) -> tuple[Argument, ...]:
-    # A database of its own: calls that share one fail by its lock, after the whole answer was printed.
+def said_before(turn: Turn) -> tuple[Argument, ...]:
+    """The arguments that tell what was said before, and keep nothing."""
     if not turn.history:
-        system = (PrivateFile("--sf=", "system.txt", turn.system.encode()),) if turn.system is not None else ()
-        return ("--database=:memory:", *system)
+        return ("--database=:memory:", *_system(turn))
     # In a conversation `llm` ignores a system prompt that it is given: it goes on with the one that stands there.
-    content = database(turn.history, turn.model, turn.system)
-    return (PrivateFile("--database=", "conversation.db", content), f"--cid={CONVERSATION}", "--no-log")
+    content = database(turn.history, turn.model, turn.system, CONVERSATION)
+    return (PrivateFile("--database=", _DATABASE, content), f"--cid={CONVERSATION}", "--no-log")
+
+
+def _kept(turn: Turn, conversation: str) -> tuple[Argument, ...]:
+    # Also where the user has switched the log off, which would be of all that is asked.
+    return (f"--database={_DATABASE}", f"--cid={conversation}", "--log", *_system(turn))
+
+
+def _conversation_of(turn: Turn) -> str:
+    """Its name in the session's database: of another system prompt or model there is none, and `llm` says so.
+
+    It goes on with those that a conversation began with, whatever a later turn is given or not given.
+    """
+    sticks = json.dumps([turn.system, turn.model]).encode()
+    return f"{CONVERSATION}-{blake2b(sticks, digest_size=8).hexdigest()}"
+
+
+def _system(turn: Turn) -> tuple[Argument, ...]:
+    return (PrivateFile("--sf=", "system.txt", turn.system.encode()),) if turn.system is not None else ()
 
 
 def _option(name: str, value: float | None) -> tuple[Argument, ...]:

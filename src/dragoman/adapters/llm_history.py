@@ -1,4 +1,4 @@
-"""What was said before, as a database of `llm`'s own, so that it sends real messages and keeps nothing.
+"""What was said before, as a database of `llm`'s own, so that it sends real messages.
 
 `llm` has no flag for messages, but it goes on with any conversation of the database it is given. The tables are those
 that every version since 0.5 can read: what newer versions want besides they add by themselves.
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dragoman.schemas import Message
 
 CONVERSATION = "dragoman"
-"""The conversation's id in the database."""
+"""What the id of a conversation begins with."""
 
 _TABLES = """
 CREATE TABLE _llm_migrations (name TEXT PRIMARY KEY, applied_at TEXT);
@@ -38,8 +38,11 @@ _MIGRATIONS = (
 """Those whose outcome the tables are."""
 
 
-def database(history: Sequence[Message], model: str | None, system: str | None) -> bytes:
-    """A database with one conversation. `model` None: the user's default; `system`: what `llm` sends with each turn."""
+def database(history: Sequence[Message], model: str | None, system: str | None, conversation: str) -> bytes:
+    """A database with the conversation of this id.
+
+    `model` None: the user's default; `system`: what `llm` sends with each turn, if there was one before.
+    """
     # In memory only, and not before it is needed: whoever starts a server waits for the imports.
     import sqlite3
 
@@ -49,10 +52,10 @@ def database(history: Sequence[Message], model: str | None, system: str | None) 
     try:
         connection.executescript(_TABLES)
         connection.executemany("INSERT INTO _llm_migrations VALUES (?, '')", [(each,) for each in _MIGRATIONS])
-        connection.execute("INSERT INTO conversations VALUES (?, '', ?)", (CONVERSATION, name))
+        connection.execute("INSERT INTO conversations VALUES (?, '', ?)", (conversation, name))
         for number, (prompt, answer) in enumerate(_exchanges(history)):
             # It goes on with the system prompt of the first turn, whatever a later one is given.
-            row = (f"{number:08d}", name, prompt, None if number else system, answer, CONVERSATION)
+            row = (f"{number:08d}", name, prompt, None if number else system, answer, conversation)
             connection.execute(
                 "INSERT INTO responses (id, model, prompt, system, response, conversation_id, options_json,"
                 " duration_ms, datetime_utc) VALUES (?, ?, ?, ?, ?, ?, '{}', 0, '')",

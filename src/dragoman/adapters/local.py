@@ -19,7 +19,7 @@ from dragoman.adapters.base import (
     Turn,
     TurnId,
 )
-from dragoman.adapters.llm import LlmDialogue, explain_failure, plan_prompt, prompt_arguments
+from dragoman.adapters.llm import LlmDialogue, explain_failure, plan_prompt, prompt_arguments, said_before
 from dragoman.schemas import ErrorCode, ErrorInfo, Notice
 
 MODEL = "smollm2-135m"
@@ -125,7 +125,7 @@ class LocalAdapter:
 
     def plan(self, turn: Turn, found: Installed) -> Plan:
         """One process for this turn; it fetches the weights first if they are missing."""
-        return plan_prompt(turn, *prompt_arguments(turn))
+        return plan_prompt(turn, *prompt_arguments(turn), *said_before(turn))
 
     def dialogue(self, plan: Plan) -> LocalDialogue:
         """A new dialogue for one process."""

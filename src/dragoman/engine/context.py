@@ -116,6 +116,8 @@ class Context:
     """What the next attempt asks: the request's prompt, with what is said of a schema."""
     session_lock: Held | None = None
     """Held until the child is gone that writes to the provider's session."""
+    keeps_sessions: bool = True
+    """Whether a provider may keep the conversation in a session of its own."""
     bound: Bound | None = None
     """The provider's session of the last attempt."""
     deadline: float = math.inf

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import anyio
+import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from dragoman import store as records
+from dragoman.engine.attempt.layout import forget_kept
 from dragoman.engine.ids import MOST_PAGES, the_only
 from dragoman.engine.layers.turns import new_conversation_id
 from dragoman.engine.locks import Held, Locks
@@ -163,10 +165,12 @@ class Conversations:
 
     async def _change(self, conversation_id: str, record: Record) -> None:
         async with self._changing(conversation_id) as store:
-            self._found(store, conversation_id)
+            row = self._found(store, conversation_id)
             await self._jobs.written(conversation_id)
             await store.write(record)
             self._jobs.forget(conversation_id)
+            kept = [(session.provider, session.native_id) for session in row.sessions]
+            await anyio.to_thread.run_sync(forget_kept, kept)
 
     async def ids(self, beginning: str, limit: int = 100) -> Sequence[str]:
         """The ids of the newest conversations that begin so, for completion."""

@@ -275,7 +275,7 @@ class Engine:
                 if self._recorder.store is not None:
                     kept = self.configuration.conversations
                     await self.conversations.expire(kept.keep_days, kept.keep_mb)
-                await anyio.to_thread.run_sync(forget_unused, time.time())
+                await anyio.to_thread.run_sync(forget_unused, time.time(), self.configuration.conversations.keep_days)
                 await anyio.to_thread.run_sync(remove_abandoned)
             except LLMError as error:
                 # A store that takes nothing has said so where it mattered more.

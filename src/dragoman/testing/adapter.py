@@ -73,7 +73,9 @@ PROFILE = Profile(
 
 
 class FakeAdapter:
-    """See the module. `overrides` are fields of its `Profile`; `raw` takes stdout as plain text, as of ``llm``."""
+    """See the module. `overrides` are fields of its `Profile`; `raw` takes stdout as plain text, as of ``llm``;
+    `keeps_home`: its sessions are in its home, which is a private folder.
+    """
 
     def __init__(
         self,
@@ -82,19 +84,24 @@ class FakeAdapter:
         raw: bool = False,
         stdout: Stdout = Stdout.PIPE,
         stop: tuple[StopStep, ...] = STOP_BY_SIGNAL,
+        keeps_home: bool = False,
         **overrides: Any,  # noqa: ANN401 - the fields of Profile, which checks their names
     ) -> None:
         self.profile = replace(PROFILE, name=name, **overrides)
         self._raw = raw
         self._stdout = stdout
         self._stop = stop
+        self._keeps_home = keeps_home
 
     def plan(self, turn: Turn, found: Installed) -> Plan:
         """One process for one turn."""
         model = (Value("--model=", turn.model),) if turn.model else ()
         framing = Framing.RAW if self._raw else Framing.LINES
+        keeps = turn.session.id if turn.session is not None and self._keeps_home else None
         launch = Launch(
             model,
+            files={} if keeps is None else {"home/settings": b""},
+            keeps=keeps,
             framing=framing,
             stdout=self._stdout,
             stop=self._stop,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from dragoman.engine.jobs.detached import PRIVATE
 from dragoman.processes import KeptFolder, PrivateFolder
 
 SETTINGS_BYTES = 256 * 1024
-KEPT_S = 30 * 24 * 3600.0
+DAY_S = 24 * 3600.0
+KEPT_S = 30 * DAY_S
 """How long a kept folder may lie unused; most CLIs keep a session as long. The conversation is told again then."""
 
 
@@ -35,12 +36,22 @@ def kept_folders() -> Path:
     return state_folder() / "kept"
 
 
-def forget_unused(now: float) -> None:
-    """Remove the kept folders that nobody has used for long. `now`: seconds since 1970."""
+def forget_unused(now: float, keep_days: float | None = None) -> None:
+    """Remove the kept folders that nobody has used for so many days, or for long. `now`: seconds since 1970."""
+    kept_s = KEPT_S if keep_days is None else min(KEPT_S, keep_days * DAY_S)
     with suppress(OSError):
         for folder in kept_folders().glob("*/*"):
-            if folder.stat().st_mtime < now - KEPT_S:
+            if folder.stat().st_mtime < now - kept_s:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def forget_kept(sessions: Iterable[tuple[str, str]]) -> None:
+    """Remove the kept folders of sessions, each named by its provider and its id."""
+    with suppress(OSError):
+        for provider, session in sessions:
+            name = session.partition("/")[0]
+            if name not in ("", ".", "..") and Path(name).name == name:
+                shutil.rmtree(kept_folders() / provider / name, ignore_errors=True)
 
 
 def lay_out(launch: Launch, folder: PrivateFolder, variables: Mapping[str, str]) -> Mapping[str, str]:

@@ -151,7 +151,8 @@ class Runner:
         except OSError as error:
             # A private file could not be written, or no pipe made: the disk is full, or there are too many files open.
             reason, step = said_by_system(error)
-            return Failed(ErrorInfo.of(ErrorCode.INTERNAL, f"the call could not be set up: {reason}", next_step=step))
+            failure = ErrorInfo.of(ErrorCode.INTERNAL, f"the call could not be set up: {reason}", next_step=step)
+            return Failed(failure, session="unkept" if launch.keeps is not None else None)
         finally:
             if host is None:
                 folder.close()

@@ -83,6 +83,7 @@ class Sessions:
     def _keeps(self, context: Context, thread: Thread, route: Route) -> bool:
         return (
             thread.conversation_id is not None
+            and context.keeps_sessions
             and route.adapter.profile.keeps_sessions
             and self._settings.native_sessions
             and context.request.max_history is None
@@ -142,7 +143,7 @@ def _give_back(context: Context) -> None:
         context.session_lock.release()
 
 
-def _without(context: Context, reason: Literal["lost", "busy"]) -> str:
+def _without(context: Context, reason: Literal["lost", "busy", "unkept"]) -> str:
     """Make the next try do without the provider's session as it is; the words that say so."""
     thread, route = context.thread, context.route
     assert route is not None  # noqa: S101 - it was just tried
@@ -151,6 +152,9 @@ def _without(context: Context, reason: Literal["lost", "busy"]) -> str:
         known.dirty = True
         return f"{route.name}'s own session is in use by another program, so a copy or a new one was gone on with"
     thread.sessions.pop((route.name, route.account), None)
+    if reason == "unkept":
+        context.keeps_sessions = False
+        return f"{route.name}'s own session cannot be kept, so it will be told the conversation again"
     return f"{route.name}'s own session could not be gone on with, so a new one was begun"
 
 
@@ -161,7 +165,7 @@ def _learn(context: Context, saying: Saying, outcome: Outcome | None) -> None:
     key = (route.name, route.account)
     if isinstance(outcome, Completed):
         thread.sessions.pop(key, None)
-        if bound is not None:
+        if bound is not None and outcome.session is None:
             thread.sessions[key] = Known(bound.native_session, thread.last + 1, bound.native_turn, _folder(context))
     elif bound is not None and not (isinstance(outcome, Failed) and outcome.session):
         # It may hold half a turn. A new session has no good turn to go back to.
