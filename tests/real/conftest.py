@@ -43,6 +43,11 @@ def old_gemini_cli() -> Path:
 
 
 @pytest.fixture(scope="session")
+def copilot_cli() -> Path:
+    return required(toolchain.copilot)
+
+
+@pytest.fixture(scope="session")
 def llm_cli() -> Path:
     return required(toolchain.llm)
 

@@ -15,6 +15,7 @@ from tests.real import toolchain
 
 DUMMY_KEY = "dummy-key"
 LLM_MODEL = "fake-model"
+COPILOT_MODEL = "fake-model"
 
 
 def base_env(home: Path, *programs: Path) -> dict[str, str]:
@@ -83,6 +84,23 @@ def gemini_env(home: Path, api_url: str, gemini: Path, *, key: str | None = DUMM
     (folder / "settings.json").write_text('{"security": {"auth": {"selectedType": "gemini-api-key"}}}', "utf-8")
     (folder / ".env").write_text(f"GEMINI_API_KEY={key}\n" if key else "", "utf-8")
     return {**base_env(home, gemini, toolchain.node()), "GOOGLE_GEMINI_BASE_URL": api_url}
+
+
+def copilot_settings(api_url: str, copilot: Path, *, key: str | None = DUMMY_KEY) -> dict[str, str]:
+    """For ``copilot``, beside a `base_env`: it asks a provider of one's own for its model, and needs nobody logged in.
+
+    Whatever it says has the key blanked, also where the same characters stand elsewhere.
+    """
+    return {
+        **toolchain.copilot_unpacked(copilot),
+        **({"COPILOT_PROVIDER_API_KEY": key} if key else {}),
+        "COPILOT_PROVIDER_BASE_URL": f"{api_url}/v1",
+        # Of the API's dialects it is the one in which a scenario can use tools.
+        "COPILOT_PROVIDER_WIRE_API": "responses",
+        "COPILOT_MODEL": COPILOT_MODEL,
+        "COPILOT_OFFLINE": "true",
+        "COPILOT_AUTO_UPDATE": "false",
+    }
 
 
 def _codex_config(api_url: str) -> str:

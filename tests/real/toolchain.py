@@ -22,6 +22,7 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).with_name("package.json")
 _OLD_PACKAGE = Path(__file__).with_name("old") / "package.json"
+_COPILOT_PACKAGE = Path(__file__).with_name("copilot") / "package.json"
 _MCP_PACKAGE = Path(__file__).with_name("mcp") / "package.json"
 _CACHE = Path(__file__).parents[2] / ".cache" / "real-clis"
 _NODE_NEEDED = (22, 19)
@@ -78,6 +79,20 @@ def old_gemini() -> Path:
     return _cached(_OLD_PACKAGE, partial(_install_only, _OLD_PACKAGE)) / "node_modules" / ".bin" / "gemini"
 
 
+def copilot() -> Path:
+    """The native program behind the pinned ``copilot``; 190 MB, so it is only for the long runs.
+
+    Raises:
+        UnavailableError: it cannot be installed here.
+    """
+    return _native_copilot(_cached(_COPILOT_PACKAGE, _install_copilot))
+
+
+def copilot_unpacked(program: Path) -> dict[str, str]:
+    """The variable with which :func:`copilot` finds itself unpacked, and does not put 235 MB into each new home."""
+    return {"COPILOT_PKG_CACHE_HOME": str(program.parents[3] / "unpacked")}
+
+
 def inspector() -> Path:
     """The pinned MCP Inspector, a script for :func:`node`.
 
@@ -131,7 +146,8 @@ def llm() -> Path:
 
 def pinned(package: str) -> str:
     """The version of an npm package that the tests are written for."""
-    return json.loads(_PACKAGE.read_text("utf-8"))["dependencies"][package]
+    listed = (json.loads(file.read_text("utf-8"))["dependencies"] for file in (_PACKAGE, _COPILOT_PACKAGE))
+    return next(each[package] for each in listed if package in each)
 
 
 def forget() -> None:
@@ -177,6 +193,16 @@ def _install(home: Path) -> None:
 
 def _install_only(package: Path, home: Path) -> None:
     made, _ = _packages(home, package)
+    made.rename(home)
+
+
+def _install_copilot(home: Path) -> None:
+    """Install it, and have it unpack itself."""
+    made, _ = _packages(home, _COPILOT_PACKAGE)
+    program, version = _native_copilot(made), pinned("@github/copilot")
+    told = _version_text(program, made, **copilot_unpacked(program), COPILOT_AUTO_UPDATE="false")
+    if version not in told:
+        raise RuntimeError(f"{str(program)!r} says it is {told!r}, expected {version!r}")
     made.rename(home)
 
 
@@ -234,6 +260,11 @@ def _native_codex(home: Path) -> Path:
     return native
 
 
+def _native_copilot(home: Path) -> Path:
+    [native] = (home / "node_modules" / "@github").glob("copilot-*/copilot")
+    return native
+
+
 def _pinned_node(home: Path) -> Path:
     return home / "node_modules" / "node" / "bin" / "node"
 
@@ -243,10 +274,10 @@ def _node_version(program: Path) -> tuple[int, ...]:
     return tuple(map(int, numbers.groups())) if numbers else ()
 
 
-def _version_text(program: Path, home: Path) -> str:
+def _version_text(program: Path, home: Path, **env: str) -> str:
     done = subprocess.run(
         [program, "--version"],
-        env={"HOME": str(home), "PATH": f"{home}/node_modules/node/bin:{os.defpath}"},
+        env={"HOME": str(home), "PATH": f"{home}/node_modules/node/bin:{os.defpath}", **env},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=_VERSION_LIMIT,

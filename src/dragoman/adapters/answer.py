@@ -13,6 +13,7 @@ class Answer:
     def __init__(self) -> None:
         self._earlier = ""
         self._said = StringIO()
+        self._marked = 0
 
     @property
     def text(self) -> str:
@@ -34,4 +35,13 @@ class Answer:
 
     def tool_used(self) -> None:
         """A tool was used: what comes from here on is a new answer."""
-        self._earlier, self._said = self.text, StringIO()
+        self._earlier, self._said, self._marked = self.text, StringIO(), 0
+
+    def mark(self) -> None:
+        """The model is asked once more: what it says from here on can be taken back."""
+        self._marked = self._said.tell()
+
+    def take_back(self) -> None:
+        """What was said since the mark is said anew."""
+        self._said.seek(self._marked)
+        self._said.truncate()

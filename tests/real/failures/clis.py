@@ -17,6 +17,7 @@ from tests.real.environments import (
     base_env,
     claude_env,
     codex_env,
+    copilot_settings,
     gemini_env,
     llm_env,
 )
@@ -117,6 +118,14 @@ def _acp(home: Path, url: str, key: str | None) -> Mapping[str, str]:
     return environment
 
 
+def _copilot(home: Path, url: str, key: str | None) -> Mapping[str, str]:
+    return base_env(home, toolchain.copilot())
+
+
+def _copilot_settings(url: str, key: str | None) -> Mapping[str, Any]:
+    return {"command": ["copilot", "--acp"], "env": copilot_settings(url, toolchain.copilot(), key=key)}
+
+
 def _llm(home: Path, url: str, key: str | None) -> Mapping[str, str]:
     return llm_env(home, url, toolchain.llm(), key=key)
 
@@ -154,6 +163,14 @@ _CLIS = (
         MODEL,
         serves=True,
     ),
+    Cli(
+        "acp-copilot",
+        "copilot, over ACP as its user would name it",
+        "acp",
+        _copilot,
+        _copilot_settings,
+        serves=True,
+    ),
     Cli("llm", "llm", "llm", _llm, _nothing),
     Cli("local", "local, the embedded model", "local", _local, _nothing),
     Cli("local-weights", "local, the embedded model", "local", _local_with_weights, _nothing),
@@ -165,6 +182,7 @@ _PROGRAMS: Mapping[str, Callable[[], Path]] = {
     "gemini": toolchain.gemini,
     "gemini-old": toolchain.gemini,
     "acp": toolchain.gemini,
+    "acp-copilot": toolchain.copilot,
     "llm": toolchain.llm,
     "local": toolchain.llm,
     "local-weights": toolchain.llm,
@@ -174,6 +192,7 @@ CLIS: Mapping[str, Cli] = {cli.name: cli for cli in _CLIS}
 VERSIONS: Mapping[str, str] = {
     "claude": toolchain.pinned("@anthropic-ai/claude-code"),
     "codex": toolchain.pinned("@openai/codex"),
+    "copilot": toolchain.pinned("@github/copilot"),
     "gemini": toolchain.pinned("@google/gemini-cli"),
     "llm": version("llm"),
 }

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
 from tests.real.failures.clis import CLIS, VERSIONS
-from tests.real.failures.rows import Row
+from tests.real.failures.rows import ROWS, Row
 from tests.real.failures.stage import Seen
 
 PAGE = Path(__file__).parents[3] / "docs" / "failures.md"
@@ -60,9 +60,13 @@ the set-up that Dragoman gives it rules them out |
 """
 
 
-def written(rows: Sequence[Row], seen: Mapping[str, Seen]) -> str:
-    """The whole page."""
-    return "\n".join((HEAD, *_sections(rows, seen), UNREACHABLE))
+def written(told: Mapping[str, Mapping[str, str]]) -> str:
+    """The whole page, from the cells of every row.
+
+    Raises:
+        KeyError: a row is missing.
+    """
+    return "\n".join((HEAD, *_sections(told), UNREACHABLE))
 
 
 def read(page: str) -> Mapping[str, Mapping[str, str]]:
@@ -86,15 +90,15 @@ def _called(seen: Seen) -> str:
     return f"`{seen.verdict}`" + (f" {seen.told}" if seen.told else "")
 
 
-def _sections(rows: Sequence[Row], seen: Mapping[str, Seen]) -> Iterator[str]:
-    for heading, each in groupby(rows, key=lambda row: CLIS[row.cli].heading):
+def _sections(told: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    for heading, each in groupby(ROWS, key=lambda row: CLIS[row.cli].heading):
         version = VERSIONS.get(heading.split()[0].rstrip(","))
         yield f"## {heading}" + (f" ({version})" if version else "")
         yield ""
         yield f"| {' | '.join(COLUMNS)} |"
         yield "|---" * len(COLUMNS) + "|"
         for row in each:
-            values = (value.replace("|", "\\|") for value in cells(row, seen[row.id]).values())
+            values = (value.replace("|", "\\|") for value in told[row.id].values())
             yield f"| {' | '.join(values)} |"
         yield ""
 

@@ -35,6 +35,7 @@ _SELDOM: Mapping[str, Collection[str]] = {
 _OFTEN: Mapping[str, Collection[str]] = {
     "gemini-old": ("401", "refusal", "quota"),
     "acp": ("404", "bad-key", "bad-flag"),
+    "acp-copilot": (),  # it takes twenty seconds to fetch and unpack
     "codex-exec": ("401", "429", "500", "refused", "refusal", "max-tokens", "interrupted", "bad-flag", "404"),
 }
 
@@ -233,6 +234,48 @@ LOST = "malformed_output"
 OLD_GEMINI = tuple(gemini("gemini-old", refusal="refused", terminated=LOST, interrupted=LOST))
 ACP = tuple(gemini("acp", cut="completed", far_too_long="output_limit", again=1))
 
+COPILOT = (
+    *(row for row in common("acp-copilot", again=1) if row.cause != "logged-out"),
+    status("acp-copilot", 402, "quota"),
+    status("acp-copilot", 404, "bad_request"),
+    status("acp-copilot", 413, "prompt_too_large"),
+    status(
+        *("acp-copilot", 429, "rate_limited", "HTTP 429, Retry-After: 1", "429-later"), headers={"retry-after": "1"}
+    ),
+    status("acp-copilot", 429, "quota", "HTTP 429, no quota", "quota", message="You exceeded your current quota"),
+    status(
+        *("acp-copilot", 400, "context_length", "HTTP 400, the prompt is too long", "too-long"),
+        message="This model's maximum context length is 8192 tokens.",
+    ),
+    status(
+        *("acp-copilot", 400, "context_length", "HTTP 400, `context_length_exceeded`", "too-long-code"),
+        body={"error": {"message": "Your input is too much.", "code": "context_length_exceeded"}},
+    ),
+    status(*("acp-copilot", 400, "bad_request", "HTTP 400, with 60 kB of words", "long-words"), message="no " * 20_000),
+    Row(
+        *("acp-copilot", "failed", "an event `response.failed` in mid-answer", "overloaded"),
+        (api.fail_after(["Par"], "server_is_overloaded", "Our servers are overloaded."),),
+    ),
+    Row(
+        *("acp-copilot", "later-failed", "HTTP 401 after the use of a tool", "auth"),
+        (api.use_tool("view", path="."), api.status(401)),
+        looks=True,
+    ),
+    Row(
+        *("acp-copilot", "denied", "it asks permission for a command, and is denied", "policy"),
+        (api.use_tool("bash", command="touch new", description="Touch"), api.answer("Paris")),
+        looks=True,
+    ),
+    Row(
+        *("acp-copilot", "cut-once", "the connection breaks in mid-answer, then an answer", "completed"),
+        (api.cut_after(["Par"]), api.answer("Paris")),
+    ),
+    Row(
+        *("acp-copilot", "error-words", "an answer that reads as its failures do", "completed"),
+        (api.answer("Error: 400 the request is not valid"),),
+    ),
+)
+
 
 def usage_limit() -> dict[str, Any]:
     """An error that tells of a limit which ends in two hours from now."""
@@ -321,4 +364,4 @@ LOCAL = (
     ),
 )
 
-ROWS: tuple[Row, ...] = (*CLAUDE, *CODEX, *CODEX_EXEC, *GEMINI, *OLD_GEMINI, *ACP, *LLM, *LOCAL)
+ROWS: tuple[Row, ...] = (*CLAUDE, *CODEX, *CODEX_EXEC, *GEMINI, *OLD_GEMINI, *ACP, *COPILOT, *LLM, *LOCAL)

@@ -90,5 +90,6 @@ _TELLS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "codex-exec": _exec,
     "gemini": _acp,
     "acp": _acp,
+    "acp-copilot": _acp,
     "gemini-old": _headless,
 }

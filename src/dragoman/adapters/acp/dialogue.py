@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dragoman.adapters.acp import copilot
 from dragoman.adapters.acp.errors import explain
 from dragoman.adapters.acp.rpc import Asked, Peer, Reply, Told
 from dragoman.adapters.answer import Answer
@@ -60,6 +61,8 @@ class Agent:
     billing: Billing | None = None
     sets_model = True
     """Whether the model is chosen over the protocol, and not by the command line."""
+    wishes: Mapping[str, Any] = copilot.WISHES
+    """What else it is asked to tell, as extensions of the client's capabilities."""
 
     def native(self, session: str) -> str:
         """The name under which a session of this name can be gone on with."""
@@ -86,6 +89,14 @@ class Agent:
         """What is wrong with the end of a turn that looks good, from its stop reason and its result."""
         return None
 
+    def unusable(self, said: Mapping[str, Any]) -> ErrorInfo | None:
+        """Why it cannot be asked, from what it says of itself."""
+        return copilot.outdated(said)
+
+    def beside(self, answer: Answer) -> copilot.Beside:
+        """Hears what it tells of a turn beside the protocol."""
+        return copilot.Beside(self.name, answer)
+
     def stray(self, line: str) -> ErrorInfo | None:
         """Why nothing more can come after a line that is not of the protocol."""
         return None
@@ -96,10 +107,11 @@ class _Lane:
     """One of our turns."""
 
     turn: Turn
+    beside: copilot.Beside
+    answer: Answer
     session: str | None = None
     offered: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What it said of the session, such as which models there are."""
-    answer: Answer = field(default_factory=Answer)
     usage: Usage | None = None
     model: str | None = None
     unwanted: bool = False
@@ -120,7 +132,10 @@ class AcpDialogue:
 
     def start(self) -> Iterable[Act]:
         """The handshake. Turns are taken at once, so that one is told how the agent ended if it ends here."""
-        capabilities = {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False}
+        files = {"readTextFile": False, "writeTextFile": False}
+        capabilities: dict[str, object] = {"fs": files, "terminal": False}
+        if self._agent.wishes:
+            capabilities["_meta"] = dict(self._agent.wishes)
         client = {"name": "dragoman", "title": "Dragoman", "version": "1"}
         hello = {"protocolVersion": PROTOCOL_VERSION, "clientCapabilities": capabilities, "clientInfo": client}
         yield self._peer.ask(("initialize", ""), "initialize", hello)
@@ -128,7 +143,8 @@ class AcpDialogue:
 
     def begin(self, turn: Turn) -> Iterable[Act]:
         """A session of its own, as soon as the handshake is done."""
-        lane = self._lanes[turn.id] = _Lane(turn, model=turn.model)
+        answer = Answer()
+        lane = self._lanes[turn.id] = _Lane(turn, self._agent.beside(answer), answer, model=turn.model)
         if self._unusable is not None:
             yield self._fail(lane, self._unusable)
         elif self._initialized:
@@ -179,6 +195,8 @@ class AcpDialogue:
                 yield self._peer.decline(asked)
             case Told("session/update", params) if lane := self._lane_of(params):
                 yield from self._update(lane, mapping(params.get("update")))
+            case Told(copilot.EVENT, params) if lane := self._lane_of(params):
+                yield from self._hear(lane, params)
             case _:
                 pass
 
@@ -190,6 +208,8 @@ class AcpDialogue:
             words = f"{self._agent.name} speaks version {version!r} of ACP, Dragoman speaks {PROTOCOL_VERSION}"
             step = f"install a version of {self._agent.name} that speaks version {PROTOCOL_VERSION}"
             yield from self._give_up(ErrorInfo.of(ErrorCode.NOT_FOUND, words, next_step=step))
+        elif (unusable := self._agent.unusable(mapping(result.get("agentInfo")))) is not None:
+            yield from self._give_up(unusable)
         else:
             self._initialized = True
             self._loads = mapping(result.get("agentCapabilities")).get("loadSession") is True
@@ -281,7 +301,7 @@ class AcpDialogue:
     def _update(self, lane: _Lane, update: Mapping[str, Any]) -> Iterator[Act]:
         content = text(mapping(update.get("content")).get("text"))
         match update.get("sessionUpdate"):
-            case "agent_message_chunk" if content:
+            case "agent_message_chunk" if content and not lane.beside.repeats(content):
                 yield Emit(lane.turn.id, Text(text=lane.answer.add(content)))
             case "agent_thought_chunk" if content:
                 yield Emit(lane.turn.id, Thought(text=content))
@@ -294,12 +314,20 @@ class AcpDialogue:
             case _:
                 pass
 
+    def _hear(self, lane: _Lane, event: Mapping[str, Any]) -> Iterator[Act]:
+        yield from (Emit(lane.turn.id, each) for each in lane.beside.hear(event))
+        if lane.beside.is_hopeless and lane.beside.failure is not None:
+            yield self._peer.tell("session/cancel", {"sessionId": lane.session})
+            yield self._fail(lane, lane.beside.failure)
+
     def _ended(self, lane: _Lane, result: Mapping[str, Any]) -> Iterator[Act]:
         reason = text(result.get("stopReason"))
         lane.usage, model = _usage(result)
         lane.model = model or lane.model
         answered = bool(lane.answer.text.strip())
-        failure = None if lane.unwanted else self._agent.flaw(reason, result, answered=answered)
+        failure = None if lane.unwanted else lane.beside.failure
+        if failure is None and not lane.unwanted:
+            failure = self._agent.flaw(reason, result, answered=answered)
         if failure is not None:
             yield self._fail(lane, failure)
         elif reason == "cancelled":

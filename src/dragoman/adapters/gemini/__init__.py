@@ -88,6 +88,7 @@ class Gemini(Agent):
 
     name = "gemini"
     sets_model = False
+    wishes: Mapping[str, Any] = {}
 
     def __init__(self, billing: Billing | None, keeps: str | None = None) -> None:
         self.billing = billing
