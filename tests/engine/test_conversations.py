@@ -1,5 +1,6 @@
 """Conversations: what a provider is told of what was said before, and what is kept."""
 
+import re
 import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, nullcontext
@@ -433,3 +434,17 @@ def test_of_a_document_for_which_there_is_no_room_nothing_stays(
         conversations.write_whole(file, "what was said")
     assert refused.value.filename == str(file)
     assert not file.exists()
+
+
+@pytest.mark.parametrize("wrong", ["1e300", "-1e12", "NaN", "Infinity", "1e12"])
+async def test_a_document_with_a_time_that_no_calendar_knows_is_not_taken_in(tmp_path: Path, wrong: str) -> None:
+    async with engine(tmp_path, Oracle(keeps_sessions), KEEPS) as running:
+        await ask(running, "one")
+        document = await running.conversations.export("talk")
+        for field in ("started_at", "ended_at"):
+            broken = re.sub(rf'"{field}": [\d.]+', f'"{field}": {wrong}', document)
+            assert broken != document
+            with pytest.raises(LLMError, match="turn has a time that cannot be") as refused:
+                await running.conversations.take_in(broken, "copy")
+            assert refused.value.code is ErrorCode.BAD_REQUEST
+        assert [info.conversation_id for info in await running.conversations.list()] == ["talk"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 import anyio.to_thread
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from dragoman import store as records
 from dragoman.engine.attempt.layout import forget_kept
@@ -41,6 +41,8 @@ PAGE = 50
 BUSY_S = 5.0
 """How long a change waits for a call that has the conversation."""
 VERSION = 1
+LATEST = 253_402_214_400
+"""The last day of the year 9999, in seconds since 1970: no calendar knows more."""
 _ID = TypeAdapter[str](ConversationId)
 
 
@@ -54,6 +56,15 @@ class Export(BaseModel):
     title: str = ""
     system_prompt: str | None = None
     turns: list[TurnInfo] = Field(default_factory=list[TurnInfo])
+
+    @field_validator("turns")
+    @classmethod
+    def _can_be_dated(cls, turns: list[TurnInfo]) -> list[TurnInfo]:
+        for place, turn in enumerate(turns, 1):
+            for at in (turn.started_at, turn.ended_at):
+                if at is not None and not 0 <= at < LATEST:
+                    raise ValueError(f"the {place}. turn has a time that cannot be: {at:g}")
+        return turns
 
 
 class Conversations:
@@ -123,7 +134,8 @@ class Conversations:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the document"
-            raise _wrong(f"{where}: {first['msg']}", "give a document that was exported as JSON") from error
+            said = first["msg"].removeprefix("Value error, ")
+            raise _wrong(f"{where}: {said}", "give a document that was exported as JSON") from error
         name = _usable(conversation_id) if conversation_id is not None else export.conversation_id
         async with self._changing(name) as store:
             if store.conversation(name) is not None:
