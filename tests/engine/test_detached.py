@@ -107,12 +107,16 @@ async def test_a_job_goes_on_when_its_engine_is_left_and_the_next_one_has_all_of
             async with engine(tmp_path) as other:
                 job = await other.jobs.find(job_id)
                 assert job.reply().status == "running"
+                while (await job.so_far()).text != "first ":  # noqa: ASYNC110 - nothing tells
+                    await anyio.sleep(0.01)
+                _, [so_far], _ = await other.conversations.show("talk")
                 await live.release()
                 reply = await job.wait()
                 _, turns, _ = await other.conversations.show("talk")
                 await forgotten()
             async with engine(tmp_path) as third:
                 again = (await third.jobs.find(job_id)).reply()
+    assert (so_far.status, so_far.text) == ("running", "first ")
     assert (reply.status, reply.text, reply.conversation_id, len(reply.attempts)) == (
         "completed",
         "first second",
@@ -260,9 +264,10 @@ async def test_a_conversation_whose_turn_goes_on_alone_is_not_reset_or_deleted_u
                     for change in (other.conversations.reset, other.conversations.delete):
                         with pytest.raises(LLMError, match="in use by a call"):
                             await change("talk")
+                job = await other.jobs.find(job_id)
                 await live.release()
                 await other.conversations.reset("talk")
-                reply = await (await other.jobs.find(job_id)).wait()
+                reply = await job.wait()
                 _, turns, _ = await other.conversations.show("talk")
     assert (reply.text, reply.notices, turns) == ("first second", (), [])
 

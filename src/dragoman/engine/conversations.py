@@ -200,7 +200,7 @@ class Conversations:
     async def _turn(self, row: TurnRow) -> TurnInfo:
         if row.status in ("running", "interrupted") and not row.text and row.call_id:
             # It has no end, or had none that was written down; what was heard until then may be.
-            row = replace(row, text=(await self._jobs.logs.heard(row.call_id)).text)
+            row = replace(row, text=await self._jobs.said(row.call_id))
         return _turn(row)
 
     @asynccontextmanager

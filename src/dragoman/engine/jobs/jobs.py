@@ -354,6 +354,11 @@ class Jobs:
         await caught_up(job.call)
         return job.call.log.text()
 
+    async def said(self, call_id: str) -> str:
+        """What a job without an end had said; nothing of a call that is none. Takes nothing over."""
+        call = self._calls.get(call_id)
+        return call.log.text() if call is not None else (await self.logs.heard(call_id)).text
+
     def _live(self, call: Call) -> Job:
         return Job(self, info_of_call(call), call, call.reply)
 
