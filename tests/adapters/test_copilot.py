@@ -252,6 +252,13 @@ def test_a_failure_of_another_session_is_not_that_of_the_turn() -> None:
     assert answer(heard(failed, piece("Paris"))) == "Paris"
 
 
+def test_a_time_to_wait_is_known_where_it_is_told() -> None:
+    body = json.dumps({"message": "Too many requests, retry after 30s."})
+    failed = event("model.call_failure", statusCode=429, retryAttempt=1, errorMessage=body)
+    error = failure(heard(failed)).error
+    assert (error.code, error.retry_after_s) == (ErrorCode.RATE_LIMITED, 30)
+
+
 @pytest.mark.parametrize(
     ("kind", "code"),
     [

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from dragoman.adapters.acp.errors import retry_after
 from dragoman.adapters.answer import Answer
 from dragoman.adapters.classify import code_from_status, code_from_text
 from dragoman.adapters.json_lines import mapping, parse, text, whole
@@ -48,6 +49,7 @@ _BY_TYPE = {
 _DENIED = (
     "ask for what needs reading only, or add `--deny-tool=shell` and `--deny-tool=write` so that it goes on without"
 )
+_UNTOLD = "a request to its model failed"
 _BY_WORDS = (
     (ErrorCode.MALFORMED_OUTPUT, r"^No response was returned"),
     (ErrorCode.NETWORK, r"stream ended without|finalize .*stream|^Could not connect"),
@@ -116,7 +118,7 @@ class Beside:
             case "assistant.turn_retry":
                 self._answer.take_back()
                 if self._call is None:
-                    yield Retrying(attempt=1, cause=text(data.get("reason")))
+                    yield Retrying(attempt=1, cause=text(data.get("reason")) or _UNTOLD)
                 elif self._call.sat_through is None:
                     yield Retrying(attempt=self._call.attempt, cause=self._call.words)
             case "session.error":
@@ -162,7 +164,8 @@ class Beside:
 
     def _info(self, code: ErrorCode, words: str) -> ErrorInfo:
         step = f"log in to {self._name} with its own command" if code is ErrorCode.AUTH else None
-        return ErrorInfo.of(code, words or f"{self._name} failed without saying why", next_step=step)
+        words = words or f"{self._name} failed without saying why"
+        return ErrorInfo.of(code, words, next_step=step, retry_after_s=retry_after(words))
 
 
 def _call_failure(data: Mapping[str, Any]) -> _CallFailure:
@@ -178,5 +181,4 @@ def _call_failure(data: Mapping[str, Any]) -> _CallFailure:
         broken_off = data.get("failureKind") == "transport"
         code = code_from_text(f"{names} {said}", ErrorCode.NETWORK if broken_off else ErrorCode.OVERLOADED)
     words = f"HTTP {status}: {said}" if status is not None and said else said or names
-    words = words or "a request to its model failed"
-    return _CallFailure(words, status, (whole(data.get("retryAttempt")) or 0) + 1, code)
+    return _CallFailure(words or _UNTOLD, status, (whole(data.get("retryAttempt")) or 0) + 1, code)
