@@ -73,7 +73,7 @@ def test_strict_takes_nothing_out_of_words(shell: Shell) -> None:
         (("--schema", "no-such.json"), 2, "--schema: there is no file 'no-such.json'"),
         (("--schema", '{"type": "strnig"}'), 9, "The schema cannot be used"),
         (("--schema", CITY, "--validator", "nonsense"), 9, "The validator 'nonsense' cannot be used"),
-        (("--schema", CITY, "--max-attempts", "0"), 2, "--max-attempts: Input should be greater than or equal to 1"),
+        (("--schema", CITY, "--max-attempts", "0"), 2, "--max-attempts: 0 should be greater than or equal to 1"),
     ],
 )
 def test_what_cannot_be_asked_is_explained_and_starts_nothing(
