@@ -308,6 +308,16 @@ async def test_what_a_cli_keeps_in_a_folder_of_ours_goes_with_its_conversation(t
         assert (await ask(running, "again", "three")).notices == ()
 
 
+async def test_what_a_cli_kept_goes_when_it_is_not_gone_on_with(tmp_path: Path) -> None:
+    at_home = FakeAdapter(keeps_sessions=True, keeps_home=True)
+    async with engine(tmp_path, Oracle(keeps_sessions), at_home) as running:
+        await ask(running, "hello")
+        [first] = kept_folders().glob("fake/*")
+        await ask(running, "hello", system_prompt="Be brief.")
+        [second] = kept_folders().glob("fake/*")
+    assert first != second
+
+
 async def test_where_a_session_cannot_be_kept_the_conversation_is_told_again(tmp_path: Path) -> None:
     oracle = Oracle(keeps_sessions)
     at_home = FakeAdapter(keeps_sessions=True, keeps_home=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -74,8 +74,8 @@ class OpenTurn:
     conversation_id: str
     number: int
     lock: Held
-    sessions: frozenset[tuple[str, str]]
-    """Those that there were, by provider and account."""
+    sessions: Mapping[tuple[str, str], str]
+    """Those that there were, by provider and account: the provider's names for them."""
     begun: Posted | None = None
     """What becomes of the record of its beginning; None: that is there."""
 

@@ -11,11 +11,13 @@ from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 
 from dragoman import store as records
 from dragoman.adapters.base import Failed, Outcome
 from dragoman.config import Configuration, ConversationSettings
 from dragoman.engine.attempt.clocks import timed_out
+from dragoman.engine.attempt.layout import forget_kept
 from dragoman.engine.context import Context, Handler, OpenTurn
 from dragoman.engine.layers.sessions import busy
 from dragoman.engine.layers.thread import Known, Said, Thread
@@ -124,7 +126,7 @@ class Turns:
             if store is None:
                 return _not_kept(context, reply, "the store is closed")
             known = context.thread.sessions
-            for provider, account in turn.sessions - known.keys():
+            for provider, account in turn.sessions.keys() - known.keys():
                 store.post(records.SessionForgotten(turn.conversation_id, provider, account))
             record = records.TurnEnded(
                 conversation_id=turn.conversation_id,
@@ -147,6 +149,10 @@ class Turns:
             except records.StoreError as error:
                 logger.info("a turn could not be kept: {}", error)
                 return _not_kept(context, reply, str(error))
+            named = {(provider, session.native_id) for (provider, _), session in known.items()}
+            left = [(provider, name) for (provider, _), name in turn.sessions.items() if (provider, name) not in named]
+            if left:
+                await anyio.to_thread.run_sync(forget_kept, left)
         return reply
 
     def _open(self, context: Context, name: str, lock: Held) -> Failed | None:
@@ -173,7 +179,7 @@ class Turns:
         if most and thread.count >= most:
             lock.release()
             return Failed(_full(name, most))
-        sessions = frozenset(thread.sessions)
+        sessions = {key: known.native_id for key, known in thread.sessions.items()}
         if request.system_prompt not in (None, thread.system_prompt):
             thread.system_prompt = request.system_prompt
             # Some CLIs go on with that of a session's first turn, whatever they are told.
