@@ -82,8 +82,7 @@ async def test_a_wrong_answer_is_corrected_in_the_same_session_where_the_model_r
     again = second.raw.decode()
     assert FAULT in again
     assert again.count("Which city?") == 1
-    # llm keeps no sessions of its own: it is told what was said.
-    assert len(sessions) == (0 if provider.name == "llm" else 1), sessions
+    assert len(sessions) == 1, sessions
 
 
 @pytest.mark.real
