@@ -66,7 +66,7 @@ def after(heard: Heard) -> Session:
 
 
 def database_of(session: Session) -> Path:
-    return kept_folders() / "llm" / session.id / "work" / "conversation.db"
+    return kept_folders() / "llm" / session.id / "conversation.db"
 
 
 async def test_the_model_gets_the_conversation_as_messages_and_nothing_is_kept(

@@ -66,8 +66,7 @@ _KEY_NAME = re.compile(r"llm keys set ([\w.-]+)")
 _MORE_PRECISE = {ErrorCode.QUOTA, ErrorCode.CONTEXT_LENGTH, ErrorCode.PROMPT_TOO_LARGE, ErrorCode.REFUSED}
 """What a provider's words may say more precisely than its status: 429 is also "no quota", 400 also "too long"."""
 
-WORK = PrivatePath("work")
-"""Where it runs in the folder of a session."""
+_HERE = PrivatePath(".")
 _DATABASE = "conversation.db"
 
 # `llm` has no login check, and a list of keys does not tell whether the default model needs one. This code runs inside
@@ -243,8 +242,8 @@ class LlmAdapter:
         plan = plan_prompt(turn, *prompt_arguments(turn), *_kept(turn, conversation), *model)
         files: Mapping[str, bytes] = {}
         if turn.session.is_new:
-            files = {f"{WORK.name}/{_DATABASE}": database(turn.history, turn.model, turn.system, conversation)}
-        kept = replace(plan.channel, files=files, keeps=turn.session.id, runs_in=WORK, finish_s=FLUSH_S)
+            files = {_DATABASE: database(turn.history, turn.model, turn.system, conversation)}
+        kept = replace(plan.channel, files=files, keeps=turn.session.id, runs_in=_HERE, finish_s=FLUSH_S)
         return replace(plan, channel=kept)
 
     def dialogue(self, plan: Plan) -> LlmDialogue:

@@ -7,6 +7,7 @@ that every version since 0.5 can read: what newer versions want besides they add
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from dragoman.schemas import Message
 
@@ -43,6 +44,16 @@ def database(history: Sequence[Message], model: str | None, system: str | None, 
 
     `model` None: the user's default; `system`: what `llm` sends with each turn, if there was one before.
     """
+    return _filled(history, model, system, conversation) if history else _empty(model, conversation)
+
+
+@lru_cache(maxsize=8)
+def _empty(model: str | None, conversation: str) -> bytes:
+    # Most conversations begin with it.
+    return _filled((), model, None, conversation)
+
+
+def _filled(history: Sequence[Message], model: str | None, system: str | None, conversation: str) -> bytes:
     # In memory only, and not before it is needed: whoever starts a server waits for the imports.
     import sqlite3
 

@@ -48,8 +48,8 @@ class PrivateFolder:
         file = self._place(name)
         # What stood there in a folder that is kept may be a link to a file of the user's.
         file.unlink(missing_ok=True)
-        file.touch(mode=0o600)
-        file.write_bytes(content)
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:  # noqa: PTH123 - a descriptor
+            opened.write(content)
         return file
 
     def link(self, name: str, target: Path) -> Path:
@@ -68,7 +68,8 @@ class PrivateFolder:
 
     def _place(self, name: str) -> Path:
         place = self.path / name
-        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if "/" in name:
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return place
 
     def empty(self) -> Path:
