@@ -132,10 +132,8 @@ class AcpDialogue:
 
     def start(self) -> Iterable[Act]:
         """The handshake. Turns are taken at once, so that one is told how the agent ended if it ends here."""
-        files = {"readTextFile": False, "writeTextFile": False}
-        capabilities: dict[str, object] = {"fs": files, "terminal": False}
-        if self._agent.wishes:
-            capabilities["_meta"] = dict(self._agent.wishes)
+        wishes = {"_meta": dict(self._agent.wishes)} if self._agent.wishes else {}
+        capabilities = {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False, **wishes}
         client = {"name": "dragoman", "title": "Dragoman", "version": "1"}
         hello = {"protocolVersion": PROTOCOL_VERSION, "clientCapabilities": capabilities, "clientInfo": client}
         yield self._peer.ask(("initialize", ""), "initialize", hello)
@@ -325,9 +323,9 @@ class AcpDialogue:
         lane.usage, model = _usage(result)
         lane.model = model or lane.model
         answered = bool(lane.answer.text.strip())
-        failure = None if lane.unwanted else lane.beside.failure
-        if failure is None and not lane.unwanted:
-            failure = self._agent.flaw(reason, result, answered=answered)
+        failure: ErrorInfo | None = None
+        if not lane.unwanted:
+            failure = lane.beside.failure or self._agent.flaw(reason, result, answered=answered)
         if failure is not None:
             yield self._fail(lane, failure)
         elif reason == "cancelled":
