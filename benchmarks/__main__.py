@@ -117,11 +117,10 @@ def call_rows(environment: dict[str, str], folder: Path) -> tuple[float, list[Ro
     program = str(folder / "bin" / "llm")
     question = "What is the capital of France?"
     forgetful = {**environment, "DRAGOMAN_CONVERSATIONS__REMEMBER": "false", "DRAGOMAN_HOME": str(folder / "forgetful")}
-    # What a CLI's own session costs is the CLI's matter, and llm's is made by us.
-    keeping = {
+    here_only = {
         **environment,
         "DRAGOMAN_CONVERSATIONS__NATIVE_SESSIONS": "false",
-        "DRAGOMAN_HOME": str(folder / "keeping"),
+        "DRAGOMAN_HOME": str(folder / "here-only"),
     }
 
     def spawn() -> None:
@@ -130,8 +129,8 @@ def call_rows(environment: dict[str, str], folder: Path) -> tuple[float, list[Ro
     with (
         Server(EMPTY, environment, folder) as empty,
         Server(OURS, forgetful, folder) as one,
-        Server(OURS, keeping, folder) as two,
-        Server(OURS, environment, folder) as three,
+        Server(OURS, environment, folder) as two,
+        Server(OURS, here_only, folder) as three,
     ):
         noop, bare, *ours = alternate(
             lambda: empty.call("noop"),
@@ -154,7 +153,7 @@ def call_rows(environment: dict[str, str], folder: Path) -> tuple[float, list[Ro
         for what, times, target_ms in (
             ("one call, p50, its job and statistics kept", ours[0], 3),
             ("one call, p50, its turn kept, too, before the reply", ours[1], 4),
-            ("the same, and a session of llm's own begun (a folder, a database)", ours[2], None),
+            ("the same without a session of llm's own (a folder, a database)", ours[2], None),
         )
     ]
     return noop_s, rows

@@ -46,12 +46,7 @@ async def measure(folder: Path, calls: int) -> dict[str, float]:
     program.write_text(f"#!/bin/sh\nsleep {LONG_S if looks else SLEEP_S}\necho Paris\n", encoding="utf-8")
     program.chmod(0o755)
     configuration = Configuration.model_validate(
-        {
-            "limits": {"max_concurrency": calls, "queue": calls},
-            "providers": {"llm": {"max_concurrency": calls}},
-            # Sessions of llm's own have a row among those of one call.
-            "conversations": {"native_sessions": False},
-        }
+        {"limits": {"max_concurrency": calls, "queue": calls}, "providers": {"llm": {"max_concurrency": calls}}}
     )
     environ = {"PATH": f"{folder}:/usr/bin:/bin", "HOME": str(folder)}
     # As the server does: what was loaded by now is no garbage.
