@@ -15,11 +15,13 @@ import json
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from functools import lru_cache
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Literal, cast
 
 from dragoman.adapters.base import (
+    FINISH_S,
     FLUSH_S,
     Act,
     Argument,
@@ -43,6 +45,7 @@ from dragoman.adapters.base import (
     Stream,
     Turn,
     TurnId,
+    UserFile,
     Value,
     Write,
 )
@@ -238,13 +241,11 @@ class LlmAdapter:
         if not _SESSION.fullmatch(turn.session.id):
             words = f"{turn.session.id!r} is not the name of a session of ours"
             raise Refused(ErrorCode.BAD_REQUEST, words, "begin a new conversation")
-        conversation = _conversation_of(turn)
-        plan = plan_prompt(turn, *prompt_arguments(turn), *_kept(turn, conversation), *model)
-        files: Mapping[str, bytes] = {}
+        conversation = _conversation_of(turn.system, turn.model)
+        files: dict[str, bytes | UserFile] = {}
         if turn.session.is_new:
-            files = {_DATABASE: database(turn.history, turn.model, turn.system, conversation)}
-        kept = replace(plan.channel, files=files, keeps=turn.session.id, runs_in=_HERE, finish_s=FLUSH_S)
-        return replace(plan, channel=kept)
+            files[_DATABASE] = database(turn.history, turn.model, turn.system, conversation)
+        return plan_prompt(turn, *prompt_arguments(turn), *_kept(turn, conversation), *model, files=files)
 
     def dialogue(self, plan: Plan) -> LlmDialogue:
         """A new dialogue for one process."""
@@ -283,12 +284,13 @@ def _kept(turn: Turn, conversation: str) -> tuple[Argument, ...]:
     return (f"--database={_DATABASE}", f"--cid={conversation}", "--log", *_system(turn))
 
 
-def _conversation_of(turn: Turn) -> str:
+@lru_cache(maxsize=8)
+def _conversation_of(system: str | None, model: str | None) -> str:
     """Its name in the session's database: of another system prompt or model there is none, and `llm` says so.
 
     It goes on with those that a conversation began with, whatever a later turn is given or not given.
     """
-    sticks = json.dumps([turn.system, turn.model]).encode()
+    sticks = json.dumps([system, model]).encode()
     return f"{CONVERSATION}-{blake2b(sticks, digest_size=8).hexdigest()}"
 
 
@@ -300,10 +302,20 @@ def _option(name: str, value: float | None) -> tuple[Argument, ...]:
     return () if value is None else ("-o", name, Value("", f"{value}"))
 
 
-def plan_prompt(turn: Turn, *argv: Argument) -> Plan:
-    """A plan for one process that takes one turn."""
-    # UTF-8 whatever the locale: otherwise Python decodes the prompt by it, and fails on the answer.
-    channel = Launch(argv=argv, env={"PYTHONUTF8": "1"}, framing=Framing.RAW, can_be_left=True)
+def plan_prompt(turn: Turn, *argv: Argument, files: Mapping[str, bytes | UserFile] = MappingProxyType({})) -> Plan:
+    """A plan for one process that takes one turn, in its session's folder if it has a session."""
+    keeps = turn.session is not None
+    channel = Launch(
+        argv=argv,
+        # UTF-8 whatever the locale: otherwise Python decodes the prompt by it, and fails on the answer.
+        env={"PYTHONUTF8": "1"},
+        files=files,
+        keeps=turn.session.id if turn.session else None,
+        runs_in=_HERE if keeps else None,
+        framing=Framing.RAW,
+        finish_s=FLUSH_S if keeps else FINISH_S,
+        can_be_left=True,
+    )
     return Plan(channel=channel, host_key=turn.id)
 
 

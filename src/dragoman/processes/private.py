@@ -15,6 +15,7 @@ from pathlib import Path
 PREFIX = "dragoman-"
 CLAIM = ".claim"
 """The file in a private folder that is locked by whoever is to remove it."""
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 class PrivateFolder:
@@ -46,10 +47,18 @@ class PrivateFolder:
     def write(self, name: str, content: bytes) -> Path:
         """A file in the folder, readable by its owner only."""
         file = self._place(name)
-        # What stood there in a folder that is kept may be a link to a file of the user's.
-        file.unlink(missing_ok=True)
-        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:  # noqa: PTH123 - a descriptor
-            opened.write(content)
+        try:
+            descriptor = os.open(file, _NEW, 0o600)
+        except FileExistsError:
+            # In a folder that is kept it may be a link to a file of the user's.
+            file.unlink()
+            descriptor = os.open(file, _NEW, 0o600)
+        try:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        finally:
+            os.close(descriptor)
         return file
 
     def link(self, name: str, target: Path) -> Path:
@@ -62,7 +71,7 @@ class PrivateFolder:
     def folder(self, name: str) -> Path:
         """A folder in it, unless a file has that name; its path either way."""
         place = self._place(name)
-        if not place.exists():
+        if name != "." and not place.exists():
             place.mkdir(mode=0o700)
         return place
 
@@ -104,9 +113,14 @@ class KeptFolder(PrivateFolder):
     def path(self) -> Path:
         """The folder, made when missing. Its time tells when it was last used."""
         if self._kept is None:
-            self._kept = self._place_of_it()
-            self._kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.utime(self._kept)
+            kept = self._place_of_it()
+            try:
+                os.mkdir(kept, 0o700)  # noqa: PTH102 - `Path.mkdir` is dearer, and most are new
+            except FileExistsError:
+                os.utime(kept)
+            except FileNotFoundError:
+                kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._kept = kept
         return self._kept
 
 

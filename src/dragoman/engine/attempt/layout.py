@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,15 +15,21 @@ from dragoman.processes import KeptFolder, PrivateFolder
 
 SETTINGS_BYTES = 256 * 1024
 DAY_S = 24 * 3600.0
+_KEPT = "kept"
 KEPT_S = 30 * DAY_S
 """How long a kept folder may lie unused; most CLIs keep a session as long. The conversation is told again then."""
 
 
-def private_folder(launch: Launch, provider: str, outlives_in: Path | None = None) -> PrivateFolder:
-    """The folder for a launch: its own, the one that its session keeps, or a part of one that may outlive us."""
+def private_folder(
+    launch: Launch, provider: str, outlives_in: Path | None = None, state: Callable[[], Path] = state_folder
+) -> PrivateFolder:
+    """The folder for a launch: its own, the one that its session keeps, or a part of one that may outlive us.
+
+    `state` gives the state folder, once it is needed.
+    """
     name = launch.keeps
     if name is not None:
-        return KeptFolder(lambda: kept_folders() / provider / name)
+        return KeptFolder(lambda: Path(state(), _KEPT, provider, name))
     return PrivateFolder() if outlives_in is None else KeptFolder(lambda: outlives_in / PRIVATE)
 
 
@@ -33,7 +39,7 @@ def kept_folders() -> Path:
     Raises:
         OSError: there is no place for them.
     """
-    return state_folder() / "kept"
+    return state_folder() / _KEPT
 
 
 def forget_unused(now: float, keep_days: float | None = None) -> None:

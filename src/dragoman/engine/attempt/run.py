@@ -53,7 +53,7 @@ class Runner:
         self._versions = versions
         self._serve = serve
         self._environments: dict[str, Environment] = {}
-        self._empty_path: Path | None = None
+        self._state_path: Path | None = None
 
     async def run(self, context: Context) -> Outcome:
         """Put the question to the provider once."""
@@ -98,7 +98,7 @@ class Runner:
         may_outlive = None
         if launch.can_be_left and context.call.job and not turn.detached:
             may_outlive = partial(_later_detached, context, heard, route.adapter, plan)
-        folder = private_folder(launch, route.name, outlives_in)
+        folder = private_folder(launch, route.name, outlives_in, self._state)
         context.argv_shape = arguments.shape(route.program.argv, launch.argv)
         clocks = Clocks(route.timeouts, route.adapter.profile, context.deadline)
         listener = _Listener(context, clocks)
@@ -220,11 +220,16 @@ class Runner:
     def _empty(self, folder: PrivateFolder) -> Path:
         """Where a child runs that is to see no files."""
         with suppress(OSError):
-            if self._empty_path is None:
-                self._empty_path = state_folder() / "empty"
-            if empty_folder(self._empty_path):
-                return self._empty_path
+            empty = self._state() / "empty"
+            if empty_folder(empty):
+                return empty
         return folder.empty()
+
+    def _state(self) -> Path:
+        """The state folder; to look whether it is there costs more than what is done in it."""
+        if self._state_path is None:
+            self._state_path = state_folder()
+        return self._state_path
 
 
 class _Listener:
