@@ -3,7 +3,7 @@
 import re
 import sqlite3
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, closing, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,11 +13,13 @@ import pytest
 from dragoman.config import Configuration
 from dragoman.engine import Engine, Job, conversations
 from dragoman.engine.attempt.layout import kept_folders
+from dragoman.engine.record import store_file
 from dragoman.processes import Child, Command
 from dragoman.schemas import ErrorCode, LLMError, LLMRequest, LLMResponse, Notice
+from dragoman.store import writer
 from dragoman.testing import FakeAdapter
 from tests.engine.oracle import Oracle, Question, keeps_sessions
-from tests.engine.virtual import line
+from tests.engine.virtual import FakeSpawner, line
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +30,7 @@ FORGETS = FakeAdapter("other")
 
 @asynccontextmanager
 async def engine(
-    folder: Path, oracle: Oracle, *adapters: FakeAdapter, configuration: dict[str, Any] | None = None
+    folder: Path, oracle: FakeSpawner, *adapters: FakeAdapter, configuration: dict[str, Any] | None = None
 ) -> AsyncGenerator[Engine]:
     (folder / "dragoman-fake").touch(mode=0o700)
     async with Engine(
@@ -328,6 +330,28 @@ async def test_where_a_session_cannot_be_kept_the_conversation_is_told_again(tmp
     assert all("cannot be kept" in " ".join(reply.notices) for reply in replies)
     assert ["session" in question for question in oracle.asked] == [False, False]
     assert "one" in oracle.asked[1]["prompt"]
+
+
+async def test_a_question_is_on_disk_while_the_cli_works_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # So that nothing is written but what somebody asks for.
+    monkeypatch.setattr(writer, "GATHER_S", 3600)
+    monkeypatch.setattr("dragoman.engine.engine.TIDY_AFTER_S", 3600)
+    spawner = FakeSpawner()
+    async with engine(tmp_path, spawner, FakeAdapter()) as running:
+        call = running.submit(LLMRequest(provider="fake", prompt="hello", conversation_id="talk"))
+        with anyio.fail_after(60):
+            process = await spawner.process()
+            while (turns := _turns_on_disk()) == []:  # noqa: ASYNC110 - as another program sees it
+                await anyio.sleep(0.01)
+        assert turns == [("hello", "running")]
+        process.feed(line(text="hi") + line(done={}))
+        process.exit(0)
+        assert (await call.outcome()).text == "hi"
+
+
+def _turns_on_disk() -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(store_file())) as db:
+        return db.execute("SELECT prompt, status FROM turns").fetchall()
 
 
 async def test_a_store_that_cannot_be_written_costs_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

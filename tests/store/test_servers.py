@@ -141,12 +141,12 @@ def test_a_pid_that_is_used_again_is_another_process() -> None:
 def test_who_cannot_be_looked_at_is_not_taken_for_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     own, namespace = Identity.own(), str(Path("/proc/self/ns/pid").readlink())
 
-    def too_many(*_: object) -> bytes:
+    def too_many(*_: object, **__: object) -> bytes:
         raise OSError(errno.EMFILE, "too many open files")
 
     identity._read_boot_id.cache_clear()  # pyright: ignore[reportPrivateUsage] - as in a new process
     with monkeypatch.context() as starved:
-        starved.setattr(Path, "read_bytes", too_many)
+        starved.setattr("builtins.open", too_many)
         starved.setattr(Path, "read_text", too_many)
         assert not own.is_gone()
         written_then = Identity.own()

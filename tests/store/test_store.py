@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pytest
 from dragoman.schemas import ErrorCode, Usage
 from dragoman.store import CallEnded, CallStarted, ProcessEnded, ProcessStarted, Store, StoreError, open_store
 from dragoman.store.migrations import MIGRATIONS
+from dragoman.store.writer import GATHER_S, Job, Writer
 
 pytestmark = pytest.mark.anyio
 
@@ -142,6 +143,32 @@ async def test_a_record_that_does_not_fit_takes_no_other_with_it(path: Path) -> 
         await store.write(CallEnded("c2", "completed"))
     assert rows(path, "SELECT id FROM calls ORDER BY 1") == [("c1",), ("c2",)]
     assert ["UNIQUE" in str(error) for error in told] == [True]
+
+
+def test_what_is_posted_waits_for_its_time_unless_somebody_has_it_written(path: Path) -> None:
+    asked: list[tuple[float, Callable[[], None]]] = []
+    writer = Writer(path, lambda: None, _raise, lambda seconds, write: asked.append((seconds, write)))
+    writer.start()
+    first, second = writer.put(started("c1"), waited=False), writer.put(started("c2"), waited=False)
+    assert [seconds for seconds, _ in asked] == [GATHER_S], "it is asked once for all that is gathered"
+    asked[0][1]()
+    _written(first)
+    assert second.done
+    third = writer.put(started("c3"), waited=False)
+    assert len(asked) == 2
+    writer.hurry()
+    _written(third)
+    writer.stop()
+    writer.join(30)
+    assert rows(path, "SELECT id FROM calls ORDER BY 1") == [("c1",), ("c2",), ("c3",)]
+
+
+def _written(job: Job) -> None:
+    until = time.monotonic() + 30
+    while not job.done:
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    assert job.error is None
 
 
 async def test_a_closed_store_says_so_and_closes_again(path: Path) -> None:

@@ -116,6 +116,11 @@ class Recorder:
         """Write a record soon, if there is a store. See `Store.post`."""
         return self._post(record)
 
+    def hurry(self) -> None:
+        """Write now what was posted. See `Store.hurry`."""
+        if self._store is not None:
+            self._store.hurry()
+
     @property
     def store(self) -> Store | None:
         """The store; None: it is not open, or cannot be."""

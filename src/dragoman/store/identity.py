@@ -71,7 +71,8 @@ def _start_time(pid: int) -> int | None:
         OSError: the system does not tell.
     """
     try:
-        stat = (_PROC / str(pid) / "stat").read_bytes()
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123 - for every child, and a `Path` is dear
+            stat = file.read()
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The name in parentheses may hold anything, also parentheses: fields are counted from the last one.

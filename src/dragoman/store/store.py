@@ -35,7 +35,7 @@ from dragoman.store.records import Orphan, Posted, Record, Together
 from dragoman.store.retention import Expire
 from dragoman.store.search import IndexDamaged, Search, search_turns
 from dragoman.store.stats import ProviderStats, read_stats
-from dragoman.store.writer import BUSY_TIMEOUT_S, Job, Writer
+from dragoman.store.writer import BUSY_TIMEOUT_S, Job, Later, Writer
 
 if TYPE_CHECKING:
     import sqlite3
@@ -67,7 +67,9 @@ class Store:
         self._soon: Callable[[Callable[[], None]], object] = (
             loop.call_soon_threadsafe if hasattr(loop, "call_soon_threadsafe") else loop.run_sync_soon
         )
-        writer = self._writer = Writer(path, lambda: self._soon(self._wake), on_error)
+        # Where a loop has no such thing, nothing is gathered.
+        later: Later = getattr(loop, "call_later", lambda _, write: write())
+        writer = self._writer = Writer(path, lambda: self._soon(self._wake), on_error, later)
         self._closed = False
         self._given_up = False
         self._news = Latch()
@@ -151,6 +153,11 @@ class Store:
         """
         self._check_open()
         return self._writer.put(record, waited=False)
+
+    def hurry(self) -> None:
+        """Write now what was posted, which is gathered otherwise: the caller is about to wait for something else."""
+        if not self._closed:
+            self._writer.hurry()
 
     async def flush(self) -> None:
         """Wait until all that was posted is safe from the death of this process, or could not be kept.

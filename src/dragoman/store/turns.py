@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dragoman.schemas import ErrorCode, FinishReason, Status, Usage
 from dragoman.schemas.text import writable
-from dragoman.store.conversations import add, find_key, title_of
+from dragoman.store.conversations import title_of
 from dragoman.store.errors import Conflict, ConversationGone
 from dragoman.store.history import MOST_TURNS, NUMBER_BITS, SessionRow, turn_id, usage_columns
 from dragoman.store.long import if_short, size_of, write_if_long
@@ -33,19 +33,21 @@ class TurnStarted:
     def apply(self, db: sqlite3.Connection, server_id: int) -> int:
         """A new row, ``running`` until its `TurnEnded` or the end of this server."""
         prompt = writable(self.prompt)
-        key = find_key(db, self.conversation_id)
-        if key is None:
-            key = add(db, self.conversation_id, self.started_at, self.system_prompt)
         db.execute(
-            "UPDATE conversations SET updated_at = max(updated_at, ?), turns = turns + 1, bytes = bytes + ?,"
-            " provider = coalesce(?, provider), title = CASE title WHEN '' THEN ? ELSE title END,"
-            " system_prompt = coalesce(?, system_prompt) WHERE key = ?",
+            "INSERT INTO conversations (id, created_at, updated_at, title, provider, turns, completed, bytes,"
+            " system_prompt) VALUES (?, ?, ?, ?, ?, 1, 0, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET updated_at = max(updated_at, excluded.updated_at), turns = turns + 1,"
+            " bytes = bytes + excluded.bytes, provider = coalesce(excluded.provider, provider),"
+            " title = CASE title WHEN '' THEN excluded.title ELSE title END,"
+            " system_prompt = coalesce(excluded.system_prompt, system_prompt)",
             (
-                *(self.started_at, size_of(prompt), self.provider, title_of(prompt)),
-                *(self.system_prompt and writable(self.system_prompt), key),
+                *(self.conversation_id, self.started_at, self.started_at, title_of(prompt), self.provider),
+                *(size_of(prompt), self.system_prompt and writable(self.system_prompt)),
             ),
         )
-        number: int = db.execute("SELECT turns FROM conversations WHERE key = ?", (key,)).fetchone()[0]
+        # `RETURNING` would spare it, and is too new for the SQLite of some systems.
+        named = "SELECT key, turns FROM conversations WHERE id = ?"
+        key, number = db.execute(named, (self.conversation_id,)).fetchone()
         if number > MOST_TURNS:
             raise Conflict(f"conversation {self.conversation_id!r} has {MOST_TURNS} turns", "begin a new one")
         turn = turn_id(key, number)

@@ -1,16 +1,17 @@
 """The one connection that writes, in a thread of its own, so that no event loop ever waits for a disk.
 
-Records are queued. Whatever waits is written in one transaction; each record has its own savepoint, so one that does
-not fit takes no other with it. SQLite before 3.51.3 can damage a file when two connections of one process write.
+Records are queued. Whatever waits is written in one transaction. If one of them does not fit, they are written again,
+each with its own savepoint, so that it takes no other with it. SQLite before 3.51.3 can damage a file when two
+connections of one process write.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from pathlib import Path
@@ -34,6 +35,9 @@ GATHER_S = 0.02
 """How long records that nobody waits for are gathered. Waking this thread for each would cost the caller more than the
 record is worth: the two take the interpreter from each other."""
 
+Later = Callable[[float, Callable[[], None]], object]
+"""Calls something after so many seconds, in the thread that puts the records."""
+
 
 class Job:
     """One record on its way. `done` is set after the commit, with what it gave, or after the failure in `error`.
@@ -54,17 +58,24 @@ class Job:
 class Writer(threading.Thread):
     """Opens the file when started: `opened` is done then. After `stop` it writes what is queued and ends.
 
-    Both are called in this thread: `tell` after jobs that are waited for were done, `on_error` with the first error of
-    a job that nobody waits for.
+    Records are put, and the end is, by one other thread. Both are called in this one: `tell` after jobs that are
+    waited for were done, `on_error` with the first error of a job that nobody waits for.
     """
 
-    def __init__(self, path: Path, tell: Callable[[], object], on_error: Callable[[StoreError], None]) -> None:
+    def __init__(
+        self, path: Path, tell: Callable[[], object], on_error: Callable[[StoreError], None], later: Later
+    ) -> None:
         super().__init__(name="dragoman-store", daemon=True)
         self.path = path
         self.opened = Job(None, waited=True)
         self._tell = tell
-        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._urgent = threading.Event()
+        self._later = later
+        self._queue: deque[Job] = deque()
+        self._quiet = threading.Lock()
+        """Held while this thread has nothing to do: it waits for it, and whoever has something for it lets it go."""
+        self._quiet.acquire()
+        self._gathers = False
+        self._stopped = False
         self._on_error = on_error
         self._reported = False
         self._server_id: int | None = None
@@ -74,15 +85,32 @@ class Writer(threading.Thread):
     def put(self, record: Record, *, waited: bool) -> Job:
         """Queue a record."""
         job = Job(record, waited=waited)
-        self._queue.put(job)
+        self._queue.append(job)
         if waited:
-            self._urgent.set()
+            self._wake()
+        elif not self._gathers:
+            self._gathers = True
+            self._later(GATHER_S, self._gathered)
         return job
+
+    def hurry(self) -> None:
+        """Write what is queued now: whoever says so has nothing to do meanwhile."""
+        if self._queue:
+            self._wake()
 
     def stop(self) -> None:
         """Queue the end."""
-        self._queue.put(None)
-        self._urgent.set()
+        self._stopped = True
+        self._wake()
+
+    def _gathered(self) -> None:
+        self._gathers = False
+        self.hurry()
+
+    def _wake(self) -> None:
+        # Nobody else lets it go, so it cannot be free by then.
+        if self._quiet.locked():
+            self._quiet.release()
 
     def run(self) -> None:
         """The thread."""
@@ -126,16 +154,14 @@ class Writer(threading.Thread):
         return db
 
     def _serve(self, db: sqlite3.Connection) -> None:
-        open_ended = True
         untidied = 0
-        while open_ended:
-            batch, open_ended = self._next_batch()
-            if not batch:
-                continue
-            self._commit(db, batch)
-            self._answer(batch)
-            untidied += len(batch)
-            if open_ended and (not self._urgent.wait(GATHER_S) or untidied >= BATCH):
+        while not self._stopped or self._queue:
+            was_woken = self._quiet.acquire(timeout=GATHER_S if untidied else -1)
+            while batch := self._next_batch():
+                self._commit(db, batch)
+                self._answer(batch)
+                untidied += len(batch)
+            if not self._stopped and untidied and (not was_woken or untidied >= BATCH):
                 self._tidy(db, all_of_it=True)
                 untidied = 0
         if self._server_id is not None:
@@ -147,61 +173,59 @@ class Writer(threading.Thread):
                 db.execute("UPDATE servers SET start_time = 0 WHERE id = ?", (self._server_id,))
                 db.execute("COMMIT")
 
-    def _next_batch(self) -> tuple[list[Job], bool]:
-        """What is to be written together, and whether more may come."""
-        job = self._queue.get()
-        if job is not None and not job.waited:
-            # The call that it is of goes on meanwhile, and often what it ends with comes in time to be written along.
-            self._urgent.wait(GATHER_S)
-        self._urgent.clear()
-        batch: list[Job] = []
-        while job is not None and len(batch) < BATCH:
-            batch.append(job)
-            try:
-                job = self._queue.get_nowait()
-            except queue.Empty:
-                return batch, True
-        if job is not None:
-            # One too many: it is written at once, with what comes after it.
-            batch.append(job)
-        return batch, job is not None
+    def _next_batch(self) -> list[Job]:
+        """What is to be written together."""
+        return [self._queue.popleft() for _ in range(min(len(self._queue), BATCH))]
 
     def _tidy(self, db: sqlite3.Connection, *, all_of_it: bool) -> None:
         try:
-            while self._tidies and tidy(db) and all_of_it and self._queue.empty():
+            while self._tidies and tidy(db) and all_of_it and not self._queue:
                 pass
         except Exception as error:  # noqa: BLE001 - nobody waits for it, and the next server may do better
             self._tidies = getattr(error, "sqlite_errorname", "") == "SQLITE_BUSY"
 
     def _commit(self, db: sqlite3.Connection, batch: Sequence[Job]) -> None:
         try:
-            db.execute("BEGIN IMMEDIATE")
-            server_id = self._server_id or _register(db)
-            for job in batch:
-                self._apply(db, job, server_id)
-            db.execute("COMMIT")
-            self._server_id = server_id
+            try:
+                self._write(db, batch)
+            except Exception:
+                # A full disk or a damaged file ends the whole transaction, and every record of it fails.
+                if not db.in_transaction:
+                    raise
+                db.execute("ROLLBACK")
+                self._write(db, batch, apart=True)
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
             with contextlib.suppress(Exception):  # SQLite may have rolled back by itself
                 db.execute("ROLLBACK")
             for job in batch:
                 job.error = job.error or explain(self.path, error)
 
-    def _apply(self, db: sqlite3.Connection, job: Job, server_id: int) -> None:
-        assert job.record is not None  # noqa: S101 - only `opened` has none, and it is never queued
+    def _write(self, db: sqlite3.Connection, batch: Sequence[Job], *, apart: bool = False) -> None:
+        """Write a batch, all or nothing; `apart`: all but the records that do not fit."""
+        db.execute("BEGIN IMMEDIATE")
+        server_id = self._server_id or _register(db)
+        for job in batch:
+            assert job.record is not None  # noqa: S101 - only `opened` has none, and it is never queued
+            if apart:
+                self._write_apart(db, job, job.record, server_id)
+            else:
+                job.result = job.record.apply(db, server_id)
+        db.execute("COMMIT")
+        self._server_id = server_id
+
+    def _write_apart(self, db: sqlite3.Connection, job: Job, record: Record, server_id: int) -> None:
         db.execute("SAVEPOINT record")
         try:
-            job.result = job.record.apply(db, server_id)
+            job.result = record.apply(db, server_id)
         except Conflict as conflict:
             conflict.path = self.path
             db.execute("ROLLBACK TO record")
             job.error = conflict
         except Exception as error:
-            # A full disk or a damaged file ends the whole transaction, and every record of it fails.
             if not db.in_transaction:
                 raise
             db.execute("ROLLBACK TO record")
-            job.error = StoreError(self.path, f"{job.record!r} was not kept: {error}", "please report this as a fault")
+            job.error = StoreError(self.path, f"{record!r} was not kept: {error}", "please report this as a fault")
         db.execute("RELEASE record")
 
     def _answer(self, batch: Sequence[Job]) -> None:

@@ -45,13 +45,16 @@ class Runner:
         spawner: Spawner,
         versions: Versions,
         serve: Serve,
+        meanwhile: Callable[[], None],
     ) -> None:
+        """`meanwhile` does what the reply would wait for otherwise, once a child has work."""
         self._configuration = configuration
         self._environ = environ
         self._workspaces = workspaces
         self._spawner = spawner
         self._versions = versions
         self._serve = serve
+        self._meanwhile = meanwhile
         self._environments: dict[str, Environment] = {}
         self._state_path: Path | None = None
 
@@ -135,6 +138,7 @@ class Runner:
                     mark=heard.mark,
                     may_outlive=may_outlive,
                     calm=self._spawner.calm,
+                    meanwhile=self._meanwhile if context.turn is not None else None,
                 )
                 self._serve(host, folder, context)
                 context.channel = f"{os.getpid()}:{child.pid}"
