@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from tests.real.failures.clis import CLIS, VERSIONS
-from tests.real.failures.rows import ROWS, Row
+from tests.real.failures.rows import ROWS, WAITING, Row
 from tests.real.failures.stage import Seen
 
 PAGE = Path(__file__).parents[3] / "docs" / "failures.md"
@@ -28,7 +28,8 @@ runs (`-m long`).
 code of the error, in parentheses the clock that fired, and what it tells of the time to try again. *Known after*: the
 seconds until the caller had the cause, on a busy machine with two cores; it is at most 20. *Attempts* are Dragoman's:
 one is allowed where nothing else is said. *Asked*: how often the CLI asked its model in them. Clocks are set to 2 s of
-silence (6 s before the first word) where one is to fire.
+silence (6 s before the first word) where one is to fire. `running`: no clock is set, so the call goes on for minutes
+(`idle` is 180 s: a model may think), and the cause is known by its progress, whose line stands under *its words*.
 
 `completed` is no mistake where a CLI itself takes a failure for an answer and nothing it prints tells otherwise.
 """
@@ -80,7 +81,7 @@ def cells(row: Row, seen: Seen) -> Mapping[str, str]:
     """A row of the table."""
     values = (
         *(row.id, row.played, seen.did, _short(seen.message), _called(seen)),
-        "" if seen.code == "completed" else "yes" if seen.retryable else "no",
+        "" if seen.code in ("completed", WAITING) else "yes" if seen.retryable else "no",
         *(seen.effects, f"{seen.seconds:.1f} s", str(seen.attempts), str(seen.asked), seen.next_step),
     )
     return dict(zip(COLUMNS, (" ".join(value.split()) for value in values), strict=True))

@@ -40,6 +40,10 @@ _OFTEN: Mapping[str, Collection[str]] = {
 }
 
 
+WAITING = "running"
+"""How a row is called whose call has not ended when its cause is known."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One cause in one CLI."""
@@ -81,7 +85,11 @@ class Row:
     def is_long(self) -> bool:
         """Whether it is played only in the long runs."""
         often = _OFTEN.get(self.cli)
-        return self.cause in _SELDOM.get(self.cli, ()) if often is None else self.cause not in often
+        return (
+            self.code == WAITING or self.cause in _SELDOM.get(self.cli, ())
+            if often is None
+            else self.cause not in often
+        )
 
     @property
     def shares(self) -> bool:
@@ -110,6 +118,11 @@ def status(cli: str, number: int, code: str, played: str = "", cause: str = "", 
 def signalled(cli: str, cause: str, played: str, code: str, number: signal.Signals) -> Row:
     """Somebody sends it a signal in mid-turn: once it speaks or, if it is silent to its end, a moment later."""
     return Row(cli, cause, played, code, (api.stall_after(["Par"]),), signal=number)
+
+
+def waited_for(cli: str, cause: str, played: str, scenario: Scenario) -> Row:
+    """Nothing ends it for minutes. What tells is the progress, and then the caller gives up."""
+    return Row(cli, cause, played, WAITING, (scenario,))
 
 
 def common(
@@ -145,6 +158,8 @@ def common(
     yield Row(cli, "hang", "the API says nothing", "timeout", (api.hang(),), silent, clocks=clocks)
     clocks = {"startup": 60, "idle": 2}
     yield Row(cli, "stall", "silence in mid-answer", "timeout", (api.stall_after(["Par"]),), "idle", clocks=clocks)
+    yield waited_for(cli, "hang-told", "the API says nothing, and no clock is set", api.hang())
+    yield waited_for(cli, "stall-told", "silence in mid-answer, and no clock is set", api.stall_after(["Par"]))
     yield signalled(cli, "killed", "it is killed (SIGKILL)", "crashed", signal.SIGKILL)
     yield signalled(cli, "terminated", "somebody ends it (SIGTERM)", terminated, signal.SIGTERM)
     yield signalled(cli, "interrupted", "somebody interrupts it (SIGINT)", interrupted, signal.SIGINT)

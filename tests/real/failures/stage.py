@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
@@ -18,13 +18,14 @@ import anyio
 import anyio.to_thread
 
 from dragoman.config import Configuration
-from dragoman.engine import Engine
+from dragoman.engine import Call, Engine
 from dragoman.processes import Child, Command, Spawner
 from dragoman.schemas import ErrorInfo, LLMRequest, LLMResponse, Text, TimeoutOverrides
+from dragoman.server.progress import narrate_call
 from tests.fakes.model_api import ModelAPI, model_api, refused_url
 from tests.real.environments import DUMMY_KEY
 from tests.real.failures.clis import CLIS, Cli
-from tests.real.failures.rows import Row
+from tests.real.failures.rows import WAITING, Row
 from tests.real.failures.said import last_words
 from tests.real.providers import all_gone
 
@@ -155,11 +156,34 @@ async def _play(row: Row, cli: Cli, engine: Engine, api: ModelAPI, spawner: Reco
                     if isinstance(event, Text):
                         break
             os.kill(spawner.children[-1].pid, row.signal)
-        reply = await call.outcome()
+        line = await _silence_told(call) if row.code == WAITING else None
         seconds = time.monotonic() - began
+        if line is not None:
+            call.cancel()
+        reply = await call.outcome()
+        seconds = time.monotonic() - began if line is None else seconds
         child = next((each for each in reversed(spawner.children[started:]) if not each.is_question), None)
         did = await _did(cli, child)
-    return _seen(reply, seconds, len(api.questions) - asked, did, project.parent, api.url)
+    seen = _seen(reply, seconds, len(api.questions) - asked, did, project.parent, api.url)
+    if line is None:
+        return seen
+    # Its reply tells of the cancel. The one attempt that it is in goes on.
+    return replace(seen, code=WAITING, message=line, next_step="", effects="", attempts=1, did="waits")
+
+
+async def _silence_told(call: Call) -> str | None:
+    """The first line of progress that tells of a silence; None: the call ended without one."""
+    told: str | None = None
+
+    async def tell(_: float, __: None, line: str) -> None:
+        nonlocal told
+        if "silent for" in line or line.startswith("waiting for"):
+            told = line
+            scope.cancel()
+
+    with anyio.CancelScope() as scope:
+        await narrate_call(call, tell)
+    return told
 
 
 def _seen(reply: LLMResponse, seconds: float, asked: int, did: str, home: Path, url: str) -> Seen:
@@ -252,7 +276,7 @@ def faults(row: Row, seen: Seen) -> Iterable[str]:
     expected = f"{row.code} ({row.clock})" if row.clock else row.code
     if seen.verdict != expected:
         yield f"it was called {seen.verdict}, not {expected}"
-    if seen.code != "completed" and not seen.next_step:
+    if seen.code not in ("completed", WAITING) and not seen.next_step:
         yield "it says no next step"
     if seen.code != "completed" and seen.seconds > SLOW_S:
         yield f"it took {seen.seconds:.1f} s"
