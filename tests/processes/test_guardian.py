@@ -24,6 +24,7 @@ from dragoman.processes.streams import Streams
 from dragoman.processes.tree import children, children_by_scan, descendants
 from dragoman.testing import FakeCli, Liveness
 from dragoman.testing.fakes import Step
+from tests.processes.owner import owner_of
 
 pytestmark = [
     pytest.mark.anyio,
@@ -292,53 +293,29 @@ async def test_a_stopped_guardian_leaves_too_when_its_server_does(tmp_path: Path
 
 
 @pytest.mark.parametrize("shepherds", ["some wait", "one is busy", "none"])
-async def test_a_stopped_guardian_leaves_too_when_its_server_is_killed(tmp_path: Path, shepherds: str) -> None:
-    script = (
-        "import anyio\nfrom pathlib import Path\nfrom dragoman.processes import Command, Spawner\n"
-        "async def main():\n"
-        "    spawner = Spawner()\n"
-        f"    child = await spawner.spawn(Command(['/bin/sleep', '1000'], {ENV!r}, Path({str(tmp_path)!r})))\n"
-        "    print(f'{spawner.guardian_pid} {child.pid}', flush=True)\n"
-        "    await anyio.sleep_forever()\n"
-        "anyio.run(main)\n"
-    )
+async def test_a_stopped_guardian_leaves_too_when_its_server_is_killed(shepherds: str) -> None:
     with anyio.fail_after(60):
-        async with await anyio.open_process([sys.executable, "-c", script], stderr=None) as server:
-            assert server.stdout is not None
-            guardian, child = map(int, (await server.stdout.receive()).split())
-            await stop(guardian)
-            for pid in children(guardian):
-                if shepherds == "none" or (shepherds == "one is busy" and child not in children(pid)):
+        async with owner_of(ENV, "/bin/sleep", "1000") as owner:
+            await stop(owner.guardian)
+            for pid in children(owner.guardian):
+                if shepherds == "none" or (shepherds == "one is busy" and pid != owner.shepherd):
                     os.kill(pid, signal.SIGKILL)
                     await end_of(pid)
-            server.kill()
-            await end_of(child)
-            await end_of(guardian)
+            owner.process.kill()
+            await end_of(owner.child)
+            await end_of(owner.guardian)
 
 
-async def test_a_shepherd_and_its_guardian_that_were_stopped_do_not_stay_when_the_guardian_and_the_server_are_killed(
-    tmp_path: Path,
-) -> None:
-    script = (
-        "import anyio\nfrom pathlib import Path\nfrom dragoman.processes import Command, Spawner\n"
-        "async def main():\n"
-        "    spawner = Spawner()\n"
-        f"    child = await spawner.spawn(Command(['/bin/sleep', '1000'], {ENV!r}, Path({str(tmp_path)!r})))\n"
-        "    print(f'{spawner.guardian_pid} {child.shepherd_pid} {child.pid}', flush=True)\n"
-        "    await anyio.sleep_forever()\n"
-        "anyio.run(main)\n"
-    )
+async def test_a_shepherd_and_its_guardian_that_were_stopped_go_when_guardian_and_server_are_killed() -> None:
     with anyio.fail_after(60):
-        async with await anyio.open_process([sys.executable, "-c", script], stderr=None) as server:
-            assert server.stdout is not None
-            guardian, shepherd, child = map(int, (await server.stdout.receive()).split())
-            for pid in (guardian, shepherd):
+        async with owner_of(ENV, "/bin/sleep", "1000") as owner:
+            for pid in (owner.guardian, owner.shepherd):
                 os.kill(pid, signal.SIGSTOP)
-            os.kill(guardian, signal.SIGKILL)
-            await end_of(guardian)
-            server.kill()
-            await end_of(child)
-            await end_of(shepherd)
+            os.kill(owner.guardian, signal.SIGKILL)
+            await end_of(owner.guardian)
+            owner.process.kill()
+            await end_of(owner.child)
+            await end_of(owner.shepherd)
 
 
 async def test_a_shepherd_killed_while_it_waits_is_replaced(spawner: Spawner, tmp_path: Path) -> None:

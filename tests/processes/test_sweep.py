@@ -16,6 +16,7 @@ from dragoman.processes import LINEAGE, Leftover, sweep
 from dragoman.store.identity import start_time
 from dragoman.testing import FakeCli, Liveness
 from dragoman.testing.fakes import Step
+from tests.processes.owner import owner_of
 
 pytestmark = [
     pytest.mark.anyio,
@@ -89,29 +90,18 @@ async def test_a_stopped_shepherd_that_nobody_else_is_left_to_wake_goes_with_all
         hidden = {"setsid": True, "double_fork": True, "clear_env": True, "ignore_term": True, "connect": live.port}
         rest: Step = {"exit": 0} if leader_ended else {"pause": True}
         program = FakeCli(tmp_path, "fake").script({"grandchild": hidden}, live.connect(), {"wait": "gate"}, rest)
-        script = (
-            "import anyio\nfrom pathlib import Path\nfrom dragoman.processes import Command, Spawner\n"
-            "async def main():\n"
-            "    spawner = Spawner()\n"
-            f"    child = await spawner.spawn(Command([{str(program)!r}], {ENV!r}, Path('/')))\n"
-            "    print(f'{spawner.guardian_pid} {child.shepherd_pid} {child.pid}', flush=True)\n"
-            "    await anyio.sleep_forever()\n"
-            "anyio.run(main)\n"
-        )
         with anyio.fail_after(60):
-            async with await anyio.open_process([sys.executable, "-c", script], stderr=None) as server:
-                assert server.stdout is not None
-                guardian, shepherd, leader = map(int, (await server.stdout.receive()).split())
+            async with owner_of(ENV, str(program)) as owner:
                 await live.connected(2)
-                began = start_time(leader)
-                watched = [os.pidfd_open(pid) for pid in (shepherd, leader)]
-                os.kill(guardian, signal.SIGKILL)
-                os.kill(shepherd, signal.SIGSTOP)
-                server.kill()
+                began = start_time(owner.child)
+                watched = [os.pidfd_open(pid) for pid in (owner.shepherd, owner.child)]
+                os.kill(owner.guardian, signal.SIGKILL)
+                os.kill(owner.shepherd, signal.SIGSTOP)
+                owner.process.kill()
             if leader_ended:
                 await live.release("cli")
                 await anyio.wait_readable(watched[1])
-            await swept(Leftover(leader, began, ""))
+            await swept(Leftover(owner.child, began, ""))
             await live.all_gone()
             for each in watched:
                 await anyio.wait_readable(each)
