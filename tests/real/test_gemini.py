@@ -93,7 +93,16 @@ async def test_each_failure_has_its_code_and_a_next_step_in_seconds(
     assert time.monotonic() - started < KNOWN_WITHIN_S
 
 
-@pytest.mark.parametrize("prompt", ["/about", "$memory show", "  /quit", "@secret.txt", "mail bob@example.org"])
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "/about",
+        "@secret.txt",
+        pytest.param("$memory show", marks=pytest.mark.long),
+        pytest.param("  /quit", marks=pytest.mark.long),
+        pytest.param("mail bob@example.org", marks=pytest.mark.long),
+    ],
+)
 async def test_what_looks_like_a_command_or_a_file_goes_to_the_model_as_it_is(
     gemini: Real, model_api: ModelAPI, prompt: str
 ) -> None:
@@ -160,8 +169,11 @@ class TestAFolder:
         [
             ("write_file", {"file_path": "{project}/new", "content": "x"}),
             ("run_shell_command", {"command": "touch {project}/new"}),
-            ("replace", {"file_path": "{project}/notes.txt", "old_string": "NOTES", "new_string": "x"}),
-            ("save_memory", {"fact": "x"}),
+            pytest.param(
+                *("replace", {"file_path": "{project}/notes.txt", "old_string": "NOTES", "new_string": "x"}),
+                marks=pytest.mark.long,
+            ),
+            pytest.param("save_memory", {"fact": "x"}, marks=pytest.mark.long),
         ],
     )
     async def test_nothing_can_be_changed(

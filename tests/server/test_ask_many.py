@@ -86,28 +86,26 @@ async def test_progress_tells_how_many_are_there_and_what_takes_long_is_a_job(co
     assert [each["text"] for each in structured(collected)["data"]["answers"]] == ["slow", "paris"]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {},
-        {"prompts": []},
-        {"prompts": [1]},
-        {"prompts": [" "]},
-        {"prompts": ["?"], "pairs": [{"prompt": "?"}]},
-        {"pairs": ["?"]},
-        {"pairs": [{"promt": "?"}]},
-        {"prompts": ["?"] * 501},
-        {"prompts": ["?"], "combine": "judge"},
-        {"prompts": ["?"], "judge": "fake"},
-    ],
+NO_QUESTIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {"prompts": []},
+    {"prompts": [1]},
+    {"prompts": [" "]},
+    {"prompts": ["?"], "pairs": [{"prompt": "?"}]},
+    {"pairs": ["?"]},
+    {"pairs": [{"promt": "?"}]},
+    {"prompts": ["?"] * 501},
+    {"prompts": ["?"], "combine": "judge"},
+    {"prompts": ["?"], "judge": "fake"},
 )
-async def test_what_is_no_question_is_told_and_nothing_is_asked(
-    connect: Connect, cli: FakeCli, arguments: dict[str, Any]
-) -> None:
+
+
+async def test_what_is_no_question_is_told_and_nothing_is_asked(connect: Connect, cli: FakeCli) -> None:
     cli.script({"line": {"done": {"text": "x"}}})
     async with connect() as client:
-        result = await client.call_tool("ask_many", arguments)
-    assert failure(result)["code"] == "bad_request"
+        results = [await client.call_tool("ask_many", arguments) for arguments in NO_QUESTIONS]
+    told = [failure(result)["code"] for result in results]
+    assert told == ["bad_request"] * len(NO_QUESTIONS), dict(enumerate(told))
     assert cli.starts == 0
 
 
