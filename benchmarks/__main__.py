@@ -28,7 +28,9 @@ from dragoman.processes.tree import children
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 STARTS = 12
-CALLS = 300
+CALLS = 200
+PAUSE_S = 0.05
+"""Before a call that is measured by itself: what is written behind a reply is gathered for 20 ms."""
 NDJSON_TARGETS = {300: 20, 4096: 80, 65536: 150}
 """Bytes of a line, and the MB/s wanted."""
 IN_FLIGHT = 200
@@ -126,36 +128,27 @@ def call_rows(environment: dict[str, str], folder: Path) -> tuple[float, list[Ro
     def spawn() -> None:
         subprocess.run([program], input=b"hi", capture_output=True, env=environment, check=True)
 
-    with (
-        Server(EMPTY, environment, folder) as empty,
-        Server(OURS, forgetful, folder) as one,
-        Server(OURS, environment, folder) as two,
-        Server(OURS, here_only, folder) as three,
+    rows: list[Row] = []
+    noop_s = 0.0
+    for what, environ, pause_s, target_ms in (
+        ("one call, p50, its job and statistics kept", forgetful, PAUSE_S, 3),
+        ("one call, p50, its turn kept, too, before the reply", environment, PAUSE_S, 4),
+        ("the same without a session of llm's own (a database)", here_only, PAUSE_S, None),
+        ("one call right behind another, its job and statistics kept", forgetful, 0, None),
+        ("the same, its turn kept, too, before the reply", environment, 0, None),
     ):
-        noop, bare, *ours = alternate(
-            lambda: empty.call("noop"),
-            spawn,
-            lambda: one.call("ask_llm", prompt=question),
-            lambda: two.call("ask_llm", prompt=question),
-            lambda: three.call("ask_llm", prompt=question),
-        )
-    noop_s = statistics.median(noop)
-    floor = noop_s + statistics.median(bare)
-    beside = f"{floor * 1000:.2f} ms (no-op tool {ms(noop)} + bare spawn {ms(bare)})"
-    rows = [
-        Row(
-            what,
-            ms(times),
-            beside,
-            more(statistics.median(times) - floor, noop_s),
-            "" if target_ms is None else at_most(target_ms),
-        )
-        for what, times, target_ms in (
-            ("one call, p50, its job and statistics kept", ours[0], 3),
-            ("one call, p50, its turn kept, too, before the reply", ours[1], 4),
-            ("the same without a session of llm's own (a folder, a database)", ours[2], None),
-        )
-    ]
+        with Server(EMPTY, environment, folder) as empty, Server(OURS, environ, folder) as server:
+            noop, bare, ours = alternate(
+                functools.partial(empty.call, "noop"),
+                spawn,
+                functools.partial(server.call, "ask_llm", prompt=question),
+                pause_s=pause_s,
+            )
+        noop_s = noop_s or statistics.median(noop)
+        floor = statistics.median(noop) + statistics.median(bare)
+        beside = f"{floor * 1000:.2f} ms (no-op tool {ms(noop)} + bare spawn {ms(bare)})"
+        extra = more(statistics.median(ours) - floor, statistics.median(noop))
+        rows.append(Row(what, ms(ours), beside, extra, "" if target_ms is None else at_most(target_ms)))
     return noop_s, rows
 
 
@@ -202,11 +195,15 @@ def http_rows(environment: dict[str, str], folder: Path) -> Iterator[Row]:
         )
 
 
-def alternate(*actions: Callable[[], object]) -> list[list[float]]:
-    """The times of each action, run in turn so that what else the machine does falls on all alike."""
+def alternate(*actions: Callable[[], object], pause_s: float = 0) -> list[list[float]]:
+    """The times of each action, run in turn so that what else the machine does falls on all alike.
+
+    `pause_s` before each of them, for what another one has left to do behind its reply.
+    """
     times: list[list[float]] = [[] for _ in actions]
     for number in range(CALLS + 20):
         for action, taken in zip(actions, times, strict=True):
+            time.sleep(pause_s)
             before = time.perf_counter()
             action()
             if number >= 20:
@@ -312,7 +309,8 @@ def page(table: str) -> str:
         "Every figure stands beside its floor, measured in turn in one run, so that a busy machine slows both.\n"
         f"Made by `python -m benchmarks --write` on {machine}; {packages}.\n\n{table}\n\n"
         "The floor of a call is a tool that does nothing on an empty `MCPServer` plus a bare `subprocess.run` of the\n"
-        "same program. The NDJSON rows go through the whole engine with the adapter of claude. The targets in\n"
+        f"same program. A call that is measured by itself has {PAUSE_S * 1000:g} ms of silence before it, and so has its floor; right behind\n"
+        "another it meets what that one has left to do behind its reply. The NDJSON rows go through the whole engine with the adapter of claude. The targets in\n"
         f"milliseconds were set where the no-op tool takes {NOOP_MS} ms; what is added to a floor is in no-ops, too.\n"
     )
 

@@ -18,6 +18,7 @@ from dragoman.adapters.base import (
     Emit,
     Exit,
     Installed,
+    KeptFile,
     Outcome,
     PrivateFile,
     Stream,
@@ -129,3 +130,5 @@ def _argument(argument: Argument, folder: Path) -> str:
             path = folder / name
             path.write_bytes(content)
             return f"{prefix}{path}"
+        case KeptFile():
+            raise NotImplementedError("such a turn has no session")

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing, nullcontext
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import anyio
 import pytest
@@ -298,8 +298,11 @@ async def test_a_conversation_can_be_exported_taken_in_forked_reset_and_deleted(
         assert [found.conversation_id for found in (await talks.search("two"))[0]] == ["copy"]
 
 
-async def test_what_a_cli_keeps_in_a_folder_of_ours_goes_with_its_conversation(tmp_path: Path) -> None:
-    at_home = FakeAdapter(keeps_sessions=True, keeps_home=True)
+@pytest.mark.parametrize("keeps", ["home", "file"])
+async def test_what_a_cli_keeps_in_a_folder_of_ours_goes_with_its_conversation(
+    tmp_path: Path, keeps: Literal["home", "file"]
+) -> None:
+    at_home = FakeAdapter(keeps_sessions=True, keeps=keeps)
     async with engine(tmp_path, Oracle(keeps_sessions), at_home) as running:
         for name in ("one", "two", "three"):
             await ask(running, "hello", name)
@@ -310,8 +313,9 @@ async def test_what_a_cli_keeps_in_a_folder_of_ours_goes_with_its_conversation(t
         assert (await ask(running, "again", "three")).notices == ()
 
 
-async def test_what_a_cli_kept_goes_when_it_is_not_gone_on_with(tmp_path: Path) -> None:
-    at_home = FakeAdapter(keeps_sessions=True, keeps_home=True)
+@pytest.mark.parametrize("keeps", ["home", "file"])
+async def test_what_a_cli_kept_goes_when_it_is_not_gone_on_with(tmp_path: Path, keeps: Literal["home", "file"]) -> None:
+    at_home = FakeAdapter(keeps_sessions=True, keeps=keeps)
     async with engine(tmp_path, Oracle(keeps_sessions), at_home) as running:
         await ask(running, "hello")
         [first] = kept_folders().glob("fake/*")
@@ -320,9 +324,12 @@ async def test_what_a_cli_kept_goes_when_it_is_not_gone_on_with(tmp_path: Path) 
     assert first != second
 
 
-async def test_where_a_session_cannot_be_kept_the_conversation_is_told_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keeps", ["home", "file"])
+async def test_where_a_session_cannot_be_kept_the_conversation_is_told_again(
+    tmp_path: Path, keeps: Literal["home", "file"]
+) -> None:
     oracle = Oracle(keeps_sessions)
-    at_home = FakeAdapter(keeps_sessions=True, keeps_home=True)
+    at_home = FakeAdapter(keeps_sessions=True, keeps=keeps)
     async with engine(tmp_path, oracle, at_home) as running:
         kept_folders().touch()
         replies = [await ask(running, prompt) for prompt in ("one", "two")]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dragoman.adapters.base import Launch, PrivatePath, UserFile, UserSetting
+from dragoman.adapters.base import KeptFile, Launch, PrivatePath, UserFile, UserSetting
+from dragoman.engine.attempt.arguments import spelled
 from dragoman.engine.attempt.layout import (
     DAY_S,
     KEPT_S,
@@ -20,7 +21,7 @@ from dragoman.engine.attempt.layout import (
     private_folder,
     read_settings,
 )
-from dragoman.processes import PrivateFolder
+from dragoman.processes import KeptFolder, PrivateFolder
 from dragoman.processes.private import CLAIM
 
 LOGIN = UserSetting(".tool/settings.json", r'"login"\s*:\s*"([a-z]+)"', below=("TOOL_HOME", "HOME"))
@@ -171,6 +172,22 @@ class TestAFolderThatIsKept:
         )
         assert [folder.path.exists() for folder in folders] == [False, False, True]
         assert kept_folders().is_dir()
+
+    def test_a_file_of_a_session_is_removed_with_all_that_stands_beside_it_and_when_it_is_old(self) -> None:
+        kept = KeptFolder(lambda: kept_folders() / "tool")
+        [word] = spelled([KeptFile("--session=", "s1.db", b"begun")], PrivateFolder(), kept)
+        file = Path(word.removeprefix("--session="))
+        assert file.read_bytes() == b"begun"
+        file.write_bytes(b"gone on with")
+        assert spelled([KeptFile("--session=", "s1.db")], PrivateFolder(), kept) == [word]
+        assert (file.read_bytes(), stat.S_IMODE(file.stat().st_mode)) == (b"gone on with", 0o600)
+        others = [kept.write(name, b"") for name in ("s1.db-journal", "s10.db", "s2.db")]
+        forget_kept([("tool", "s1")])
+        assert [each.exists() for each in (file, *others)] == [False, False, True, True]
+        now = others[1].stat().st_mtime
+        os.utime(others[2], (now - KEPT_S - 1, now - KEPT_S - 1))
+        forget_unused(now)
+        assert [each.exists() for each in others[1:]] == [True, False]
 
     def test_a_login_that_was_linked_and_is_gone_is_not_written_over(self, home: Path) -> None:
         theirs = home / ".tool" / "login"

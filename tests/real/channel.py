@@ -13,7 +13,6 @@ from anyio.abc import ByteReceiveStream, Process
 from dragoman.adapters.base import (
     Act,
     Adapter,
-    Argument,
     Close,
     Dialogue,
     Done,
@@ -22,14 +21,13 @@ from dragoman.adapters.base import (
     Framing,
     Installed,
     Plan,
-    PrivateFile,
     Ready,
     Stream,
     Turn,
-    Value,
     Write,
 )
-from dragoman.engine.attempt.layout import lay_out, private_folder
+from dragoman.engine.attempt.arguments import spelled
+from dragoman.engine.attempt.layout import kept_folders, lay_out, private_folder
 from dragoman.processes import KeptFolder, LineFramer, PrivateFolder
 from tests.adapters.oneshot import Heard
 
@@ -106,8 +104,8 @@ class Channel:
         return _Laid(plan, folder, variables, replace(turn, runs_in=runs_in))
 
     def _argv(self, laid: _Laid, extra: Iterable[str]) -> list[str]:
-        own = (_spelled(argument, laid.folder) for argument in laid.plan.channel.argv)
-        return [str(self._program), *extra, *own]
+        kept = KeptFolder(lambda: kept_folders() / self.adapter.profile.name)
+        return [str(self._program), *extra, *spelled(laid.plan.channel.argv, laid.folder, kept)]
 
 
 @dataclass(frozen=True)
@@ -118,16 +116,6 @@ class _Laid:
     folder: PrivateFolder
     variables: Mapping[str, str]
     turn: Turn
-
-
-def _spelled(argument: Argument, folder: PrivateFolder) -> str:
-    match argument:
-        case str():
-            return argument
-        case Value(prefix, value):
-            return prefix + value
-        case PrivateFile(prefix, name, content):
-            return f"{prefix}{folder.write(name, content)}"
 
 
 class _Talk:

@@ -66,7 +66,7 @@ def after(heard: Heard) -> Session:
 
 
 def database_of(session: Session) -> Path:
-    return kept_folders() / "llm" / session.id / "conversation.db"
+    return kept_folders() / "llm" / f"{session.id}.db"
 
 
 async def test_the_model_gets_the_conversation_as_messages_and_nothing_is_kept(
@@ -131,7 +131,6 @@ async def test_a_session_with_another_system_prompt_or_model_and_one_that_is_gon
 ) -> None:
     session = after(await llm.ask(turn("France?", new())))
     gone, damaged = (replace(new(), is_new=False) for _ in range(2))
-    database_of(damaged).parent.mkdir(parents=True)
     database_of(damaged).write_bytes(b"SQLite format 3\0" + b"x" * 8192)
     for lost in (
         turn("Italy?", session, system="Be long."),

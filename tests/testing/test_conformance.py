@@ -14,6 +14,7 @@ from dragoman.adapters.base import (
     Failed,
     Framing,
     Installed,
+    KeptFile,
     Launch,
     Plan,
     Profile,
@@ -113,6 +114,13 @@ class Plans(FakeAdapter):
         return Plan(Launch(tuple(argv), env), host_key=turn.id)
 
 
+class Misnames(FakeAdapter):
+    """Nobody could tell whose its sessions' files are."""
+
+    def plan(self, turn: Turn, found: Installed) -> Plan:
+        return Plan(Launch((KeptFile("--session=", "session.db"),) if turn.session else ()), host_key=turn.id)
+
+
 class Fickle(FakeAdapter):
     plans = 0
 
@@ -195,6 +203,7 @@ def wrong_type(self: LineDialogue, end: Exit) -> Iterable[Act]:
         (Plans(PROMPT="{prompt}"), "stands in the variable 'PROMPT'"),
         (Plans("--model={model}"), "is a plain part of"),
         (Plans("--model", Value("", "{model}")), "would be read as a flag"),
+        (Misnames(keeps_sessions=True), "it would not be removed"),
         (Plans("{turn.schema}", profile={"native_schema": "any"}), "stands in the argument .*-of-the-schema-zq"),
         (Plans("{turn.history}", profile={"takes_history": True}), "stands in the argument .*zq-what-was-said"),
         (Speaks(detaches=True, begin=waits), "a detached turn does not close its input"),

@@ -137,6 +137,20 @@ class PrivateFile:
 
 
 @dataclass(frozen=True)
+class KeptFile:
+    """An argument that names a file in which a CLI keeps a session: ``prefix`` + its path.
+
+    It outlives the call, is only this user's, and goes when the conversation is deleted.
+    """
+
+    prefix: str
+    name: str
+    """The session's id, a dot and more. What else the CLI puts beside it under a longer name goes with it."""
+    content: bytes | None = None
+    """What it begins with; None: it is as it was left."""
+
+
+@dataclass(frozen=True)
 class PrivatePath:
     """A place in the call's private folder; a folder is made there unless the launch puts a file there."""
 
@@ -154,7 +168,7 @@ class UserFile:
     """What stands in its place when there is none; None: nothing."""
 
 
-Argument = str | Value | PrivateFile
+Argument = str | Value | PrivateFile | KeptFile
 
 
 @dataclass(frozen=True)
@@ -201,6 +215,11 @@ class Launch:
     can_be_left: bool = False
     """Whether it goes on to its end once `Dialogue.begin` said all and its input is closed, whoever hears of it: nobody
     has to answer it. A detached turn is then launched with the same arguments, files and folder. Only with pipes."""
+
+    @property
+    def keeps_session(self) -> bool:
+        """Whether something of it is in a place that outlives the call."""
+        return self.keeps is not None or any(isinstance(argument, KeptFile) for argument in self.argv)
 
 
 @dataclass(frozen=True)

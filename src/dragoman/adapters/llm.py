@@ -14,10 +14,9 @@ import codecs
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from types import MappingProxyType
 from typing import Literal, cast
 
 from dragoman.adapters.base import (
@@ -33,19 +32,19 @@ from dragoman.adapters.base import (
     Failed,
     Framing,
     Installed,
+    KeptFile,
     Launch,
     Login,
     Outcome,
     Plan,
     PrivateFile,
-    PrivatePath,
     Profile,
     Ready,
     Refused,
+    Session,
     Stream,
     Turn,
     TurnId,
-    UserFile,
     Value,
     Write,
 )
@@ -69,8 +68,6 @@ _KEY_NAME = re.compile(r"llm keys set ([\w.-]+)")
 _MORE_PRECISE = {ErrorCode.QUOTA, ErrorCode.CONTEXT_LENGTH, ErrorCode.PROMPT_TOO_LARGE, ErrorCode.REFUSED}
 """What a provider's words may say more precisely than its status: 429 is also "no quota", 400 also "too long"."""
 
-_HERE = PrivatePath(".")
-_DATABASE = "conversation.db"
 
 # `llm` has no login check, and a list of keys does not tell whether the default model needs one. This code runs inside
 # `llm`, where it defines "functions" for a prompt, and ends it before there is any; it shows a verdict, never a key.
@@ -241,11 +238,7 @@ class LlmAdapter:
         if not _SESSION.fullmatch(turn.session.id):
             words = f"{turn.session.id!r} is not the name of a session of ours"
             raise Refused(ErrorCode.BAD_REQUEST, words, "begin a new conversation")
-        conversation = _conversation_of(turn.system, turn.model)
-        files: dict[str, bytes | UserFile] = {}
-        if turn.session.is_new:
-            files[_DATABASE] = database(turn.history, turn.model, turn.system, conversation)
-        return plan_prompt(turn, *prompt_arguments(turn), *_kept(turn, conversation), *model, files=files)
+        return plan_prompt(turn, *prompt_arguments(turn), *_kept(turn, turn.session), *model)
 
     def dialogue(self, plan: Plan) -> LlmDialogue:
         """A new dialogue for one process."""
@@ -276,12 +269,14 @@ def said_before(turn: Turn) -> tuple[Argument, ...]:
         return ("--database=:memory:", *_system(turn))
     # In a conversation `llm` ignores a system prompt that it is given: it goes on with the one that stands there.
     content = database(turn.history, turn.model, turn.system, CONVERSATION)
-    return (PrivateFile("--database=", _DATABASE, content), f"--cid={CONVERSATION}", "--no-log")
+    return (PrivateFile("--database=", "conversation.db", content), f"--cid={CONVERSATION}", "--no-log")
 
 
-def _kept(turn: Turn, conversation: str) -> tuple[Argument, ...]:
-    # Also where the user has switched the log off, which would be of all that is asked.
-    return (f"--database={_DATABASE}", f"--cid={conversation}", "--log", *_system(turn))
+def _kept(turn: Turn, session: Session) -> tuple[Argument, ...]:
+    conversation = _conversation_of(turn.system, turn.model)
+    content = database(turn.history, turn.model, turn.system, conversation) if session.is_new else None
+    # The log also where the user has switched it off, which would be of all that is asked.
+    return (KeptFile("--database=", f"{session.id}.db", content), f"--cid={conversation}", "--log", *_system(turn))
 
 
 @lru_cache(maxsize=8)
@@ -302,18 +297,14 @@ def _option(name: str, value: float | None) -> tuple[Argument, ...]:
     return () if value is None else ("-o", name, Value("", f"{value}"))
 
 
-def plan_prompt(turn: Turn, *argv: Argument, files: Mapping[str, bytes | UserFile] = MappingProxyType({})) -> Plan:
-    """A plan for one process that takes one turn, in its session's folder if it has a session."""
-    keeps = turn.session is not None
+def plan_prompt(turn: Turn, *argv: Argument) -> Plan:
+    """A plan for one process that takes one turn."""
     channel = Launch(
         argv=argv,
         # UTF-8 whatever the locale: otherwise Python decodes the prompt by it, and fails on the answer.
         env={"PYTHONUTF8": "1"},
-        files=files,
-        keeps=turn.session.id if turn.session else None,
-        runs_in=_HERE if keeps else None,
         framing=Framing.RAW,
-        finish_s=FLUSH_S if keeps else FINISH_S,
+        finish_s=FINISH_S if turn.session is None else FLUSH_S,
         can_be_left=True,
     )
     return Plan(channel=channel, host_key=turn.id)

@@ -71,7 +71,7 @@ class PrivateFolder:
     def folder(self, name: str) -> Path:
         """A folder in it, unless a file has that name; its path either way."""
         place = self._place(name)
-        if name != "." and not place.exists():
+        if not place.exists():
             place.mkdir(mode=0o700)
         return place
 

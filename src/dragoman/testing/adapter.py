@@ -25,6 +25,7 @@ from pydantic import BaseModel, ValidationError
 from dragoman.adapters.base import (
     STOP_BY_SIGNAL,
     Act,
+    Argument,
     Close,
     Completed,
     Dialogue,
@@ -34,6 +35,7 @@ from dragoman.adapters.base import (
     Failed,
     Framing,
     Installed,
+    KeptFile,
     Launch,
     Outcome,
     Plan,
@@ -74,7 +76,7 @@ PROFILE = Profile(
 
 class FakeAdapter:
     """See the module. `overrides` are fields of its `Profile`; `raw` takes stdout as plain text, as of ``llm``;
-    `keeps_home`: its sessions are in its home, which is a private folder.
+    `keeps`: where its sessions are: in its home, which is a private folder, or each in a file of ours.
     """
 
     def __init__(
@@ -84,24 +86,28 @@ class FakeAdapter:
         raw: bool = False,
         stdout: Stdout = Stdout.PIPE,
         stop: tuple[StopStep, ...] = STOP_BY_SIGNAL,
-        keeps_home: bool = False,
+        keeps: Literal["home", "file"] | None = None,
         **overrides: Any,  # noqa: ANN401 - the fields of Profile, which checks their names
     ) -> None:
         self.profile = replace(PROFILE, name=name, **overrides)
         self._raw = raw
         self._stdout = stdout
         self._stop = stop
-        self._keeps_home = keeps_home
+        self._keeps = keeps
 
     def plan(self, turn: Turn, found: Installed) -> Plan:
         """One process for one turn."""
         model = (Value("--model=", turn.model),) if turn.model else ()
         framing = Framing.RAW if self._raw else Framing.LINES
-        keeps = turn.session.id if turn.session is not None and self._keeps_home else None
+        session = turn.session
+        home = session.id if session is not None and self._keeps == "home" else None
+        file: tuple[Argument, ...] = ()
+        if session is not None and self._keeps == "file":
+            file = (KeptFile("--session=", f"{session.id}.txt", b"" if session.is_new else None),)
         launch = Launch(
-            model,
-            files={} if keeps is None else {"home/settings": b""},
-            keeps=keeps,
+            (*model, *file),
+            files={} if home is None else {"home/settings": b""},
+            keeps=home,
             framing=framing,
             stdout=self._stdout,
             stop=self._stop,

@@ -28,6 +28,7 @@ from dragoman.adapters.base import (
     Failed,
     Framing,
     Installed,
+    KeptFile,
     Plan,
     PrivateFile,
     Profile,
@@ -287,6 +288,8 @@ def _flag_faults(argv: Sequence[Argument]) -> Iterator[str]:
                 yield f"a caller's {value!r} would be read as a flag: give the Value a prefix such as '--model='"
             case PrivateFile(name=name) if "/" in name:
                 yield f"PrivateFile.name {name!r} is a path: it is a file's name in a folder of its own"
+            case KeptFile(name=name) if "/" in name or not name.startswith(f"{SESSION.id}."):
+                yield f"KeptFile.name {name!r} is not the session's id, a dot and more: it would not be removed"
             case _:
                 pass
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from dragoman.adapters.base import Argument, PrivateFile, Value
+from dragoman.adapters.base import Argument, KeptFile, PrivateFile, Value
 from dragoman.engine.attempt.admission import refusal
 from dragoman.processes import PrivateFolder
 from dragoman.schemas import ErrorCode
@@ -14,13 +14,14 @@ ARGUMENT_BYTES = 100 * 1024
 """The longest argument we send; Linux refuses 131,072 bytes, Windows much less."""
 
 
-def spelled(arguments: Iterable[Argument], folder: PrivateFolder) -> list[str]:
-    """The arguments as words; what stands in private files is written into `folder`.
+def spelled(arguments: Iterable[Argument], folder: PrivateFolder, kept: PrivateFolder) -> list[str]:
+    """The arguments as words; what stands in private files is written into `folder`, what a session begins with into
+    `kept`.
 
     Raises:
         OSError: a private file could not be written.
     """
-    return [_word(argument, folder) for argument in arguments]
+    return [_word(argument, folder, kept) for argument in arguments]
 
 
 def check_lengths(argv: Iterable[str]) -> None:
@@ -45,10 +46,12 @@ def shape(program: tuple[str, ...], arguments: Iterable[Argument]) -> str:
                 words.append(f"{prefix}…")
             case PrivateFile(prefix=prefix, name=name):
                 words.append(f"{prefix}<{name}>")
+            case KeptFile(prefix=prefix):
+                words.append(f"{prefix}<session>")
     return " ".join(words)
 
 
-def _word(argument: Argument, folder: PrivateFolder) -> str:
+def _word(argument: Argument, folder: PrivateFolder, kept: PrivateFolder) -> str:
     match argument:
         case str():
             return argument
@@ -56,3 +59,5 @@ def _word(argument: Argument, folder: PrivateFolder) -> str:
             return prefix + value
         case PrivateFile(prefix=prefix, name=name, content=content):
             return prefix + str(folder.write(name, content))
+        case KeptFile(prefix=prefix, name=name, content=content):
+            return prefix + str(kept.path / name if content is None else kept.write(name, content))

@@ -15,7 +15,7 @@ from dragoman.processes import KeptFolder, PrivateFolder
 
 SETTINGS_BYTES = 256 * 1024
 DAY_S = 24 * 3600.0
-_KEPT = "kept"
+KEPT = "kept"
 KEPT_S = 30 * DAY_S
 """How long a kept folder may lie unused; most CLIs keep a session as long. The conversation is told again then."""
 
@@ -29,7 +29,7 @@ def private_folder(
     """
     name = launch.keeps
     if name is not None:
-        return KeptFolder(lambda: Path(state(), _KEPT, provider, name))
+        return KeptFolder(lambda: Path(state(), KEPT, provider, name))
     return PrivateFolder() if outlives_in is None else KeptFolder(lambda: outlives_in / PRIVATE)
 
 
@@ -39,25 +39,37 @@ def kept_folders() -> Path:
     Raises:
         OSError: there is no place for them.
     """
-    return state_folder() / _KEPT
+    return state_folder() / KEPT
 
 
 def forget_unused(now: float, keep_days: float | None = None) -> None:
-    """Remove the kept folders that nobody has used for so many days, or for long. `now`: seconds since 1970."""
+    """Remove the kept folders and files that nobody has used for so many days, or for long.
+
+    `now`: seconds since 1970.
+    """
     kept_s = KEPT_S if keep_days is None else min(KEPT_S, keep_days * DAY_S)
     with suppress(OSError):
-        for folder in kept_folders().glob("*/*"):
-            if folder.stat().st_mtime < now - kept_s:
-                shutil.rmtree(folder, ignore_errors=True)
+        for kept in kept_folders().glob("*/*"):
+            if kept.stat().st_mtime < now - kept_s:
+                _remove(kept)
 
 
 def forget_kept(sessions: Iterable[tuple[str, str]]) -> None:
-    """Remove the kept folders of sessions, each named by its provider and its id."""
-    with suppress(OSError):
-        for provider, session in sessions:
-            name = session.partition("/")[0]
-            if name not in ("", ".", "..") and Path(name).name == name:
-                shutil.rmtree(kept_folders() / provider / name, ignore_errors=True)
+    """Remove the kept folders and files of sessions, each named by its provider and its id."""
+    for provider, session in sessions:
+        name = session.partition("/")[0]
+        if name not in ("", ".", "..") and Path(name).name == name:
+            with suppress(OSError):
+                for kept in (kept_folders() / provider).iterdir():
+                    if kept.name == name or kept.name.startswith(f"{name}."):
+                        _remove(kept)
+
+
+def _remove(kept: Path) -> None:
+    if kept.is_dir():
+        shutil.rmtree(kept, ignore_errors=True)
+    else:
+        kept.unlink(missing_ok=True)
 
 
 def lay_out(launch: Launch, folder: PrivateFolder, variables: Mapping[str, str]) -> Mapping[str, str]:

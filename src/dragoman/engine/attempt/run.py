@@ -22,12 +22,12 @@ from dragoman.engine.attempt.clocks import Clocks, timed_out
 from dragoman.engine.attempt.endings import checked, ending, spawn_failure, with_key_hint
 from dragoman.engine.attempt.environment import Environment, Lineage, build_environment
 from dragoman.engine.attempt.host import DialogueHost
-from dragoman.engine.attempt.layout import lay_out, private_folder, read_settings
+from dragoman.engine.attempt.layout import KEPT, lay_out, private_folder, read_settings
 from dragoman.engine.context import Context, Route
 from dragoman.engine.jobs.detached import Heard, jobs_folder, set_up
 from dragoman.engine.providers.finding import Missing, Versions
 from dragoman.log import logger
-from dragoman.processes import Child, Command, Detached, PrivateFolder, Spawner, SpawnError, empty_folder
+from dragoman.processes import Child, Command, Detached, KeptFolder, PrivateFolder, Spawner, SpawnError, empty_folder
 from dragoman.schemas import Attempt, ErrorCode, ErrorInfo, Event, Retrying, Started, error_from
 
 Serve = Callable[[DialogueHost, PrivateFolder, Context], None]
@@ -57,6 +57,8 @@ class Runner:
         self._meanwhile = meanwhile
         self._environments: dict[str, Environment] = {}
         self._state_path: Path | None = None
+        self._kept: dict[str, KeptFolder] = {}
+        """By provider."""
 
     async def run(self, context: Context) -> Outcome:
         """Put the question to the provider once."""
@@ -156,7 +158,10 @@ class Runner:
             # A private file could not be written, or no pipe made: the disk is full, or there are too many files open.
             reason, step = said_by_system(error)
             failure = ErrorInfo.of(ErrorCode.INTERNAL, f"the call could not be set up: {reason}", next_step=step)
-            return Failed(failure, session="unkept" if launch.keeps is not None else None)
+            # Or there is no such place any more.
+            self._state_path = None
+            self._kept.clear()
+            return Failed(failure, session="unkept" if launch.keeps_session else None)
         finally:
             if host is None:
                 folder.close()
@@ -210,7 +215,10 @@ class Runner:
     def _command(
         self, route: Route, launch: Launch, folder: PrivateFolder, variables: Mapping[str, str], cwd: Path
     ) -> Command:
-        argv = [*route.program.argv, *arguments.spelled(launch.argv, folder), *route.settings.args]
+        kept = self._kept.get(route.name)
+        if kept is None:
+            kept = self._kept[route.name] = KeptFolder(lambda: self._state() / KEPT / route.name)
+        argv = [*route.program.argv, *arguments.spelled(launch.argv, folder, kept), *route.settings.args]
         arguments.check_lengths(argv)
         stdout_file = folder.path / "stdout" if launch.stdout.value == "file" else None
         return Command(argv, variables, cwd, stdout_file, remove=folder.made, claim=folder.claim)
