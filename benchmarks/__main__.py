@@ -309,8 +309,9 @@ def page(table: str) -> str:
         "Every figure stands beside its floor, measured in turn in one run, so that a busy machine slows both.\n"
         f"Made by `python -m benchmarks --write` on {machine}; {packages}.\n\n{table}\n\n"
         "The floor of a call is a tool that does nothing on an empty `MCPServer` plus a bare `subprocess.run` of the\n"
-        f"same program. A call that is measured by itself has {PAUSE_S * 1000:g} ms of silence before it, and so has its floor; right behind\n"
-        "another it meets what that one has left to do behind its reply. The NDJSON rows go through the whole engine with the adapter of claude. The targets in\n"
+        f"same program. A call by itself has {PAUSE_S * 1000:g} ms of silence before it, and so has its floor;\n"
+        "right behind another it meets what that one has left to do behind its reply.\n\n"
+        "The NDJSON rows go through the whole engine with the adapter of claude. The targets in\n"
         f"milliseconds were set where the no-op tool takes {NOOP_MS} ms; what is added to a floor is in no-ops, too.\n"
     )
 
