@@ -13,7 +13,7 @@ import pytest
 from dragoman.config import Configuration
 from dragoman.engine import Engine, Job, conversations
 from dragoman.engine.attempt.layout import kept_folders
-from dragoman.engine.record import store_file
+from dragoman.engine.record import Recorder, store_file
 from dragoman.processes import Child, Command
 from dragoman.schemas import ErrorCode, LLMError, LLMRequest, LLMResponse, Notice
 from dragoman.store import writer
@@ -354,6 +354,23 @@ async def test_a_question_is_on_disk_while_the_cli_works_on_it(tmp_path: Path, m
         process.feed(line(text="hi") + line(done={}))
         process.exit(0)
         assert (await call.outcome()).text == "hi"
+
+
+@pytest.mark.parametrize("calm", [True, False])
+async def test_where_others_are_being_started_a_question_is_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, calm: bool
+) -> None:
+    hurried: list[Recorder] = []
+
+    def hurry(self: Recorder) -> None:
+        hurried.append(self)
+
+    monkeypatch.setattr(Oracle, "is_calm", calm)
+    monkeypatch.setattr(Recorder, "hurry", hurry)
+    async with engine(tmp_path, Oracle(keeps_sessions), FakeAdapter()) as running:
+        assert (await ask(running, "hello")).text == "PLAIN"
+        assert (await ask(running, "hello", None, remember=False)).text == "PLAIN"
+    assert len(hurried) == (1 if calm else 0)
 
 
 def _turns_on_disk() -> list[tuple[str, str]]:
