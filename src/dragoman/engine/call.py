@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dragoman.engine.context import Handler
     from dragoman.engine.jobs.detached import Adopted
     from dragoman.schemas.errors import Effects
+    from dragoman.store import Posted
     from dragoman.structured import AsyncValidationStrategy, OutputSchema
 
 
@@ -66,6 +67,8 @@ class Call:
         """Whether it goes on without us, since this process ends."""
         self.job = False
         """Whether it is written down so that it can be fetched by its id."""
+        self.written: Posted | None = None
+        """What becomes of its record as a job, which comes before its child; None: it is there, or there is none."""
         self.created = time.monotonic()
         self.created_at = time.time()
         self.deadline: float | None = None

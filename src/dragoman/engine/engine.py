@@ -100,9 +100,7 @@ class Engine:
         self.jobs = Jobs(self._recorder, self._start, self.providers.check, configuration.conversations)
         self._turns = Turns(configuration, self._recorder, self._locks, self.jobs.finish)
         self.conversations = Conversations(self._recorder, self._locks, self.jobs)
-        runner = Runner(
-            configuration, environ, self.workspaces, self._spawner, versions, self._serve, self._recorder.hurry
-        )
+        runner = Runner(configuration, environ, self.workspaces, self._spawner, versions, self._serve, self._recorder)
         # Read from below: each layer goes around what stands above it.
         way = Shaping().around(Sessions(configuration, self._locks).around(runner.run))
         way = self.resilient(way, machine, breakers)

@@ -116,6 +116,14 @@ class Recorder:
         """Write a record soon, if there is a store. See `Store.post`."""
         return self._post(record)
 
+    async def on_disk(self, job: Posted) -> None:
+        """Wait until a job that was posted is on disk, or cannot be."""
+        if self._store is not None:
+            try:
+                await self._store.written(job)
+            except records.StoreError as error:
+                logger.warning("a job is kept in memory only: {}", error)
+
     def hurry(self) -> None:
         """Write now what was posted. See `Store.hurry`."""
         if self._store is not None:

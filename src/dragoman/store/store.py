@@ -154,6 +154,17 @@ class Store:
         self._check_open()
         return self._writer.put(record, waited=False)
 
+    async def written(self, posted: Posted) -> None:
+        """Wait until a posted record is safe from the death of this process.
+
+        Raises:
+            StoreError: it is not kept.
+        """
+        job = cast("Job", posted)
+        if not job.done:
+            self._writer.want(job)
+        await self._done(job)
+
     def hurry(self) -> None:
         """Write now what was posted, which is gathered otherwise: the caller is about to wait for something else."""
         if not self._closed:

@@ -93,6 +93,12 @@ class Writer(threading.Thread):
             self._later(GATHER_S, self._gathered)
         return job
 
+    def want(self, job: Job) -> None:
+        """Somebody waits for a record after all."""
+        # Before it is looked whether it is done, which is set before it is looked whether somebody waits.
+        job.waited = True
+        self._wake()
+
     def hurry(self) -> None:
         """Write what is queued now: whoever says so has nothing to do meanwhile."""
         if self._queue:

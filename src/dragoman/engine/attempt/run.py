@@ -26,6 +26,7 @@ from dragoman.engine.attempt.layout import KEPT, lay_out, private_folder, read_s
 from dragoman.engine.context import Context, Route
 from dragoman.engine.jobs.detached import Heard, jobs_folder, set_up
 from dragoman.engine.providers.finding import Missing, Versions
+from dragoman.engine.record import Recorder
 from dragoman.log import logger
 from dragoman.processes import Child, Command, Detached, KeptFolder, PrivateFolder, Spawner, SpawnError, empty_folder
 from dragoman.schemas import Attempt, ErrorCode, ErrorInfo, Event, Retrying, Started, error_from
@@ -45,16 +46,15 @@ class Runner:
         spawner: Spawner,
         versions: Versions,
         serve: Serve,
-        meanwhile: Callable[[], None],
+        recorder: Recorder,
     ) -> None:
-        """`meanwhile` does what the reply would wait for otherwise, once a child has work."""
         self._configuration = configuration
         self._environ = environ
         self._workspaces = workspaces
         self._spawner = spawner
         self._versions = versions
         self._serve = serve
-        self._meanwhile = meanwhile
+        self._recorder = recorder
         self._environments: dict[str, Environment] = {}
         self._state_path: Path | None = None
         self._kept: dict[str, KeptFolder] = {}
@@ -112,7 +112,6 @@ class Runner:
         before = time.monotonic()
         try:
             with clocks.scope:
-                clocks.spawning()
                 runs_in = self._folder(launch, folder, turn)
                 if adopted is None:
                     variables = {
@@ -126,6 +125,9 @@ class Runner:
                         detached = set_up(outlives_in, heard, route.adapter, plan, context.deadline)
                     command = self._command(route, launch, folder, variables, runs_in)
                     command = replace(command, detached=detached, may_detach=may_outlive is not None)
+                    if context.call.written is not None:
+                        await self._recorder.on_disk(context.call.written)
+                    clocks.spawning()
                     child = await self._spawned(command, clocks.scope.deadline)
                 else:
                     child = adopted.child
@@ -193,7 +195,7 @@ class Runner:
     def _while_it_works(self) -> None:
         # Of many at once the last ones would pay for the first ones' sake.
         if self._spawner.is_calm:
-            self._meanwhile()
+            self._recorder.hurry()
 
     def _environment(self, route: Route) -> Environment:
         """Nothing it is made of changes while this runs."""

@@ -147,11 +147,12 @@ class Jobs:
         if store is None:
             return
         try:
-            if request.idempotency_key or request.background:
+            if request.idempotency_key or request.background or call.work is not None:
                 await store.write(record)
             else:
-                # In order with all that follows, so it is there before the end can be; who tells its id waits for it.
-                store.post(record)
+                # Written while the call is got ready; who starts its child waits for it.
+                call.written = store.post(record)
+                store.hurry()
         except records.KeyTaken:
             raise
         except records.StoreError as error:
