@@ -13,10 +13,9 @@ import pytest
 from dragoman.config import Configuration
 from dragoman.engine import Engine, Job, conversations
 from dragoman.engine.attempt.layout import kept_folders
-from dragoman.engine.record import Recorder, store_file
+from dragoman.engine.record import store_file
 from dragoman.processes import Child, Command
 from dragoman.schemas import ErrorCode, LLMError, LLMRequest, LLMResponse, Notice
-from dragoman.store import writer
 from dragoman.testing import FakeAdapter
 from tests.engine.oracle import Oracle, Question, keeps_sessions
 from tests.engine.virtual import FakeSpawner, line
@@ -339,10 +338,7 @@ async def test_where_a_session_cannot_be_kept_the_conversation_is_told_again(
     assert "one" in oracle.asked[1]["prompt"]
 
 
-async def test_a_question_is_on_disk_while_the_cli_works_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # So that nothing is written but what somebody asks for.
-    monkeypatch.setattr(writer, "GATHER_S", 3600)
-    monkeypatch.setattr("dragoman.engine.engine.TIDY_AFTER_S", 3600)
+async def test_a_question_is_on_disk_while_the_cli_works_on_it(tmp_path: Path) -> None:
     spawner = FakeSpawner()
     async with engine(tmp_path, spawner, FakeAdapter()) as running:
         call = running.submit(LLMRequest(provider="fake", prompt="hello", conversation_id="talk"))
@@ -354,23 +350,6 @@ async def test_a_question_is_on_disk_while_the_cli_works_on_it(tmp_path: Path, m
         process.feed(line(text="hi") + line(done={}))
         process.exit(0)
         assert (await call.outcome()).text == "hi"
-
-
-@pytest.mark.parametrize("calm", [True, False])
-async def test_where_others_are_being_started_a_question_is_written_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, calm: bool
-) -> None:
-    hurried: list[Recorder] = []
-
-    def hurry(self: Recorder) -> None:
-        hurried.append(self)
-
-    monkeypatch.setattr(Oracle, "is_calm", calm)
-    monkeypatch.setattr(Recorder, "hurry", hurry)
-    async with engine(tmp_path, Oracle(keeps_sessions), FakeAdapter()) as running:
-        assert (await ask(running, "hello")).text == "PLAIN"
-        assert (await ask(running, "hello", None, remember=False)).text == "PLAIN"
-    assert len(hurried) == (1 if calm else 0)
 
 
 def _turns_on_disk() -> list[tuple[str, str]]:

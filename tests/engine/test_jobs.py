@@ -1,18 +1,23 @@
 """Jobs: calls that are fetched by their id, in this process and from others."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import anyio
 import pytest
 
+from dragoman.adapters.base import Completed, Outcome
 from dragoman.config import state_folder
 from dragoman.engine import Engine, Job
+from dragoman.engine.context import Context
+from dragoman.engine.record import store_file
 from dragoman.processes import Child, Command
 from dragoman.schemas import ErrorCode, LLMError, LLMRequest, Text
+from dragoman.store import JobStarted, writer
 from dragoman.testing import FakeAdapter
 from tests.engine.oracle import Oracle, keeps_sessions
-from tests.engine.test_conversations import engine
+from tests.engine.test_conversations import ask, engine
 from tests.engine.virtual import line
 
 pytestmark = pytest.mark.anyio
@@ -57,6 +62,63 @@ async def test_a_job_is_running_until_its_answer_is_there(tmp_path: Path) -> Non
         with anyio.fail_after(60):
             reply = await (await running.jobs.find(job.id)).wait()
         assert (reply.status, reply.text, reply.job_id) == ("completed", "PLAIN", job.id)
+
+
+class Looks(Oracle):
+    """Looks, as another program would, which jobs are on disk when a child is to be started."""
+
+    def __init__(self) -> None:
+        super().__init__(keeps_sessions)
+        self.seen: list[list[tuple[str, str]]] = []
+
+    async def spawn(self, command: Command) -> Child:
+        with closing(sqlite3.connect(store_file())) as db:
+            self.seen.append(db.execute("SELECT id, status FROM jobs").fetchall())
+        return await super().spawn(command)
+
+
+@pytest.mark.parametrize("given", [{}, {"remember": False}, {"idempotency_key": "k"}, {"background": True}])
+@pytest.mark.parametrize("asks_others", [False, True])
+async def test_a_job_is_on_disk_before_its_child_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, object], *, asks_others: bool
+) -> None:
+    # Nothing is written but what somebody waits for.
+    monkeypatch.setattr(writer, "GATHER_S", 3600)
+    monkeypatch.setattr("dragoman.engine.engine.TIDY_AFTER_S", 3600)
+    oracle = Looks()
+    async with engine(tmp_path, oracle, FakeAdapter(detaches=True)) as running:
+
+        async def ask_another(_: Context) -> Outcome:
+            return Completed(text=(await ask(running, "one", None, remember=False)).text)
+
+        request = LLMRequest.model_validate({"prompt": "one", "provider": "fake", **given})
+        with anyio.fail_after(60):
+            job = await running.jobs.start(request, face="test", work=ask_another if asks_others else None)
+            await job.wait()
+    assert oracle.seen == [[(job.id, "running")]]
+
+
+async def test_many_jobs_at_once_are_all_on_disk_before_their_children_start(tmp_path: Path) -> None:
+    oracle = Looks()
+    limits = {"limits": {"max_concurrency": 50}, "providers": {"fake": {"max_concurrency": 50}}}
+    async with engine(tmp_path, oracle, ADAPTER, configuration=limits) as running:
+        with anyio.fail_after(60):
+            jobs = [await running.jobs.start(question(str(number)), face="test") for number in range(50)]
+            replies = [await job.wait() for job in jobs]
+    assert {reply.status for reply in replies} == {"completed"}
+    # In whichever order they come: each time there is one child more, there is its job.
+    assert [len(seen) >= number for number, seen in enumerate(oracle.seen, 1)] == [True] * 50
+
+
+async def test_a_job_that_cannot_be_written_down_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async with engine(tmp_path, Oracle(keeps_sessions), ADAPTER) as running:
+        monkeypatch.setattr(JobStarted, "apply", fails)
+        with anyio.fail_after(60):
+            reply = await (await running.jobs.start(question(), face="test")).wait()
+    assert (reply.status, reply.text) == ("completed", "PLAIN")
 
 
 async def test_another_engine_waits_for_a_job_and_reads_what_happened(tmp_path: Path) -> None:

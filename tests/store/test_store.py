@@ -156,11 +156,31 @@ def test_what_is_posted_waits_for_its_time_unless_somebody_has_it_written(path: 
     assert second.done
     third = writer.put(started("c3"), waited=False)
     assert len(asked) == 2
-    writer.hurry()
+    writer.want(third)
     _written(third)
     writer.stop()
     writer.join(30)
     assert rows(path, "SELECT id FROM calls ORDER BY 1") == [("c1",), ("c2",), ("c3",)]
+
+
+async def test_who_waits_for_what_was_posted_has_it_written_at_once(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dragoman.store.writer.GATHER_S", 3600)
+    posted = store.post(started("c1"))
+    with anyio.fail_after(60):
+        await store.written(posted)
+        assert rows(path, "SELECT id FROM calls") == [("c1",)]
+        await store.written(posted)  # it is
+
+
+async def test_who_waits_for_what_was_posted_hears_why_it_is_not_kept(path: Path) -> None:
+    told: list[StoreError] = []
+    async with open_store(path, on_error=told.append) as store:
+        await store.write(started("c1"))
+        with anyio.fail_after(60), pytest.raises(StoreError, match="UNIQUE"):
+            await store.written(store.post(started("c1")))
+    assert told == []
 
 
 def _written(job: Job) -> None:

@@ -124,11 +124,6 @@ class Recorder:
             except records.StoreError as error:
                 logger.warning("a job is kept in memory only: {}", error)
 
-    def hurry(self) -> None:
-        """Write now what was posted. See `Store.hurry`."""
-        if self._store is not None:
-            self._store.hurry()
-
     @property
     def store(self) -> Store | None:
         """The store; None: it is not open, or cannot be."""

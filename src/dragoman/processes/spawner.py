@@ -106,11 +106,6 @@ class Spawner:
             if child is None:
                 streams.close()
 
-    @property
-    def is_calm(self) -> bool:
-        """Whether no child is being started."""
-        return not self._starting
-
     async def calm(self) -> None:
         """Wait, but not for long, until no child is being started: what runs takes the processor from what is to."""
         if self._starting:

@@ -121,11 +121,6 @@ class Spawner:
     async def __aexit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def is_calm(self) -> bool:
-        """Whether no child is being started: each is when it is asked for."""
-        return True
-
     async def calm(self) -> None:
         """See the other `Spawner`: here nothing is to be waited for."""
 

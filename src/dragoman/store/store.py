@@ -165,11 +165,6 @@ class Store:
             self._writer.want(job)
         await self._done(job)
 
-    def hurry(self) -> None:
-        """Write now what was posted, which is gathered otherwise: the caller is about to wait for something else."""
-        if not self._closed:
-            self._writer.hurry()
-
     async def flush(self) -> None:
         """Wait until all that was posted is safe from the death of this process, or could not be kept.
 

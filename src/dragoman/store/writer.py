@@ -94,15 +94,10 @@ class Writer(threading.Thread):
         return job
 
     def want(self, job: Job) -> None:
-        """Somebody waits for a record after all."""
-        # Before it is looked whether it is done, which is set before it is looked whether somebody waits.
+        """Somebody waits for a record that nobody waited for: write it now."""
+        # Then it is looked whether it is done, which is set before it is looked whether somebody waits.
         job.waited = True
         self._wake()
-
-    def hurry(self) -> None:
-        """Write what is queued now: whoever says so has nothing to do meanwhile."""
-        if self._queue:
-            self._wake()
 
     def stop(self) -> None:
         """Queue the end."""
@@ -111,7 +106,8 @@ class Writer(threading.Thread):
 
     def _gathered(self) -> None:
         self._gathers = False
-        self.hurry()
+        if self._queue:
+            self._wake()
 
     def _wake(self) -> None:
         # Nobody else lets it go, so it cannot be free by then.

@@ -73,7 +73,6 @@ class DialogueHost:
         mark: str = "",
         may_outlive: Callable[[], Detached] | None = None,
         calm: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint,
-        meanwhile: Callable[[], None] | None = None,
     ) -> None:
         self.child = child
         self.outlives_in = outlives_in
@@ -84,8 +83,6 @@ class DialogueHost:
         self._may_outlive = may_outlive
         self._calm = calm
         """Waits until others that are being started need the processor no more."""
-        self._meanwhile = meanwhile
-        """Does what can be done while the child works, once it was asked."""
         self._begun = Latch()
         self._outlives: Latch | None = None
         """Somebody wants the child to go on when this process ends; set when it is known whether it does."""
@@ -161,8 +158,6 @@ class DialogueHost:
             if self.gone.is_set():
                 # It ended before it took the question; why is in what it said.
                 self._end_all(self.child.exit_code)
-            if self._meanwhile is not None:
-                self._meanwhile()
             await open_turn.done.wait()
         finally:
             open_turn.listener = None

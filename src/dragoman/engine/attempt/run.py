@@ -142,7 +142,6 @@ class Runner:
                     mark=heard.mark,
                     may_outlive=may_outlive,
                     calm=self._spawner.calm,
-                    meanwhile=self._while_it_works if context.turn is not None else None,
                 )
                 self._serve(host, folder, context)
                 context.channel = f"{os.getpid()}:{child.pid}"
@@ -191,11 +190,6 @@ class Runner:
             return await self._spawner.spawn(command)
         await anyio.sleep_forever()
         raise AssertionError("the clock ends the wait")
-
-    def _while_it_works(self) -> None:
-        # Of many at once the last ones would pay for the first ones' sake.
-        if self._spawner.is_calm:
-            self._recorder.hurry()
 
     def _environment(self, route: Route) -> Environment:
         """Nothing it is made of changes while this runs."""

@@ -150,9 +150,8 @@ class Jobs:
             if request.idempotency_key or request.background or call.work is not None:
                 await store.write(record)
             else:
-                # Written while the call is got ready; who starts its child waits for it.
+                # With what follows until its child is to start: who starts that waits for it.
                 call.written = store.post(record)
-                store.hurry()
         except records.KeyTaken:
             raise
         except records.StoreError as error:
