@@ -10,8 +10,10 @@ from types import TracebackType
 from typing import Self, Unpack
 
 import anyio
+import anyio.to_thread
 
 from dragoman.client import Dragoman
+from dragoman.engine.conversations import replace_whole
 from dragoman.engine.layers.turns import new_conversation_id
 from dragoman.options import TurnOptions
 from dragoman.schemas import ErrorCode, LLMError, LLMResponse, Message, TurnInfo
@@ -144,14 +146,16 @@ class ConversationManager:
     async def export_history(self, filepath: str | Path) -> None:
         """Write the whole conversation to a file: Markdown if its name ends in ``.md``, else JSON to be taken in again.
 
+        An earlier export in that place is replaced once the new one is whole.
+
         Raises:
             LLMError: there is no turn yet (code ``not_found``).
-            OSError: the file cannot be written.
+            OSError: the file cannot be written; one that is there stays as it is.
         """
-        file = anyio.Path(filepath)
+        file = Path(filepath)
         form = "markdown" if file.suffix.lower() in {".md", ".markdown"} else "json"
         text = await self._asker().conversations.export(self.conversation_id, form)
-        await file.write_text(text, encoding="utf-8")
+        await anyio.to_thread.run_sync(replace_whole, file, text)
 
     def _asker(self) -> Dragoman:
         if self._dragoman is None:

@@ -1,5 +1,6 @@
 """Conversations: what a provider is told of what was said before, and what is kept."""
 
+import os
 import re
 import sqlite3
 from collections.abc import AsyncGenerator
@@ -456,21 +457,50 @@ class _Full:
         db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
-def test_of_a_document_for_which_there_is_no_room_nothing_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file, opened = tmp_path / "talk.md", Path.open
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk without room for what is written with `Path.open`."""
+    opened = Path.open
 
     def full(path: Path, mode: str, encoding: str) -> IO[str]:
         opened(path, mode).close()
         return opened(Path("/dev/full"), "w", encoding=encoding)
 
+    if not Path("/dev/full").exists():
+        pytest.skip("the system has no device that is always full")
     monkeypatch.setattr(Path, "open", full)
+
+
+@pytest.mark.usefixtures("full")
+def test_of_a_document_for_which_there_is_no_room_nothing_stays(tmp_path: Path) -> None:
+    file = tmp_path / "talk.md"
     with pytest.raises(OSError, match="No space left on device") as refused:
         conversations.write_whole(file, "what was said")
     assert refused.value.filename == str(file)
     assert not file.exists()
+
+
+@pytest.mark.usefixtures("full")
+def test_a_document_stays_as_it_is_if_there_is_no_room_for_a_new_one(tmp_path: Path) -> None:
+    file = tmp_path / "talk.md"
+    os.close(os.open(file, os.O_CREAT))
+    with pytest.raises(OSError, match="No space left on device") as refused:
+        conversations.replace_whole(file, "what was said")
+    assert refused.value.filename == str(file)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_document_is_replaced_where_a_link_leads(tmp_path: Path) -> None:
+    file, link = tmp_path / "talk.md", tmp_path / "link.md"
+    file.write_text("what was said", encoding="utf-8")
+    link.symlink_to(file)
+    conversations.replace_whole(link, "more")
+    assert (link.is_symlink(), file.read_text(encoding="utf-8")) == (True, "more")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="directory") as refused:
+        conversations.replace_whole(tmp_path / "folder", "more")
+    assert refused.value.filename == str(tmp_path / "folder")
+    assert {path.name for path in tmp_path.iterdir()} == {"talk.md", "link.md", "folder"}
 
 
 @pytest.mark.parametrize("wrong", ["1e300", "-1e12", "NaN", "Infinity", "1e12"])

@@ -1,5 +1,6 @@
 """Private folders: whose they are, and who removes them."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from dragoman.processes import Command, PrivateFolder, Spawner, remove_abandoned
+from dragoman.processes import Command, KeptFolder, PrivateFolder, Spawner, remove_abandoned
 from dragoman.processes.private import CLAIM, remove_private
 from dragoman.processes.shepherd import remove_folder
 
@@ -32,6 +33,17 @@ def test_what_a_process_left_that_was_killed_before_anybody_knew_of_it_is_remove
     assert [file.read_bytes() for file in temporary.glob("*/system.txt")] == [b"secret"]
     remove_abandoned()
     assert list(temporary.iterdir()) == []
+
+
+def test_of_a_file_for_which_there_is_no_room_nothing_stays(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int, __: memoryview) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    kept = KeptFolder(lambda: temporary / "kept")
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        kept.write("session.db", b"what was said")
+    assert list((temporary / "kept").iterdir()) == []
 
 
 def test_what_its_maker_had_no_time_to_claim_is_removed(temporary: Path) -> None:

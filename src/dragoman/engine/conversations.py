@@ -6,6 +6,7 @@ forking one waits for nobody.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -268,6 +269,30 @@ def write_whole(file: Path, text: str) -> None:
     except OSError as error:
         file.unlink()
         error.filename = str(file)
+        raise
+
+
+def replace_whole(file: Path, text: str) -> None:
+    """Write a file; one that is there has the old text or the new one, whatever happens.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    place = file.resolve()
+    if place.exists() and not place.is_file():
+        # A pipe, say; or a folder, which says so.
+        place.write_text(text, encoding="utf-8")
+        return
+    new = place.with_name(f".dragoman-{secrets.token_hex(8)}")
+    try:
+        write_whole(new, text)
+        try:
+            new.replace(place)
+        except OSError:
+            new.unlink()
+            raise
+    except OSError as error:
+        error.filename, error.filename2 = str(file), None
         raise
 
 

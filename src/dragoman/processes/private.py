@@ -45,7 +45,11 @@ class PrivateFolder:
         return self._path
 
     def write(self, name: str, content: bytes) -> Path:
-        """A file in the folder, readable by its owner only."""
+        """A file in the folder, readable by its owner only.
+
+        Raises:
+            OSError: it cannot be written; nothing of it stays.
+        """
         file = self._place(name)
         try:
             descriptor = os.open(file, _NEW, 0o600)
@@ -57,6 +61,9 @@ class PrivateFolder:
             rest = memoryview(content)
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
+        except OSError:
+            file.unlink()
+            raise
         finally:
             os.close(descriptor)
         return file
