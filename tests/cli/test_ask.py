@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from dragoman.cli.ask import STOPPED
+from dragoman.engine.attempt.clocks import LATE_S
 from dragoman.testing import FakeCli, Liveness
 from tests.cli.harness import DRAGOMAN, Shell
 
@@ -228,6 +229,28 @@ async def test_a_hangup_that_is_ignored_from_outside_stays_ignored(shell: Shell)
                 await live.connected()
                 process.send_signal(signal.SIGHUP)
                 await live.release()
+                assert b"".join([piece async for piece in process.stdout]) == b"forty-two\n"
+                assert await process.wait() == 0
+
+
+@pytest.mark.anyio
+async def test_what_a_cli_says_while_the_command_is_stopped_by_ctrl_z_is_no_silence(shell: Shell) -> None:
+    idle_s = 1
+    variables = {**shell.variables, "DRAGOMAN_PROVIDERS__LLM__TIMEOUTS__IDLE": str(idle_s)}
+    with anyio.fail_after(FAILURE_S):
+        async with Liveness() as live:
+            steps = [{"out": "begun, "}, live.connect(), {"wait": "gate"}, {"out": "forty-two"}]
+            shell.llm({"read": "all"}, *steps)
+            argv = [*DRAGOMAN, "ask", "llm", "hello"]
+            async with await anyio.open_process(argv, cwd=shell.work, env=shell.variables | variables) as process:
+                assert process.stdout is not None
+                assert await process.stdout.receive() == b"begun, "
+                process.send_signal(signal.SIGSTOP)
+                await live.connected()
+                await live.release()
+                await live.all_gone()
+                await anyio.sleep(idle_s + LATE_S + 0.2)
+                process.send_signal(signal.SIGCONT)
                 assert b"".join([piece async for piece in process.stdout]) == b"forty-two\n"
                 assert await process.wait() == 0
 

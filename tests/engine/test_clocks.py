@@ -90,6 +90,45 @@ async def test_its_own_retries_do_not_move_idle_and_are_told(tmp_path: Path) -> 
         assert "HTTP 529" in reply.error.message
 
 
+def stop_for(seconds: float) -> None:
+    """As if this process had been stopped for so long."""
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, trio.testing.MockClock)
+    clock.jump(seconds)
+
+
+@pytest.mark.parametrize("clock", ["startup", "idle", "attempt", "call"])
+async def test_what_is_said_while_this_process_is_stopped_is_heard(tmp_path: Path, clock: str) -> None:
+    for _ in range(8):  # who comes first, the reader or whoever waits for the answer, is left to chance
+        spawner = FakeSpawner()
+        async with engine(tmp_path, spawner) as running:
+            call = running.submit(request(**{clock: 100}))
+            process = await spawner.process()
+            if clock != "startup":
+                process.feed(line(text="first, "))
+            await anyio.wait_all_tasks_blocked()
+            process.feed(line(text="last") + line(done={}))
+            stop_for(500)
+            reply = await call.outcome()
+            assert reply.status == "completed", reply.error
+            assert reply.text == ("last" if clock == "startup" else "first, last")
+
+
+@pytest.mark.parametrize(("clock", "later_s"), [("startup", 100), ("idle", 100), ("attempt", 1), ("call", 1)])
+async def test_a_silence_begins_anew_after_this_process_was_stopped(tmp_path: Path, clock: str, later_s: float) -> None:
+    spawner = FakeSpawner()
+    async with engine(tmp_path, spawner) as running:
+        call = running.submit(request(**{clock: 100}))
+        process = await spawner.process()
+        if clock != "startup":
+            process.feed(line(text="first"))
+        await anyio.wait_all_tasks_blocked()
+        stop_for(500)
+        reply, elapsed = await timed(call)
+        assert (fired(reply), elapsed) == (clock, later_s)
+        assert reply.text == ("" if clock == "startup" else "first")
+
+
 async def test_a_retry_that_was_overcome_is_not_blamed(tmp_path: Path) -> None:
     spawner = FakeSpawner()
     async with engine(tmp_path, spawner) as running:

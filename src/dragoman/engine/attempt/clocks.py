@@ -13,6 +13,13 @@ from dragoman.schemas import ErrorCode, ErrorInfo, TimeoutConfig
 
 RunClock = Literal["spawn", "startup", "idle", "attempt", "call"]
 
+LATE_S = 1.0
+"""A clock that fires so late was not looked at: somebody stopped this process, as with Ctrl-Z, and had it go on."""
+LISTEN_S = 1.0
+"""How long what a child said until its time was over is listened to then."""
+_SOFT = ("startup", "idle")
+"""Clocks of a silence, which is none when nobody listened."""
+
 _WORDS: Mapping[str, str] = {
     "queue": "no place became free within {:g} s",
     "spawn": "the process did not start within {:g} s",
@@ -55,6 +62,18 @@ class Clocks:
     def seconds(self) -> float:
         """How long the clock that fired was set to."""
         return float(getattr(self._timeouts, self.fired))
+
+    def overslept(self) -> bool:
+        """Whether one fired late: this process was stopped meanwhile, and what the child said then was not heard."""
+        return self.scope.cancelled_caught and anyio.current_time() > self._armed[0] + LATE_S
+
+    def wound_up(self) -> anyio.CancelScope:
+        """A new scope for the clock that fired: it begins anew or, if it cannot, leaves time to hear what was said."""
+        now, fired = anyio.current_time(), self.fired
+        self._hard = max(self._hard, (now + LISTEN_S, self._hard[1]))
+        self.scope = anyio.CancelScope()
+        self._arm(fired, getattr(self._timeouts, fired) if fired in _SOFT else math.inf)
+        return self.scope
 
     def spawning(self) -> None:
         """The process is being started."""

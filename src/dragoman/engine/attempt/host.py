@@ -149,20 +149,17 @@ class DialogueHost:
                 self._outlives.set()
 
     async def turn(self, turn: Turn, listener: Listener) -> Outcome:
-        """Put a turn to the child and wait for its end."""
+        """Put a turn to the child and wait for its end. The last one is not put twice: its end is waited for again."""
         await self._ready.wait()
-        open_turn = self._turns.open(turn, listener)
-        try:
+        open_turn = self._turns.opened(turn.id)
+        if open_turn is None:
+            open_turn = self._turns.open(turn, listener)
             self._perform(lambda: self._dialogue.begin(turn))
             self._begun.set()
             if self.gone.is_set():
                 # It ended before it took the question; why is in what it said.
                 self._end_all(self.child.exit_code)
-            await open_turn.done.wait()
-        finally:
-            open_turn.listener = None
-        assert open_turn.outcome is not None  # noqa: S101 - set before the event
-        return open_turn.outcome
+        return await open_turn.ended(listener)
 
     def stop(self, *, finished: bool) -> None:
         """Stop the child in the background; `gone` tells when it is. Only the first call counts.

@@ -39,12 +39,24 @@ class OpenTurn:
             self.listener = None
             self.done.set()
 
+    async def ended(self, listener: Listener) -> Outcome:
+        """Wait for its outcome. Whoever gives up may wait again, and misses what happens until then."""
+        if self.outcome is None:
+            self.listener = listener
+            try:
+                await self.done.wait()
+            finally:
+                self.listener = None
+        assert self.outcome is not None  # noqa: S101 - set before the event
+        return self.outcome
+
 
 class OpenTurns:
     """Those of one channel, by id."""
 
     def __init__(self) -> None:
         self._turns: dict[TurnId, OpenTurn] = {}
+        self._last: OpenTurn | None = None
 
     def __iter__(self) -> Iterator[TurnId]:
         return iter(list(self._turns))
@@ -59,8 +71,12 @@ class OpenTurns:
 
     def open(self, turn: Turn, listener: Listener) -> OpenTurn:
         """One more."""
-        self._turns[turn.id] = OpenTurn(turn, listener)
-        return self._turns[turn.id]
+        self._last = self._turns[turn.id] = OpenTurn(turn, listener)
+        return self._last
+
+    def opened(self, turn_id: TurnId) -> OpenTurn | None:
+        """The last one, ended or not, if it is this."""
+        return self._last if self._last is not None and self._last.turn.id == turn_id else None
 
     def emit(self, turn_id: TurnId, event: Event) -> None:
         """Tell whoever waits for it."""

@@ -147,7 +147,11 @@ class Runner:
                 context.channel = f"{os.getpid()}:{child.pid}"
                 clocks.starting()
                 context.take(Started(provider=route.name, model=turn.model, version=installed.version_text or None))
-                outcome = await host.turn(replace(turn, runs_in=runs_in), listener)
+                turn = replace(turn, runs_in=runs_in)
+                outcome = await host.turn(turn, listener)
+            while outcome is None and host is not None and clocks.overslept():
+                with clocks.wound_up():
+                    outcome = await host.turn(turn, listener)
         except anyio.get_cancelled_exc_class():
             if host is not None and host.outlives_in is not None and not context.call.scope.cancel_called:
                 # Not the call is cancelled but whoever opened the engine.
