@@ -12,7 +12,7 @@ from dragoman.engine import Engine
 from dragoman.schemas import ErrorCode, LLMRequest, LLMResponse
 from dragoman.structured import OutputSchema
 from dragoman.testing import FakeAdapter
-from tests.engine.oracle import Oracle, Question
+from tests.engine.oracle import Oracle, Question, keeps_sessions
 from tests.engine.test_conversations import engine
 from tests.engine.virtual import line
 
@@ -103,6 +103,31 @@ async def test_a_conversation_keeps_the_question_and_the_answer_that_passed(tmp_
     ]
     assert oracle.asked[2]["prompt"] == "And then?"
     assert oracle.asked[2]["session"]["is_new"] is False
+
+
+@pytest.mark.parametrize("forks", [False, True])
+@pytest.mark.parametrize("attempts", [1, 2])
+async def test_a_session_is_gone_on_with_from_before_an_answer_that_never_passed(
+    tmp_path: Path, attempts: int, *, forks: bool
+) -> None:
+    oracle = Oracle(keeps_sessions)
+    adapter = FakeAdapter(keeps_sessions=True, forks_sessions=forks)
+    async with engine(tmp_path, oracle, adapter) as running:
+        await ask(running, conversation_id="talk", prompt="one")
+        rejected = await ask(
+            running, conversation_id="talk", prompt="two", validators=["regex:^never"], max_attempts=attempts
+        )
+        assert rejected.status == "failed"
+        await ask(running, conversation_id="talk", prompt="three")
+    first, last = oracle.asked[0], oracle.asked[-1]
+    assert len(oracle.asked) == 2 + attempts
+    if forks:
+        assert last["session"] == {**last["session"], "id": first["session"]["id"], "fork": True, "last_turn": "one"}
+        assert last["prompt"] == "three"
+    else:
+        assert last["session"]["is_new"] is True
+        assert "one" in last["prompt"]
+        assert "two" not in last["prompt"]
 
 
 async def test_an_answer_that_never_passes_is_a_failure_with_every_attempt(tmp_path: Path) -> None:

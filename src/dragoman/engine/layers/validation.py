@@ -7,7 +7,7 @@ below the route: only then is it known whether the CLI itself can hold an answer
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +17,7 @@ import anyio.to_thread
 from dragoman.adapters.base import Completed, Failed, Outcome, Profile
 from dragoman.config import RetryConfig
 from dragoman.engine.context import Context, Handler
-from dragoman.engine.layers.thread import Said
+from dragoman.engine.layers.thread import Known, Said, Thread
 from dragoman.schemas import ErrorCode, ErrorInfo, Retrying
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ class Validation:
 
         async def validated(context: Context) -> Outcome:
             wanted = context.wanted = _wanted(context)
-            asked, before = context.request, len(context.thread.turns)
+            asked, thread = context.request, context.thread
+            before, sessions = len(thread.turns), {key: replace(known) for key, known in thread.sessions.items()}
             passed = False
             try:
                 outcome = await self._until_it_passes(context, wanted, following)
@@ -72,10 +73,9 @@ class Validation:
                 return outcome
             finally:
                 context.request = asked
-                del context.thread.turns[before:]
+                del thread.turns[before:]
                 if not passed:
-                    for known in context.thread.sessions.values():
-                        known.dirty = known.dirty or known.knows > context.thread.last
+                    _go_back(thread, sessions)
 
         return validated
 
@@ -140,6 +140,15 @@ class Shaping:
             return await following(context)
 
         return shaped
+
+
+def _go_back(thread: Thread, before: Mapping[tuple[str, str], Known]) -> None:
+    """Forget what sessions have of answers that did not pass: they are gone on with from where they were, in a copy."""
+    for key, known in list(thread.sessions.items()):
+        if known.knows > thread.last:
+            del thread.sessions[key]
+            if key in before:
+                thread.sessions[key] = replace(before[key], dirty=True)
 
 
 def _wanted(context: Context) -> Wanted:
