@@ -67,8 +67,12 @@ class Call:
         """Whether it goes on without us, since this process ends."""
         self.job = False
         """Whether it is written down so that it can be fetched by its id."""
+        self.is_kept = False
+        """Whether, as a job, it is written down or about to be: no other may have a child that outlives us."""
         self.written: Posted | None = None
-        """What becomes of its record as a job, which comes before its child; None: it is there, or there is none."""
+        """What becomes of its record as a job; None: that is known."""
+        self.goes_on = False
+        """Whether the next server goes on with it, even where it has no child just then."""
         self.created = time.monotonic()
         self.created_at = time.time()
         self.deadline: float | None = None
@@ -96,8 +100,13 @@ class Call:
 
     @property
     def is_taken_over(self) -> bool:
-        """Whether it was begun by an earlier server: what is written at its beginning is there."""
+        """Whether it was begun by an earlier server, of which nothing but the job may have come to the disk."""
         return self.taken_over_at is not None
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody ended it, though it may not have its reply yet."""
+        return self._is_cancelled
 
     @property
     def is_interrupted(self) -> bool:
@@ -111,9 +120,9 @@ class Call:
 
     @property
     def can_be_left(self) -> bool:
-        """Whether the next server can go on with it, from its child or, if it never had one, from its beginning."""
+        """Whether the next server can go on with it, from its child or, if it has none just now, from its beginning."""
         if self.host is None and self.adopted is None:
-            return self.job and self.request.background and self.work is None
+            return self.goes_on
         return self.outlives_us and not (self.host is not None and self.host.finishing)
 
     @contextmanager

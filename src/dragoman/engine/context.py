@@ -165,6 +165,8 @@ class Context:
     def start_over(self, event: Retrying) -> None:
         """Forget what an attempt left: nothing of it may show in the answer of the next one."""
         self.forget()
+        # Until then it has no child, and if this process ends, whoever comes next asks instead.
+        self.call.host = None
         self.take(event)
 
     def forget(self) -> None:

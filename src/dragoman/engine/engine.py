@@ -100,7 +100,8 @@ class Engine:
         self.jobs = Jobs(self._recorder, self._start, self.providers.check, configuration.conversations)
         self._turns = Turns(configuration, self._recorder, self._locks, self.jobs.finish)
         self.conversations = Conversations(self._recorder, self._locks, self.jobs)
-        runner = Runner(configuration, environ, self.workspaces, self._spawner, versions, self._serve, self._recorder)
+        on_disk = self.jobs.records.on_disk
+        runner = Runner(configuration, environ, self.workspaces, self._spawner, versions, self._serve, on_disk)
         # Read from below: each layer goes around what stands above it.
         way = Shaping().around(Sessions(configuration, self._locks).around(runner.run))
         way = self.resilient(way, machine, breakers)
@@ -252,9 +253,10 @@ class Engine:
         if self.configuration.log.content:
             logger.bind(call=call.id, prompt=call.request.prompt, answer=reply.text).info("content of the call")
         try:
-            self.jobs.ending(call, reply)
-            # Nobody hears of a turn before it is on disk.
+            self.jobs.records.ending(call, reply)
+            # Nobody hears of a turn before it is on disk, nor of an answer that is to be fetched.
             reply = await self._turns.keep(context, reply)
+            await self.jobs.records.safe(call)
         finally:
             call.finish(reply)
             call.host = None
@@ -289,9 +291,9 @@ class Engine:
         self._hosts[host] = Latch()
         call = context.call
         call.host = host
-        if not call.is_taken_over:
+        if not host.is_adopted:
             self._recorder.process_started(host.child, call.id, folder.made)
-            self.jobs.detached(call, host)
+            self.jobs.records.detached(call, host)
         if call.handed_out:
             self._running().start_soon(self.jobs.leave_alone, call, host)
         session, context.session_lock = context.session_lock, None

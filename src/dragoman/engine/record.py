@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 _COUNTED = ("input_tokens", "cached_input_tokens", "output_tokens", "cost_usd")
 
+ON_DISK_S = 1.0
+"""How long a call waits at most for the disk before it goes on: another program may hold the file, for as long as it
+likes."""
+
 
 def store_file() -> Path:
     """Where the store is kept.
@@ -57,16 +61,16 @@ class Recorder:
                 await self._open()
             call = context.call
             context.is_recorded = True
-            if not call.is_taken_over:
-                self._post(
-                    records.CallStarted(
-                        id=call.id,
-                        face=call.face,
-                        provider=call.request.provider,
-                        model=call.request.model,
-                        depth=self._depth,
-                    )
+            self._post(
+                records.CallStarted(
+                    id=call.id,
+                    face=call.face,
+                    provider=call.request.provider,
+                    model=call.request.model,
+                    depth=self._depth,
+                    unless_there=call.is_taken_over,
                 )
+            )
             return await following(context)
 
         return recorded
@@ -116,13 +120,16 @@ class Recorder:
         """Write a record soon, if there is a store. See `Store.post`."""
         return self._post(record)
 
-    async def on_disk(self, job: Posted) -> None:
-        """Wait until a job that was posted is on disk, or cannot be."""
+    async def on_disk(self, posted: Posted) -> bool:
+        """Wait until what was posted is on disk, but not for long; whether it is.
+
+        Raises:
+            StoreError: it never will be.
+        """
         if self._store is not None:
-            try:
-                await self._store.written(job)
-            except records.StoreError as error:
-                logger.warning("a job is kept in memory only: {}", error)
+            with anyio.move_on_after(ON_DISK_S):
+                await self._store.written(posted)
+        return posted.done and posted.error is None
 
     @property
     def store(self) -> Store | None:

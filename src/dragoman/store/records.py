@@ -66,12 +66,15 @@ class CallStarted:
     provider: str | None = None
     model: str | None = None
     depth: int = 0
+    unless_there: bool = False
+    """An earlier server may have written it down, or was killed before it could."""
     started_at: float = field(default_factory=time.time)
 
     def apply(self, db: sqlite3.Connection, server_id: int) -> None:
         """A new row, ``running`` until its `CallEnded` or the end of this server."""
+        insert = "INSERT OR IGNORE" if self.unless_there else "INSERT"
         db.execute(
-            "INSERT INTO calls (id, server_id, provider, model, face, depth, status, started_at)"
+            f"{insert} INTO calls (id, server_id, provider, model, face, depth, status, started_at)"
             " VALUES (?, ?, ?, ?, ?, ?, 'running', ?)",
             (self.id, server_id, self.provider, self.model, self.face, self.depth, self.started_at),
         )

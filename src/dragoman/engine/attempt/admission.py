@@ -47,7 +47,7 @@ def admitted(context: Context, route: Route, limits: LimitSettings, workspaces: 
         effort=request.effort,
         temperature=_temperature(request, profile, wanted),
         max_tokens=request.max_tokens,
-        detached=request.background and context.call.job,
+        detached=request.background and context.call.is_kept,
     )
 
 

@@ -46,13 +46,13 @@ class Clocks:
     """Arms the earliest of the clocks that apply; after the scope was cancelled, `fired` names the one."""
 
     def __init__(self, timeouts: TimeoutConfig, profile: Profile, call_deadline: float) -> None:
-        self.scope = anyio.CancelScope()
         self._timeouts = timeouts
         self._profile = profile
         self._hard: tuple[float, RunClock] = min(
             (anyio.current_time() + timeouts.attempt, "attempt"), (call_deadline, "call")
         )
         self._armed = self._hard
+        self.scope = anyio.CancelScope(deadline=self._hard[0])
 
     @property
     def fired(self) -> RunClock:

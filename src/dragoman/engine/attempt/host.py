@@ -73,12 +73,15 @@ class DialogueHost:
         mark: str = "",
         may_outlive: Callable[[], Detached] | None = None,
         calm: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint,
+        is_adopted: bool = False,
     ) -> None:
         self.child = child
         self.outlives_in = outlives_in
         """The folder of a child that is to go on when this process ends, unless it is stopped before."""
         self.mark = mark
         """What all that the child started is known by; see `sweep`."""
+        self.is_adopted = is_adopted
+        """Whether an earlier server started the child, and wrote that down."""
         self.is_left = False
         self._may_outlive = may_outlive
         self._calm = calm

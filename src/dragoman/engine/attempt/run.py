@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -23,10 +23,10 @@ from dragoman.engine.attempt.endings import checked, ending, spawn_failure, with
 from dragoman.engine.attempt.environment import Environment, Lineage, build_environment
 from dragoman.engine.attempt.host import DialogueHost
 from dragoman.engine.attempt.layout import KEPT, lay_out, private_folder, read_settings
+from dragoman.engine.call import Call
 from dragoman.engine.context import Context, Route
-from dragoman.engine.jobs.detached import Heard, jobs_folder, set_up
+from dragoman.engine.jobs.detached import Heard, next_folder, set_up
 from dragoman.engine.providers.finding import Missing, Versions
-from dragoman.engine.record import Recorder
 from dragoman.log import logger
 from dragoman.processes import Child, Command, Detached, KeptFolder, PrivateFolder, Spawner, SpawnError, empty_folder
 from dragoman.schemas import Attempt, ErrorCode, ErrorInfo, Event, Retrying, Started, error_from
@@ -46,15 +46,16 @@ class Runner:
         spawner: Spawner,
         versions: Versions,
         serve: Serve,
-        recorder: Recorder,
+        on_disk: Callable[[Call], Awaitable[bool]],
     ) -> None:
+        """`on_disk` is waited for before a child of the call is started."""
         self._configuration = configuration
         self._environ = environ
         self._workspaces = workspaces
         self._spawner = spawner
         self._versions = versions
         self._serve = serve
-        self._recorder = recorder
+        self._on_disk = on_disk
         self._environments: dict[str, Environment] = {}
         self._state_path: Path | None = None
         self._kept: dict[str, KeptFolder] = {}
@@ -99,7 +100,7 @@ class Runner:
         launch = plan.channel
         outlives_in = None
         if turn.detached:
-            outlives_in = adopted.folder if adopted else _job_folder(context)
+            outlives_in = adopted.folder if adopted else next_folder(context.call.id)
         may_outlive = None
         if launch.can_be_left and context.call.job and not turn.detached:
             may_outlive = partial(_later_detached, context, heard, route.adapter, plan)
@@ -125,8 +126,7 @@ class Runner:
                         detached = set_up(outlives_in, heard, route.adapter, plan, context.deadline)
                     command = self._command(route, launch, folder, variables, runs_in)
                     command = replace(command, detached=detached, may_detach=may_outlive is not None)
-                    if context.call.written is not None:
-                        await self._recorder.on_disk(context.call.written)
+                    await self._on_disk(context.call)
                     clocks.spawning()
                     child = await self._spawned(command, clocks.scope.deadline)
                 else:
@@ -142,6 +142,7 @@ class Runner:
                     mark=heard.mark,
                     may_outlive=may_outlive,
                     calm=self._spawner.calm,
+                    is_adopted=adopted is not None,
                 )
                 self._serve(host, folder, context)
                 context.channel = f"{os.getpid()}:{child.pid}"
@@ -276,10 +277,4 @@ class _Listener:
 def _later_detached(context: Context, heard: Heard, adapter: Adapter, plan: Plan) -> Detached:
     """What becomes of a child of this attempt, while it runs, if its call is handed out."""
     heard = replace(heard, turn=replace(heard.turn, detached=True))
-    return set_up(_job_folder(context), heard, adapter, plan, context.deadline)
-
-
-def _job_folder(context: Context) -> Path:
-    """A folder for the next child: an earlier attempt's may still be in use."""
-    number = len(context.attempts)
-    return jobs_folder() / (f"{context.call.id}-{number}" if number else context.call.id)
+    return set_up(next_folder(context.call.id), heard, adapter, plan, context.deadline)

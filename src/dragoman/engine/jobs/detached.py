@@ -65,6 +65,35 @@ def jobs_folder() -> Path:
     return state_folder() / "jobs"
 
 
+def last_folder(job_id: str) -> Path:
+    """Where the last child of a job writes; if it never had one, where the first one would.
+
+    Which one that is, is written down a moment after its start, and its server may not have lived to see it.
+
+    Raises:
+        OSError: there is no place for them.
+    """
+    return _numbered(job_id, max(_numbers(job_id), default=0))
+
+
+def next_folder(job_id: str) -> Path:
+    """One for its next child: those of others, also of an earlier server's, may still be in use.
+
+    Raises:
+        OSError: there is no place for them.
+    """
+    return _numbered(job_id, max(_numbers(job_id), default=-1) + 1)
+
+
+def _numbered(job_id: str, number: int) -> Path:
+    return jobs_folder() / (f"{job_id}-{number}" if number else job_id)
+
+
+def _numbers(job_id: str) -> list[int]:
+    names = (folder.name.partition("-") for folder in jobs_folder().glob(f"{job_id}*"))
+    return [int(number or 0) for name, _, number in names if name == job_id]
+
+
 def set_up(folder: Path, heard: Heard, adapter: Adapter, plan: Plan, deadline: float) -> Detached:
     """Make the folder of a child that is about to start. `deadline`: on the event loop's clock.
 

@@ -20,9 +20,10 @@ from dragoman.engine.call import Call
 from dragoman.engine.context import Handler
 from dragoman.engine.ids import MOST_PAGES, the_only
 from dragoman.engine.jobs.ended import EndedJobs
-from dragoman.engine.jobs.idempotency import Keys, check_same, digest
+from dragoman.engine.jobs.idempotency import Keys, check_same
 from dragoman.engine.jobs.job import Job, answered, info_of, info_of_call, interrupted
 from dragoman.engine.jobs.job_logs import UNREADABLE, JobLogs, caught_up
+from dragoman.engine.jobs.job_records import JobRecords
 from dragoman.engine.jobs.succession import Succession
 from dragoman.engine.layers.turns import is_kept, new_conversation_id
 from dragoman.engine.record import Recorder, store_failure
@@ -30,7 +31,7 @@ from dragoman.log import logger
 from dragoman.schemas import ErrorCode, Event, JobInfo, LLMError, LLMRequest, LLMResponse, error_of
 
 if TYPE_CHECKING:
-    from dragoman.store import JobRow, Posted, TurnRow
+    from dragoman.store import JobRow, TurnRow
     from dragoman.structured import AsyncValidationStrategy, OutputSchema
 
 LOOK_S = (0.05, 0.5)
@@ -44,8 +45,6 @@ WRITTEN_S = 1.0
 """How long whoever deletes a conversation waits at most until the end of its last job is on its way to the disk."""
 LOOKED_AT = 20
 """How many turns of its conversation are looked at for the answer of a job whose server was killed as it was told."""
-CAME_TO_NOTHING = ("failed", "cancelled", "interrupted")
-"""Whoever asks again with the key of such a job wants it done."""
 
 
 class Jobs:
@@ -64,12 +63,12 @@ class Jobs:
         self._settings = settings or ConversationSettings()
         self._submit = submit
         self._calls: dict[str, Call] = {}
+        self.records = JobRecords(recorder)
+        """That they began and how they ended."""
         self.logs = JobLogs(recorder)
         """What happened in them."""
         self._succession = Succession(recorder, self._begin)
         self._ended = EndedJobs(lambda job_id: self._calls.pop(job_id, None))
-        self._ends: dict[str, Posted | None] = {}
-        """Of jobs that are just telling their reply: whether that is on disk."""
         self._any = anyio.Event()
         """Set when there is a job to be watched, or an ended one to be let go of."""
         self._keys = Keys(recorder)
@@ -104,7 +103,7 @@ class Jobs:
         await self._recorder.opened()
         held_by = self._keys.holder(request, scope)
         job = await self.find(held_by) if held_by else None
-        if job is not None and job.info.status not in CAME_TO_NOTHING:
+        if job is not None and not _came_to_nothing(job):
             return job
         call = Call(request, face, streams=streams)
         call.job = True
@@ -114,7 +113,9 @@ class Jobs:
         self._calls[call.id] = call
         self._keys.hold(request, scope, call.id)
         try:
-            await self._write_down(call, scope, instead_of=job.id if job else None)
+            # Whoever gives up just now must not leave a job behind that is written down, has its key and never runs.
+            with anyio.CancelScope(shield=True):
+                await self.records.begin(call, scope, instead_of=job.id if job else None)
         except records.KeyTaken as taken:
             # Another process was quicker.
             self._calls.pop(call.id, None)
@@ -128,34 +129,6 @@ class Jobs:
         self._calls[call.id] = call
         self._any.set()
         self._submit(call)
-
-    async def _write_down(self, call: Call, scope: str, instead_of: str | None) -> None:
-        request, store = call.request, self._recorder.store
-        record = records.JobStarted(
-            id=call.id,
-            face=call.face,
-            request=request.model_dump_json(exclude_unset=True),
-            prompt=request.prompt,
-            provider=request.provider,
-            conversation_id=call.conversation_id,
-            key=request.idempotency_key,
-            scope=scope,
-            digest=digest(request) if request.idempotency_key else None,
-            instead_of=instead_of,
-            detached=request.background,
-        )
-        if store is None:
-            return
-        try:
-            if request.idempotency_key or request.background or call.work is not None:
-                await store.write(record)
-            else:
-                # With what follows until its child is to start: who starts that waits for it.
-                call.written = store.post(record)
-        except records.KeyTaken:
-            raise
-        except records.StoreError as error:
-            logger.warning("a job is kept in memory only: {}", error)
 
     async def find(self, job_id: str) -> Job:
         """The job of this id, in whichever process it runs or ran.
@@ -206,12 +179,6 @@ class Jobs:
         newest = sorted(found.values(), key=lambda info: info.created_at, reverse=True)
         return newest[limit * (page - 1) : limit * page]
 
-    def detached(self, call: Call, host: DialogueHost) -> None:
-        """A job has a child that outlives us. For the engine."""
-        shepherd = getattr(host.child, "shepherd_pid", None)
-        if host.outlives_in is not None and shepherd is not None:
-            self._recorder.post(records.JobDetached(call.id, shepherd, folder=str(host.outlives_in)))
-
     async def hand_out(self, call: Call) -> None:
         """See `Job.hand_out`."""
         call.handed_out = True
@@ -233,31 +200,19 @@ class Jobs:
             call.settle()
 
     async def _leave_alone(self, call: Call, host: DialogueHost) -> None:
-        if host.outlives_in is not None or not await host.outlive():
-            return
-        store, shepherd = self._recorder.store, getattr(host.child, "shepherd_pid", None)
-        if store is not None and shepherd is not None:
-            try:
-                await store.write(records.JobDetached(call.id, shepherd, folder=str(host.outlives_in)))
-            except records.StoreError as error:
-                # It ended just now; or the store cannot be written, and nobody will ever find it.
-                logger.debug("a job that was handed out is not known to go on: {}", error)
+        # Without its record nobody would ever find it.
+        if host.outlives_in is None and await self.records.on_disk(call) and await host.outlive():
+            await self.records.left_alone(call, host)
 
     async def tidy(self) -> None:
         """Go on with the detached jobs of servers that are gone, and remove what ended jobs have left."""
         await self._succession.tidy()
 
-    def ending(self, call: Call, reply: LLMResponse) -> None:
-        """A job is about to tell its reply. For the engine."""
-        if call.job and _is_looked_for(call):
-            # Even if this process dies now: whoever comes with its id or its key is to find it done.
-            self._ends[call.id] = self._post_end(call, reply)
-
     def ended(self, call: Call, reply: LLMResponse, other_bytes: int) -> None:
         """A job has told its reply; `other_bytes`: what its events hold besides text. For the engine."""
         if not call.job:
             return
-        end = self._ends.pop(call.id) if call.id in self._ends else self._post_end(call, reply)
+        end = self.records.ended(call, reply)
         self._keys.give_up(call.id)
         self._ended.add(call, reply, other_bytes, end, self.logs.ended(call))
         if self._ended.is_too_much:
@@ -276,12 +231,6 @@ class Jobs:
 
     def _of(self, conversation_id: str) -> list[Call]:
         return [call for call in self._calls.values() if call.conversation_id == conversation_id]
-
-    def _post_end(self, call: Call, reply: LLMResponse) -> Posted | None:
-        rest = reply.model_dump_json(exclude_defaults=True, exclude={"text"})
-        return self._recorder.post(
-            records.JobEnded(id=call.id, status=reply.status, reply=rest, provider=reply.provider, text=reply.text)
-        )
 
     async def watch(self) -> None:
         """Look after the jobs of this process. Never returns.
@@ -389,6 +338,7 @@ class Jobs:
         return reply if text is None else reply.model_copy(update={"text": text})
 
 
-def _is_looked_for(call: Call) -> bool:
-    keyed = call.request.idempotency_key is not None
-    return call.request.background or call.handed_out or call.is_taken_over or keyed
+def _came_to_nothing(job: Job) -> bool:
+    """Whoever asks again with the key of such a job wants it done."""
+    is_being_cancelled = job.call is not None and job.call.is_cancelled
+    return is_being_cancelled or job.info.status in ("failed", "cancelled", "interrupted")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,7 +12,7 @@ from pydantic import ValidationError
 
 from dragoman import store as records
 from dragoman.engine.call import Call
-from dragoman.engine.jobs.detached import forget_old, jobs_folder, take_up
+from dragoman.engine.jobs.detached import forget_old, last_folder, take_up
 from dragoman.engine.record import Recorder
 from dragoman.log import logger
 from dragoman.processes import read_end
@@ -49,7 +48,7 @@ class Succession:
     async def collect(self, rows: Sequence[JobRow]) -> None:
         """Have those of these jobs tell their replies whose children ended when no server was there."""
         running = [row for row in rows if row.status == "running" and row.detached]
-        ended = {row.id for row in running if read_end(_folder(row)) is not None}
+        ended = {row.id for row in running if read_end(last_folder(row.id)) is not None}
         if not ended:
             return
         with anyio.move_on_after(COLLECT_S):
@@ -77,12 +76,13 @@ class Succession:
             store.post(records.JobEnded(row.id, "interrupted"))
             return None
         # One that never started begins now.
-        adopted = await take_up(_folder(row))
+        adopted = await take_up(last_folder(row.id))
         if adopted is not None:
             # Whoever it was that was asked in the end: nobody else understands what it says.
             request = request.model_copy(update={"provider": adopted.heard.provider})
         call = Call(request, row.face, call_id=row.id)
-        call.job, call.taken_over_at = True, time.monotonic()
+        call.job = call.is_kept = call.goes_on = True
+        call.taken_over_at = time.monotonic()
         call.conversation_id = row.conversation_id
         call.created -= max(0.0, time.time() - row.created_at)
         call.created_at = row.created_at
@@ -93,8 +93,3 @@ class Succession:
             call.caught_up = adopted.child.caught_up
         self._begin(call)
         return call
-
-
-def _folder(row: JobRow) -> Path:
-    # Not written down, it is where the first child of a job always is.
-    return Path(row.folder) if row.folder else jobs_folder() / row.id

@@ -165,9 +165,11 @@ class Turns:
             context.take(Notice(message="the conversation is not kept: the store could not be opened"))
             return None
         row: ConversationRow | None = None
+        begun = False
         if request.conversation_id is not None or context.call.is_taken_over:
             try:
                 row = store.conversation(name)
+                begun = context.call.is_taken_over and store.open_call(name) == context.call.id
                 history = self._settings.max_history if request.max_history is None else request.max_history
                 thread = _thread(name, row, store, max(LOADED, history // 2))
             except records.StoreError as error:
@@ -187,7 +189,6 @@ class Turns:
         context.thread = thread
         context.call.conversation_id = name
         if is_kept(request, self._settings):
-            begun = context.call.is_taken_over
             number = (row.turns if row else 0) + (0 if begun else 1)
             turn = context.turn = OpenTurn(name, number, lock, sessions)
             if begun:

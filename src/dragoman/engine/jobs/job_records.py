@@ -1,0 +1,124 @@
+"""What is written down of a job: its beginning, that its child outlives us, and its end."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from dragoman import store as records
+from dragoman.engine.attempt.host import DialogueHost
+from dragoman.engine.call import Call
+from dragoman.engine.jobs.idempotency import digest
+from dragoman.engine.record import Recorder
+from dragoman.log import logger
+from dragoman.schemas import LLMResponse
+
+if TYPE_CHECKING:
+    from dragoman.store import Posted
+
+PAGED_CHARS = 4_000
+"""A longer answer may be told by the page. No client takes less at once."""
+
+
+class JobRecords:
+    """See the module. Where nothing can be written, a job is in memory only and ends with this process."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._ends: dict[str, Posted | None] = {}
+        """Of jobs that are just telling their reply: whether that is on disk."""
+
+    async def begin(self, call: Call, scope: str, instead_of: str | None) -> None:
+        """Write down a job, or have that done while it is got ready: see `on_disk`.
+
+        Raises:
+            KeyTaken: another job has the key.
+        """
+        request, store = call.request, self._recorder.store
+        record = records.JobStarted(
+            id=call.id,
+            face=call.face,
+            request=request.model_dump_json(exclude_unset=True),
+            prompt=request.prompt,
+            provider=request.provider,
+            conversation_id=call.conversation_id,
+            key=request.idempotency_key,
+            scope=scope,
+            digest=digest(request) if request.idempotency_key else None,
+            instead_of=instead_of,
+            detached=request.background,
+        )
+        if store is None:
+            return
+        call.is_kept = True
+        try:
+            if request.idempotency_key or request.background or call.work is not None:
+                await store.write(record)
+                call.goes_on = request.background and call.work is None
+            else:
+                # With what follows until its child is to start: who starts that waits for it.
+                call.written = store.post(record)
+        except records.KeyTaken:
+            raise
+        except records.StoreError as error:
+            _in_memory_only(call, error)
+
+    async def on_disk(self, call: Call) -> bool:
+        """Wait, but not for long, until a job is on disk; whether it is. For who starts its child, or leaves it."""
+        if call.written is not None:
+            try:
+                if await self._recorder.on_disk(call.written):
+                    call.written = None
+            except records.StoreError as error:
+                _in_memory_only(call, error)
+        return call.is_kept and call.written is None
+
+    def detached(self, call: Call, host: DialogueHost) -> None:
+        """A job has a child that outlives us."""
+        shepherd = getattr(host.child, "shepherd_pid", None)
+        if host.outlives_in is not None and shepherd is not None:
+            self._recorder.post(records.JobDetached(call.id, shepherd, folder=str(host.outlives_in)))
+
+    async def left_alone(self, call: Call, host: DialogueHost) -> None:
+        """The child of a job outlives us from now on."""
+        store, shepherd = self._recorder.store, getattr(host.child, "shepherd_pid", None)
+        if store is not None and shepherd is not None:
+            try:
+                await store.write(records.JobDetached(call.id, shepherd, folder=str(host.outlives_in)))
+                call.goes_on = True
+            except records.StoreError as error:
+                # It ended just now; or the disk became full just now, and nobody will ever find it.
+                logger.debug("a job that was handed out is not known to go on: {}", error)
+
+    def ending(self, call: Call, reply: LLMResponse) -> None:
+        """A job is about to tell its reply."""
+        if call.job and _is_looked_for(call, reply):
+            self._ends[call.id] = self._post_end(call, reply)
+
+    async def safe(self, call: Call) -> None:
+        """Wait, but not for long, until a reply that somebody may ask for again is on disk, whoever dies then."""
+        if (end := self._ends.get(call.id)) is not None:
+            with suppress(records.StoreError):
+                await self._recorder.on_disk(end)
+
+    def ended(self, call: Call, reply: LLMResponse) -> Posted | None:
+        """A job has told its reply; what becomes of the record of that."""
+        return self._ends.pop(call.id) if call.id in self._ends else self._post_end(call, reply)
+
+    def _post_end(self, call: Call, reply: LLMResponse) -> Posted | None:
+        rest = reply.model_dump_json(exclude_defaults=True, exclude={"text"})
+        return self._recorder.post(
+            records.JobEnded(id=call.id, status=reply.status, reply=rest, provider=reply.provider, text=reply.text)
+        )
+
+
+def _in_memory_only(call: Call, error: records.StoreError) -> None:
+    call.is_kept, call.written = False, None
+    logger.warning("a job is kept in memory only, and ends with this process: {}", error)
+
+
+def _is_looked_for(call: Call, reply: LLMResponse) -> bool:
+    """Whether somebody may come for the reply with its id, its key, or the number of a page."""
+    request = call.request
+    has_id = request.background or call.handed_out or call.is_taken_over or request.idempotency_key is not None
+    return has_id or call.work is not None or len(reply.text) > PAGED_CHARS
