@@ -67,6 +67,8 @@ class Call:
         """Whether it goes on without us, since this process ends."""
         self.job = False
         """Whether it is written down so that it can be fetched by its id."""
+        self.is_recorded = False
+        """Whether the store was open when it began: then it has its beginning, or is about to."""
         self.is_kept = False
         """Whether, as a job, it is written down or about to be: no other may have a child that outlives us."""
         self.written: Posted | None = None

@@ -14,7 +14,7 @@ from dragoman.adapters.base import Adapter, Completed, Failed, Outcome, Session
 from dragoman.config import ProviderSettings
 from dragoman.engine.advice import advised, tellable
 from dragoman.engine.call import Call, interruption, session_told
-from dragoman.engine.layers.thread import Thread
+from dragoman.engine.layers.thread import Known, Thread
 from dragoman.engine.locks import Held
 from dragoman.engine.providers.finding import Program
 from dragoman.schemas import (
@@ -74,8 +74,8 @@ class OpenTurn:
     conversation_id: str
     number: int
     lock: Held
-    sessions: Mapping[tuple[str, str], str]
-    """Those that there were, by provider and account: the provider's names for them."""
+    sessions: Mapping[tuple[str, str], Known]
+    """Those that there were, as they were, by provider and account."""
     begun: Posted | None = None
     """What becomes of the record of its beginning; None: that is there."""
 
@@ -128,8 +128,6 @@ class Context:
     """Wait so many seconds without a place, and then for one; whether there was one in time."""
     is_barred: Callable[[], bool] = lambda: False
     """Whether the circuit breaker stands against another attempt."""
-    is_recorded: bool = False
-    """Whether its beginning was noted."""
     cached: LLMResponse | None = None
     """The reply of an earlier call, or of one at the same time, that answers this one too."""
     channel: str | None = None

@@ -234,11 +234,7 @@ class Conversations:
     async def _store(self) -> AsyncGenerator[Store]:
         store = await self._recorder.opened()
         if store is None:
-            raise error_of(
-                ErrorCode.INTERNAL,
-                "the store of conversations could not be opened",
-                next_step="see the log, or set DRAGOMAN_HOME to a folder that can be written",
-            )
+            raise self._recorder.missing("conversations cannot be read")
         try:
             yield store
         except records.StoreError as error:

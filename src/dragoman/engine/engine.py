@@ -128,7 +128,7 @@ class Engine:
         return self.providers.route_layer(admitted)
 
     async def __aenter__(self) -> Self:
-        self._tasks = await anyio.create_task_group().__aenter__()
+        self._tasks = self._recorder.tasks = await anyio.create_task_group().__aenter__()
         self._tasks.start_soon(self._tidy)
         self._tasks.start_soon(self.jobs.watch)
         return self
@@ -292,7 +292,7 @@ class Engine:
         call = context.call
         call.host = host
         if not host.is_adopted:
-            self._recorder.process_started(host.child, call.id, folder.made)
+            self._recorder.process_started(host.child, call, folder.made)
             self.jobs.records.detached(call, host)
         if call.handed_out:
             self._running().start_soon(self.jobs.leave_alone, call, host)
@@ -309,11 +309,12 @@ class Engine:
                 folder.leave()
                 return
             if host.child.lost:
+                self._spawner.rouse()
                 # Its shepherd was killed. If the guardian was, too, nobody else knows what it had. The call may have
                 # begun another attempt by now, which its id would find as well.
                 await anyio.to_thread.run_sync(sweep, [Leftover(host.child.pid, None, host.mark)])
             if await host.child.gone():
-                self._recorder.process_ended(host.child)
+                self._recorder.process_ended(host.child, call)
                 folder.close()
                 if session is not None:
                     session.release()

@@ -1,31 +1,38 @@
 """Keeping what happened: every call, its tokens, every process. Statistics never cost an answer.
 
-The store is opened at the first call. What cannot be kept is told once, as a warning, and the call goes on.
+The store is opened at the first call. What cannot be kept is told once, as a warning, and the call goes on; a later one
+tries again.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
+from anyio.abc import TaskGroup
 
 from dragoman import store as records
 from dragoman.adapters.base import Outcome
 from dragoman.config import state_folder
 from dragoman.engine.alone import Alone
+from dragoman.engine.call import Call
 from dragoman.engine.context import Context, Handler
+from dragoman.latch import Latch
 from dragoman.log import logger
 from dragoman.processes import Child, Leftover, sweep
-from dragoman.schemas import ErrorCode, LLMError, LLMResponse, Usage, error_of
+from dragoman.schemas import ErrorCode, LLMError, LLMResponse, TimeoutConfig, Usage, error_of
 
 if TYPE_CHECKING:
     from dragoman.store import Posted, Record, Store, StoreError
 
 _COUNTED = ("input_tokens", "cached_input_tokens", "output_tokens", "cost_usd")
-
+AGAIN_S = 10.0
+"""How long after it could not be opened the store is not tried again: a disk may be full for a while only."""
 ON_DISK_S = 1.0
 """How long a call waits at most for the disk before it goes on: another program may hold the file, for as long as it
 likes."""
@@ -48,8 +55,15 @@ class Recorder:
         self._alone = alone or Alone()
         self._depth = depth
         self._store: Store | None = None
-        self._opening = anyio.Lock()
-        self._opened = False
+        self._opening: Latch | None = None
+        """Somebody is opening it; set when that came to an end."""
+        self._is_closed = False
+        self._missing: StoreError | None = None
+        """Why there is no store."""
+        self._again_at = -math.inf
+        """When it may be tried again."""
+        self.tasks: TaskGroup | None = None
+        """Where it is opened: whoever waits for that may give up. For the engine."""
         self._swept: set[int] = set()
         """The rows of what was looked for: what is gone is told the store a little later."""
 
@@ -57,27 +71,29 @@ class Recorder:
         """The outermost layer: a call is noted before anything is done for it."""
 
         async def recorded(context: Context) -> Outcome:
-            if not self._opened:
-                await self._open()
             call = context.call
-            context.is_recorded = True
-            self._post(
-                records.CallStarted(
-                    id=call.id,
-                    face=call.face,
-                    provider=call.request.provider,
-                    model=call.request.model,
-                    depth=self._depth,
-                    unless_there=call.is_taken_over,
+            if self._store is None:
+                # There is to be some time left to ask.
+                await self._open(call.request.timeouts.over(TimeoutConfig()).call / 2)
+            call.is_recorded = self._store is not None
+            if call.is_recorded:
+                self._post(
+                    records.CallStarted(
+                        id=call.id,
+                        face=call.face,
+                        provider=call.request.provider,
+                        model=call.request.model,
+                        depth=self._depth,
+                        unless_there=call.is_taken_over,
+                    )
                 )
-            )
             return await following(context)
 
         return recorded
 
     def ended(self, context: Context, reply: LLMResponse) -> None:
         """A call has its reply."""
-        if not context.is_recorded:
+        if not context.call.is_recorded:
             return
         self._post(
             records.CallEnded(
@@ -95,26 +111,34 @@ class Recorder:
             )
         )
 
-    def process_started(self, child: Child, call_id: str, folder: Path | None) -> None:
-        """A child runs, with this private folder."""
-        self._post(
-            records.ProcessStarted(
-                pid=child.pid,
-                call_id=call_id,
-                started_at=child.started_at,
-                folder=None if folder is None else str(folder),
+    def process_started(self, child: Child, call: Call, folder: Path | None) -> None:
+        """A child of a call runs, with this private folder."""
+        if call.is_recorded:
+            self._post(
+                records.ProcessStarted(
+                    pid=child.pid,
+                    call_id=call.id,
+                    started_at=child.started_at,
+                    folder=None if folder is None else str(folder),
+                )
             )
-        )
 
-    def process_ended(self, child: Child) -> None:
-        """A child is gone."""
-        self._post(records.ProcessEnded(pid=child.pid))
+    def process_ended(self, child: Child, call: Call) -> None:
+        """A child of a call is gone."""
+        if call.is_recorded:
+            self._post(records.ProcessEnded(pid=child.pid))
 
     async def opened(self) -> Store | None:
-        """The store, opened if it was not yet; None: it cannot be."""
-        if not self._opened:
+        """The store, opened if it is not yet; None: it cannot be, see `missing`."""
+        if self._store is None:
             await self._open()
         return self._store
+
+    def missing(self, what: str) -> LLMError:
+        """The failure of who needs the store where there is none; `what` could not be done without it."""
+        if self._missing is None:
+            return error_of(ErrorCode.INTERNAL, f"{what}: the store is not open", next_step="ask again")
+        return store_failure(self._missing, what)
 
     def post(self, record: Record) -> Posted | None:
         """Write a record soon, if there is a store. See `Store.post`."""
@@ -138,10 +162,8 @@ class Recorder:
 
     async def open_if_there(self) -> bool:
         """Open the store if there ever was one."""
-        if self._opened:
-            return self._store is not None
         with suppress(OSError):
-            if (self._file or store_file()).exists():
+            if self._store is None and (self._file or store_file()).exists():
                 await self._open()
         return self._store is not None
 
@@ -152,18 +174,34 @@ class Recorder:
 
     async def close(self) -> None:
         """Write what is left and close the store."""
+        self._is_closed = True
         if self._store is not None:
             store, self._store = self._store, None
             await store.close()
 
-    async def _open(self) -> None:
-        async with self._opening:
-            if not self._opened:
-                try:
-                    self._store = await records.Store.open(self._file or store_file())
-                except (records.StoreError, OSError) as error:
-                    self._alone.tell("calls are not recorded", error)
-                self._opened = True
+    async def _open(self, patience_s: float = math.inf) -> None:
+        """Have the store opened, unless that was tried a moment ago. Who gives up waiting finds it open later."""
+        if self._opening is None and not self._is_closed and time.monotonic() >= self._again_at:
+            if self.tasks is None:
+                raise RuntimeError("the engine is not open: use `async with Engine(…)`")
+            self._opening = Latch()
+            self.tasks.start_soon(self._try_to_open, self._opening)
+        if self._opening is not None:
+            with anyio.move_on_after(patience_s):
+                await self._opening.wait()
+
+    async def _try_to_open(self, ended: Latch) -> None:
+        try:
+            self._store = await records.Store.open(self._file or store_file())
+            self._missing = None
+        except (records.StoreError, OSError) as error:
+            before, self._missing = self._missing, records.explain(_place(error), error)
+            self._again_at = time.monotonic() + AGAIN_S
+            if str(before) != str(self._missing):
+                self._alone.tell("calls are not recorded", self._missing)
+        finally:
+            self._opening = None
+            ended.set()
 
     async def _sweep(self) -> None:
         if self._store is None:
@@ -183,6 +221,11 @@ class Recorder:
 
     def _post(self, record: Record) -> Posted | None:
         return None if self._store is None else self._store.post(record)
+
+
+def _place(error: Exception) -> Path:
+    """What an error of the system is about; a `StoreError` says it itself."""
+    return Path(getattr(error, "filename", None) or ".")
 
 
 def store_failure(error: StoreError, what: str = "") -> LLMError:

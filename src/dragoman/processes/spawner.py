@@ -112,6 +112,11 @@ class Spawner:
             with anyio.move_on_after(STARTS_FIRST_S):
                 await self._started.wait()
 
+    def rouse(self) -> None:
+        """Have the guardian go on if somebody stopped it: it alone ends what a killed shepherd has left behind."""
+        if self._guardian is not None:
+            self._guardian.send_signal(signal.SIGCONT)
+
     def close(self) -> None:
         """Leave the guardian. It stops what still runs and is not detached, whether this process lives on or not."""
         for lifeline in list(self._lifelines):

@@ -121,6 +121,9 @@ class Spawner:
     async def __aexit__(self, *_: object) -> None:
         self.close()
 
+    def rouse(self) -> None:
+        """See the other `Spawner`: here the system ends what is left behind."""
+
     async def calm(self) -> None:
         """See the other `Spawner`: here nothing is to be waited for."""
 

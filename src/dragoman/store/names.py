@@ -10,7 +10,15 @@ from dragoman.store.conversations import (
     ConversationReset,
     SessionForgotten,
 )
-from dragoman.store.errors import Conflict, ConversationExists, ConversationGone, JobGone, KeyTaken, StoreError
+from dragoman.store.errors import (
+    Conflict,
+    ConversationExists,
+    ConversationGone,
+    JobGone,
+    KeyTaken,
+    StoreError,
+    explain,
+)
 from dragoman.store.history import ConversationRow, Cursor, SessionRow, TurnRow
 from dragoman.store.jobs import JobAdopted, JobCancelRequested, JobDetached, JobEnded, JobRow, JobStarted
 from dragoman.store.records import (
@@ -76,5 +84,6 @@ __all__ = [
     "TurnEnded",
     "TurnRow",
     "TurnStarted",
+    "explain",
     "open_store",
 ]

@@ -58,7 +58,7 @@ class JobLogs:
         now = time.monotonic()
         for call in calls:
             written, due = self._kept.get(call.id, (0, call.created + KEEP_S))
-            if now < due or call.outlives_us or call.log.closed:
+            if now < due or call.outlives_us or call.log.closed or not call.is_kept:
                 continue
             if events := call.log.events[written:]:
                 self._recorder.post(records.CallLog(call.id, events))
@@ -67,6 +67,8 @@ class JobLogs:
     def ended(self, call: Call) -> Posted | None:
         """Write down the rest."""
         written, _ = self._kept.pop(call.id, (0, 0.0))
+        if not call.is_kept:
+            return None
         return self._recorder.post(records.CallLog(call.id, call.log.events[written:], anew=call.is_taken_over))
 
     async def page(self, job_id: str, call: Call | None, page: int) -> tuple[Sequence[Event], int | None]:

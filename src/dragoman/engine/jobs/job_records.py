@@ -76,7 +76,7 @@ class JobRecords:
     def detached(self, call: Call, host: DialogueHost) -> None:
         """A job has a child that outlives us."""
         shepherd = getattr(host.child, "shepherd_pid", None)
-        if host.outlives_in is not None and shepherd is not None:
+        if call.is_kept and host.outlives_in is not None and shepherd is not None:
             self._recorder.post(records.JobDetached(call.id, shepherd, folder=str(host.outlives_in)))
 
     async def left_alone(self, call: Call, host: DialogueHost) -> None:
@@ -106,6 +106,8 @@ class JobRecords:
         return self._ends.pop(call.id) if call.id in self._ends else self._post_end(call, reply)
 
     def _post_end(self, call: Call, reply: LLMResponse) -> Posted | None:
+        if not call.is_kept:
+            return None
         rest = reply.model_dump_json(exclude_defaults=True, exclude={"text"})
         return self._recorder.post(
             records.JobEnded(id=call.id, status=reply.status, reply=rest, provider=reply.provider, text=reply.text)

@@ -164,7 +164,11 @@ class Jobs:
         return the_only(found, beginning, "job")
 
     async def listed(self, limit: int = 50, *, page: int = 1) -> list[JobInfo]:
-        """A page of the jobs of this machine, the newest first."""
+        """A page of the jobs of this machine, the newest first; where they cannot be read, those of this process.
+
+        Raises:
+            LLMError: they cannot be read, and this process has none (code ``internal``).
+        """
         rows: list[JobRow] = []
         page = min(page, MOST_PAGES)
         if (store := await self._recorder.opened()) is not None:
@@ -173,6 +177,8 @@ class Jobs:
                 await self._succession.collect(rows)
             except records.StoreError as error:
                 logger.warning("only the jobs of this process are listed: {}", error)
+        elif not self._calls:
+            raise self._recorder.missing("jobs cannot be read")
         found = {row.id: info_of(row) for row in rows}
         for call in self._calls.values():
             found[call.id] = self._live(call).info
@@ -312,9 +318,10 @@ class Jobs:
         return Job(self, info_of_call(call), call, call.reply)
 
     async def _row(self, job_id: str) -> JobRow | None:
-        store = await self._recorder.opened()
+        if (store := await self._recorder.opened()) is None:
+            raise self._recorder.missing(UNREADABLE)
         try:
-            return store.job(job_id) if store else None
+            return store.job(job_id)
         except records.StoreError as error:
             raise store_failure(error, UNREADABLE) from error
 

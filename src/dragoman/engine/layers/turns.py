@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -148,21 +149,23 @@ class Turns:
                 return _not_kept(context, reply, str(begun) if begun else "it was deleted or reset meanwhile")
             except records.StoreError as error:
                 logger.info("a turn could not be kept: {}", error)
+                _take_back(store, context, turn, record)
                 return _not_kept(context, reply, str(error))
             named = {(provider, session.native_id) for (provider, _), session in known.items()}
-            left = [(provider, name) for (provider, _), name in turn.sessions.items() if (provider, name) not in named]
+            before = {(provider, session.native_id) for (provider, _), session in turn.sessions.items()}
+            left = sorted(before - named)
             if left:
                 await anyio.to_thread.run_sync(forget_kept, left)
         return reply
 
     def _open(self, context: Context, name: str, lock: Held) -> Failed | None:
-        request, store = context.request, self._recorder.store
+        request, store = context.request, self._recorder.store if context.call.is_recorded else None
         if store is None:
-            if request.conversation_id is not None:
-                lock.release()
-                return Failed(_unreadable(name, "the store is not open"))
             lock.release()
-            context.take(Notice(message="the conversation is not kept: the store could not be opened"))
+            if request.conversation_id is not None:
+                return Failed(self._recorder.missing(f"conversation {name!r} could not be read").info)
+            why = self._recorder.missing("the conversation is not kept").info
+            context.take(Notice(message="; ".join(filter(None, (why.message, why.next_step)))))
             return None
         row: ConversationRow | None = None
         begun = False
@@ -181,7 +184,7 @@ class Turns:
         if most and thread.count >= most:
             lock.release()
             return Failed(_full(name, most))
-        sessions = {key: known.native_id for key, known in thread.sessions.items()}
+        sessions = {key: replace(known) for key, known in thread.sessions.items()}
         if request.system_prompt not in (None, thread.system_prompt):
             thread.system_prompt = request.system_prompt
             # Some CLIs go on with that of a session's first turn, whatever they are told.
@@ -232,6 +235,13 @@ def _row(key: tuple[str, str], known: Known, context: Context, turn: OpenTurn) -
     return records.SessionRow(
         turn.conversation_id, *key, known.native_id, known.native_turn, known.cwd, knows, known.dirty
     )
+
+
+def _take_back(store: Store, context: Context, turn: OpenTurn, ended: records.TurnEnded) -> None:
+    """Of a turn whose end was too much for the disk, write down what may fit: that it is over, and not to be told."""
+    sessions = tuple(_row(key, replace(known, dirty=True), context, turn) for key, known in turn.sessions.items())
+    with suppress(records.StoreError):
+        store.post(replace(ended, status="interrupted", text="", sessions=sessions))
 
 
 def _not_kept(context: Context, reply: LLMResponse, why: str) -> LLMResponse:
