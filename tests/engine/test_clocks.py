@@ -9,6 +9,7 @@ import trio.testing
 
 from dragoman.adapters.base import Clock
 from dragoman.engine.attempt.clocks import Clocks
+from dragoman.engine.jobs.job_records import JobRecords
 from dragoman.engine.many import Many
 from dragoman.schemas import ErrorCode, LLMResponse, ManyAnswer, TimeoutConfig, TimeoutOverrides
 from dragoman.testing import FakeAdapter, FakeProcess
@@ -39,6 +40,20 @@ async def test_spawn_fires_when_a_process_does_not_start(tmp_path: Path) -> None
     async with engine(tmp_path, FakeSpawner(hangs=True)) as running:
         reply, elapsed = await timed(running.submit(request(spawn=HOUR)))
         assert (fired(reply), elapsed) == ("spawn", HOUR)
+
+
+@pytest.mark.parametrize("clock", ["attempt", "call"])
+async def test_a_disk_that_hangs_holds_a_call_no_longer_than_its_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: str
+) -> None:
+    async def hangs(*_: object) -> bool:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    monkeypatch.setattr(JobRecords, "on_disk", hangs)
+    async with engine(tmp_path, FakeSpawner()) as running:
+        reply, elapsed = await timed(running.submit(request(**{clock: 100})))
+        assert (fired(reply), elapsed) == (clock, 100)
 
 
 async def test_startup_fires_when_it_says_nothing(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from dragoman.engine.attempt.layout import kept_folders
 from dragoman.engine.record import store_file
 from dragoman.processes import Child, Command
 from dragoman.schemas import ErrorCode, LLMError, LLMRequest, LLMResponse, Notice
+from dragoman.store import TurnEnded
 from dragoman.testing import FakeAdapter
 from tests.engine.oracle import Oracle, Question, keeps_sessions
 from tests.engine.virtual import FakeSpawner, line
@@ -356,6 +357,34 @@ async def test_a_question_is_on_disk_while_the_cli_works_on_it(tmp_path: Path) -
 def _turns_on_disk() -> list[tuple[str, str]]:
     with closing(sqlite3.connect(store_file())) as db:
         return db.execute("SELECT prompt, status FROM turns").fetchall()
+
+
+async def test_an_answer_for_which_there_is_no_room_is_told_and_its_turn_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply = TurnEnded.apply
+
+    def too_much(self: TurnEnded, db: sqlite3.Connection, server_id: int) -> None:
+        if "two" in self.text:
+            raise sqlite3.OperationalError("database or disk is full")
+        apply(self, db, server_id)
+
+    monkeypatch.setattr(TurnEnded, "apply", too_much)
+    oracle = Oracle(keeps_sessions)
+    async with engine(tmp_path, oracle, FakeAdapter(keeps_sessions=True, forks_sessions=True)) as running:
+        await ask(running, "one")
+        reply = await ask(running, "two")
+        assert (reply.text, reply.conversation_id) == ("answer to two", None)
+        assert "disk is full" in " ".join(reply.notices)
+        assert (await ask(running, "three")).conversation_id == "talk"
+        _, turns, _ = await running.conversations.show("talk")
+    assert [(turn.prompt, turn.status) for turn in turns] == [
+        ("one", "completed"),
+        ("two", "interrupted"),
+        ("three", "completed"),
+    ]
+    # What it has of the turn that is not kept is not gone on with.
+    assert session(oracle.asked[2]) == (False, True, "one")
 
 
 async def test_a_store_that_cannot_be_written_costs_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Jobs: calls that are fetched by their id, in this process and from others."""
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -9,16 +10,17 @@ import pytest
 
 from dragoman.adapters.base import Completed, Outcome
 from dragoman.config import state_folder
-from dragoman.engine import Engine, Job
+from dragoman.engine import Engine, Job, record
+from dragoman.engine.attempt.host import DialogueHost
 from dragoman.engine.context import Context
 from dragoman.engine.record import store_file
 from dragoman.processes import Child, Command
 from dragoman.schemas import ErrorCode, LLMError, LLMRequest, Text
 from dragoman.store import JobStarted, writer
 from dragoman.testing import FakeAdapter
-from tests.engine.oracle import Oracle, keeps_sessions
+from tests.engine.oracle import Oracle, Question, keeps_sessions
 from tests.engine.test_conversations import ask, engine
-from tests.engine.virtual import line
+from tests.engine.virtual import FakeSpawner, line
 
 pytestmark = pytest.mark.anyio
 
@@ -77,6 +79,18 @@ class Looks(Oracle):
         return await super().spawn(command)
 
 
+class Commands(Oracle):
+    """Notes what it is to start."""
+
+    def __init__(self, answer: Callable[[Question], bytes]) -> None:
+        super().__init__(answer)
+        self.commands: list[Command] = []
+
+    async def spawn(self, command: Command) -> Child:
+        self.commands.append(command)
+        return await super().spawn(command)
+
+
 @pytest.mark.parametrize("given", [{}, {"remember": False}, {"idempotency_key": "k"}, {"background": True}])
 @pytest.mark.parametrize("asks_others", [False, True])
 async def test_a_job_is_on_disk_before_its_child_starts(
@@ -110,15 +124,143 @@ async def test_many_jobs_at_once_are_all_on_disk_before_their_children_start(tmp
     assert [len(seen) >= number for number, seen in enumerate(oracle.seen, 1)] == [True] * 50
 
 
-async def test_a_job_that_cannot_be_written_down_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("given", [{}, {"idempotency_key": "k"}, {"background": True}])
+async def test_a_job_that_cannot_be_written_down_is_answered_and_ends_with_its_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, object]
+) -> None:
     def fails(*_: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    async with engine(tmp_path, Oracle(keeps_sessions), ADAPTER) as running:
+    oracle = Commands(keeps_sessions)
+    async with engine(tmp_path, oracle, FakeAdapter(detaches=True)) as running:
+        monkeypatch.setattr(JobStarted, "apply", fails)
+        request = LLMRequest.model_validate({"prompt": "one", "provider": "fake", **given})
+        with anyio.fail_after(60):
+            job = await running.jobs.start(request, face="test")
+            assert job.call is not None
+            assert not job.call.can_be_left
+            reply = await job.wait()
+    assert (reply.status, reply.text) == ("completed", "PLAIN")
+    # Nobody would ever find one that goes on alone.
+    assert [command.detached for command in oracle.commands] == [None]
+
+
+async def test_a_job_that_is_not_on_disk_is_not_left_alone_when_it_is_handed_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async def outlive(_: DialogueHost) -> bool:
+        raise AssertionError("its child is left alone")
+
+    monkeypatch.setattr(DialogueHost, "outlive", outlive)
+    spawner = FakeSpawner()
+    async with engine(tmp_path, spawner, FakeAdapter(detaches=True)) as running:
         monkeypatch.setattr(JobStarted, "apply", fails)
         with anyio.fail_after(60):
-            reply = await (await running.jobs.start(question(), face="test")).wait()
-    assert (reply.status, reply.text) == ("completed", "PLAIN")
+            job = await running.jobs.start(question(), face="test")
+            process = await spawner.process()
+            await job.hand_out()
+            process.feed(line(text="fine") + line(done={}))
+            process.exit(0)
+            assert (await job.wait()).text == "fine"
+
+
+async def test_a_file_that_another_program_holds_keeps_no_child_from_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "ON_DISK_S", 0.05)
+    spawner = FakeSpawner()
+    async with engine(tmp_path, spawner, ADAPTER) as running:
+        await running.jobs.listed()
+        with closing(sqlite3.connect(store_file(), isolation_level=None)) as other, anyio.fail_after(60):
+            other.execute("BEGIN IMMEDIATE")
+            job = await running.jobs.start(question(), face="test")
+            process = await spawner.process()
+            other.execute("ROLLBACK")
+        process.feed(line(text="fine") + line(done={}))
+        process.exit(0)
+        with anyio.fail_after(60):
+            assert (await job.wait()).text == "fine"
+        assert (await running.jobs.listed())[0].job_id == job.id
+
+
+async def test_whoever_gives_up_while_a_job_is_written_down_leaves_none_behind_that_never_runs(tmp_path: Path) -> None:
+    async with engine(tmp_path, Oracle(keeps_sessions), ADAPTER) as running:
+        await running.jobs.listed()
+        with anyio.fail_after(60):
+            with closing(sqlite3.connect(store_file(), isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                async with anyio.create_task_group() as tasks:
+
+                    async def start() -> None:
+                        await running.jobs.start(question(key="k"), face="test")
+
+                    tasks.start_soon(start)
+                    await anyio.wait_all_tasks_blocked()
+                    tasks.cancel_scope.cancel()
+                    other.execute("ROLLBACK")
+            job = await running.jobs.start(question(key="k"), face="test")
+            assert (await job.wait()).text == "PLAIN"
+            assert len(await running.jobs.listed()) == 1
+
+
+async def test_the_key_of_a_job_that_is_just_being_cancelled_can_be_used_again(tmp_path: Path) -> None:
+    oracle = Held()
+    async with engine(tmp_path, oracle, ADAPTER) as running:
+        with anyio.fail_after(60):
+            first = await running.jobs.start(question(key="k"), face="test")
+            assert first.call is not None
+            first.call.cancel()
+            second = await running.jobs.start(question(key="k"), face="test")
+            oracle.starts.set()
+            assert (await first.wait()).status == "cancelled"
+            assert (await second.wait()).text == "PLAIN"
+
+
+async def test_a_store_that_could_not_be_opened_is_said_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "AGAIN_S", 0)
+    place = tmp_path / "state"
+    place.touch()
+    monkeypatch.setenv("DRAGOMAN_HOME", str(place))
+    gate = FakeSpawner()
+    async with engine(tmp_path, gate, ADAPTER) as running:
+        with anyio.fail_after(60):
+            # It begins without a store, and ends with one.
+            job = await running.jobs.start(LLMRequest(prompt="one", provider="fake"), face="test")
+            process = await gate.process()
+            with pytest.raises(LLMError, match=f"{place}.*(exists|directory)") as missing:
+                await running.conversations.list()
+            assert missing.value.info.next_step
+            with pytest.raises(LLMError, match=str(place)):
+                await running.jobs.find("another")
+            assert [info.job_id for info in await running.jobs.listed()] == [job.id]
+            place.unlink()
+            assert await running.conversations.list() == []
+            process.feed(line(text="fine") + line(done={}))
+            process.exit(0)
+            reply = await job.wait()
+            assert (reply.text, reply.conversation_id) == ("fine", None)
+            assert str(place) in " ".join(reply.notices)
+            second = await running.jobs.start(LLMRequest(prompt="two", provider="fake"), face="test")
+            process = await gate.process(1)
+            process.feed(line(text="kept") + line(done={}))
+            process.exit(0)
+            kept = await second.wait()
+            assert kept.conversation_id is not None
+            assert [info.conversation_id for info in await running.conversations.list()] == [kept.conversation_id]
+
+
+async def test_who_lists_jobs_that_cannot_be_read_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DRAGOMAN_HOME", str(tmp_path / "file"))
+    async with engine(tmp_path, Oracle(keeps_sessions), ADAPTER) as running:
+        with pytest.raises(LLMError, match="jobs cannot be read") as unreadable:
+            await running.jobs.listed()
+    assert unreadable.value.info.next_step
 
 
 async def test_another_engine_waits_for_a_job_and_reads_what_happened(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Jobs of servers that are gone, in all that one server may leave to the next: every child is known, none runs twice."""
+"""Jobs of servers that are gone, whatever one leaves to the next: every child is known, none runs twice."""
 
 import sqlite3
 from contextlib import closing
@@ -122,7 +122,7 @@ async def test_an_answer_that_is_told_by_the_page_is_on_disk_before(
 ) -> None:
     monkeypatch.setattr(writer, "GATHER_S", 3600)
     monkeypatch.setattr("dragoman.engine.engine.TIDY_AFTER_S", 3600)
-    end = {"error": {"code": "auth", "message": "no"}} if failed else {"done": {}}
+    end: dict[str, object] = {"error": {"code": "auth", "message": "no"}} if failed else {"done": {}}
     FakeCli(tmp_path, "dragoman-fake").script({"read": "all"}, {"line": {"text": "x" * 10_000}}, {"line": end})
     with anyio.fail_after(LONG_S):
         async with engine(tmp_path) as running:

@@ -149,7 +149,7 @@ class Turns:
                 return _not_kept(context, reply, str(begun) if begun else "it was deleted or reset meanwhile")
             except records.StoreError as error:
                 logger.info("a turn could not be kept: {}", error)
-                _take_back(store, context, turn, record)
+                await _take_back(store, context, turn, record)
                 return _not_kept(context, reply, str(error))
             named = {(provider, session.native_id) for (provider, _), session in known.items()}
             before = {(provider, session.native_id) for (provider, _), session in turn.sessions.items()}
@@ -237,11 +237,11 @@ def _row(key: tuple[str, str], known: Known, context: Context, turn: OpenTurn) -
     )
 
 
-def _take_back(store: Store, context: Context, turn: OpenTurn, ended: records.TurnEnded) -> None:
+async def _take_back(store: Store, context: Context, turn: OpenTurn, ended: records.TurnEnded) -> None:
     """Of a turn whose end was too much for the disk, write down what may fit: that it is over, and not to be told."""
     sessions = tuple(_row(key, replace(known, dirty=True), context, turn) for key, known in turn.sessions.items())
     with suppress(records.StoreError):
-        store.post(replace(ended, status="interrupted", text="", sessions=sessions))
+        await store.write(replace(ended, status="interrupted", text="", sessions=sessions))
 
 
 def _not_kept(context: Context, reply: LLMResponse, why: str) -> LLMResponse:
