@@ -144,14 +144,14 @@ class Recorder:
         """Write a record soon, if there is a store. See `Store.post`."""
         return self._post(record)
 
-    async def on_disk(self, posted: Posted) -> bool:
+    async def on_disk(self, posted: Posted, patience_s: float = ON_DISK_S) -> bool:
         """Wait until what was posted is on disk, but not for long; whether it is.
 
         Raises:
             StoreError: it never will be.
         """
         if self._store is not None:
-            with anyio.move_on_after(ON_DISK_S):
+            with anyio.move_on_after(min(patience_s, ON_DISK_S)):
                 await self._store.written(posted)
         return posted.done and posted.error is None
 

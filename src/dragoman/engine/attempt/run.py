@@ -46,9 +46,9 @@ class Runner:
         spawner: Spawner,
         versions: Versions,
         serve: Serve,
-        on_disk: Callable[[Call], Awaitable[bool]],
+        on_disk: Callable[[Call, float], Awaitable[bool]],
     ) -> None:
-        """`on_disk` is waited for before a child of the call is started."""
+        """`on_disk` is waited for before a child of the call is started; it is told how many seconds the call has."""
         self._configuration = configuration
         self._environ = environ
         self._workspaces = workspaces
@@ -126,7 +126,7 @@ class Runner:
                         detached = set_up(outlives_in, heard, route.adapter, plan, context.deadline)
                     command = self._command(route, launch, folder, variables, runs_in)
                     command = replace(command, detached=detached, may_detach=may_outlive is not None)
-                    await self._on_disk(context.call)
+                    await self._on_disk(context.call, clocks.scope.deadline - anyio.current_time())
                     clocks.spawning()
                     child = await self._spawned(command, clocks.scope.deadline)
                 else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -63,11 +64,14 @@ class JobRecords:
         except records.StoreError as error:
             _in_memory_only(call, error)
 
-    async def on_disk(self, call: Call) -> bool:
-        """Wait, but not for long, until a job is on disk; whether it is. For who starts its child, or leaves it."""
+    async def on_disk(self, call: Call, left_s: float = math.inf) -> bool:
+        """Wait, but not for long, until a job is on disk; whether it is. For who starts its child, or leaves it.
+
+        `left_s`: how much time the call has, of which a tenth may go.
+        """
         if call.written is not None:
             try:
-                if await self._recorder.on_disk(call.written):
+                if await self._recorder.on_disk(call.written, left_s / 10):
                     call.written = None
             except records.StoreError as error:
                 _in_memory_only(call, error)
