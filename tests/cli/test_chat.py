@@ -206,6 +206,7 @@ def test_through_pipes_every_line_is_a_message_and_the_answers_are_plain(shell: 
         (("llm", "-m", "-x"), b"", 2, "--model: "),
         (("llm",), b"/nope\n", 2, "there is no /nope"),
         (("llm",), b"/export\n", 2, "/export wants the name"),
+        (("llm",), b"hi\n/export ~nobody-of-this-name/x.md\n", 2, "nobody has that home"),
         (("llm",), b"/resume nobody\n", 3, "there is no conversation 'nobody'"),
         (("llm", "--effort", "high"), b"hi\n", 9, "llm has no use for `effort`"),
     ],

@@ -175,6 +175,10 @@ class Commands:
             raise UsageError("/export wants the name of a new file, such as talk.md")
         if conversation_id is None:
             raise UsageError("nothing was said yet")
+        try:
+            file = Path(name).expanduser()
+        except RuntimeError as error:
+            raise UsageError(f"{name!r}: nobody has that home; give another path") from error
         form = FORMATS["json" if name.lower().endswith(".json") else "markdown"]
         document = self._chat.do(lambda: self._chat.engine.conversations.export(conversation_id, form))
-        write_new(Path(name).expanduser(), document)
+        write_new(file, document)
