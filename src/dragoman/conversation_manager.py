@@ -53,7 +53,8 @@ class ConversationManager:
         self.conversation_id = conversation_id or new_conversation_id()
         self.max_turns = max_turns
         self.messages: list[Message] = []
-        """What was said, oldest first; of an earlier conversation after `load` or the first message."""
+        """What was said, oldest first; of an earlier conversation after `load` or the first message. What others do to
+        the conversation meanwhile (a turn, `d.conversations.reset`, `delete`) is not in it; `max_turns` heeds it."""
         self.last_reply: LLMResponse | None = None
         """That of the last message, with its tokens and times."""
         self._system_prompt = system_prompt
