@@ -53,7 +53,8 @@ class ConversationManager:
         self.conversation_id = conversation_id or new_conversation_id()
         self.max_turns = max_turns
         self.messages: list[Message] = []
-        """What was said, oldest first; of an earlier conversation after `load` or the first message."""
+        """What was said, oldest first; of an earlier conversation after `load` or the first message. What others do to
+        the conversation meanwhile (a turn, `d.conversations.reset`, `delete`) is not in it; `max_turns` heeds it."""
         self.last_reply: LLMResponse | None = None
         """That of the last message, with its tokens and times."""
         self._system_prompt = system_prompt
@@ -146,11 +147,12 @@ class ConversationManager:
     async def export_history(self, filepath: str | Path) -> None:
         """Write the whole conversation to a file: Markdown if its name ends in ``.md``, else JSON to be taken in again.
 
-        An earlier export in that place is replaced once the new one is whole.
+        An earlier export in that place is replaced once the new one is whole, and keeps its mode. Pipes, streams
+        (``/dev/stdout``), mounts and files in a folder that cannot be written are written as they stand.
 
         Raises:
             LLMError: there is no turn yet (code ``not_found``).
-            OSError: the file cannot be written; one that is there stays as it is.
+            OSError: the file cannot be written; one that can be replaced stays as it is.
         """
         file = Path(filepath)
         form = "markdown" if file.suffix.lower() in {".md", ".markdown"} else "json"

@@ -118,5 +118,8 @@ def test_a_state_folder_that_cannot_be_written_is_told_once(shell: Shell) -> Non
     done = shell("ask", "llm", "hi")
     assert (done.code, done.out) == (0, b"Hi\n")
     assert done.err.count("WARNING") == 1
+    talked = shell("chat", "llm", stdin=b"hi\n")
+    assert (talked.code, talked.out) == (0, b"Hi\n")
+    assert talked.err.count("WARNING") == 1
     assert f"{str(folder)!r} cannot be written" in done.err
     assert "set DRAGOMAN_HOME to another folder" in done.err

@@ -18,6 +18,18 @@ from tests.cli.person import CONTROL, Person
 
 ECHO = ({"read": "all"}, {"echo_stdin": True, "as": "raw"})
 
+AT_A_STEP = """
+import os, signal
+from dragoman.cli import chat
+
+def interrupted(*given, step=chat.{step}):
+    chat.{step} = step
+    os.kill(os.getpid(), signal.SIGINT)
+    return step(*given)
+
+chat.{step} = interrupted
+"""
+
 
 def turns(shell: Shell) -> list[tuple[str, str, str]]:
     """Of the conversation that was gone on with last."""
@@ -77,6 +89,31 @@ async def test_ctrl_c_stops_the_answer_and_not_the_program(shell: Shell) -> None
             person.types("\x04")
             assert await anyio.to_thread.run_sync(person.ends) == 0
     assert turns(shell) == [("question", "begun\n\nand", "cancelled"), ("again", "again", "completed")]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("step", ["_submit", "silent_keys", "screen"])
+async def test_ctrl_c_right_behind_return_stops_the_answer(shell: Shell, step: str) -> None:
+    # The signal comes at this step, which a person meets only by chance.
+    (shell.folder / "sitecustomize.py").write_text(AT_A_STEP.format(step=step), encoding="utf-8")
+    async with Liveness() as live:
+        shell.llm(live.connect(), {"read": "all"}, {"pause": True})
+        with Person(shell, "chat", "llm", PYTHONPATH=str(shell.folder)) as person, anyio.fail_after(300):
+            await anyio.to_thread.run_sync(person.reads, "llm> ")
+            person.types("question\r")
+            await anyio.to_thread.run_sync(person.reads, r"stopped; [\s\S]*llm> ")
+            shell.llm(*ECHO)
+            person.types("again\r")
+            await anyio.to_thread.run_sync(person.reads, "llm · ")
+            person.types("\x04")
+            name = (await anyio.to_thread.run_sync(person.reads, r"to go on: dragoman chat -c (\w+)"))[1]
+            assert await anyio.to_thread.run_sync(person.ends) == 0
+        await live.all_gone()
+    # No conversation that the chat did not know of.
+    assert [info["conversation_id"] for info in json.loads(shell("conversations", "list", "--json").out)] == [name]
+    # Whether it had begun by then is chance.
+    assert turns(shell)[-1] == ("again", "again", "completed")
+    assert turns(shell)[:-1] in ([], [("question", "", "cancelled")])
 
 
 @pytest.mark.anyio
@@ -146,6 +183,14 @@ def test_commands_change_how_it_goes_on(shell: Shell) -> None:
     assert "## You\n\nmore" in (shell.work / "talk.md").read_text()
 
 
+@pytest.mark.parametrize(("begun_with", "model"), [("claude", "the provider chooses"), ("llm", "some-model")])
+def test_a_model_stays_with_its_provider(shell: Shell, begun_with: str, model: str) -> None:
+    shell.llm(*ECHO)
+    assert shell("ask", "llm", "one", "-c", "talk").code == 0
+    ended = shell("chat", begun_with, "-m", "some-model", stdin=b"/resume talk\n/model\n")
+    assert (ended.code, ended.out.decode().splitlines()[-1]) == (0, model)
+
+
 def test_through_pipes_every_line_is_a_message_and_the_answers_are_plain(shell: Shell) -> None:
     shell.llm(*ECHO)
     ended = shell("chat", "llm", stdin=b"*one*\n\ntwo\n/quit\nthree\n")
@@ -161,6 +206,7 @@ def test_through_pipes_every_line_is_a_message_and_the_answers_are_plain(shell: 
         (("llm", "-m", "-x"), b"", 2, "--model: "),
         (("llm",), b"/nope\n", 2, "there is no /nope"),
         (("llm",), b"/export\n", 2, "/export wants the name"),
+        (("llm",), b"hi\n/export ~nobody-of-this-name/x.md\n", 2, "nobody has that home"),
         (("llm",), b"/resume nobody\n", 3, "there is no conversation 'nobody'"),
         (("llm", "--effort", "high"), b"hi\n", 9, "llm has no use for `effort`"),
     ],

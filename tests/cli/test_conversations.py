@@ -126,6 +126,10 @@ def test_a_conversation_is_taken_along_copied_reset_and_removed(shell: Shell) ->
     assert removed.code == 3
     assert all(f"there is no conversation {name!r}" in removed.err for name in ("nobody", "none"))
     assert [info["conversation_id"] for info in told(shell, "list")] == ["a"]
+    assert shell("conversations", "rm", "a").code == 0
+    # Without another id it has that of the document, as the help says.
+    assert shell("conversations", "import", "talk.json").out == b"a\n"
+    assert "without it, the document's" in " ".join(shell("conversations", "import", "--help").out.decode().split())
 
 
 def test_an_id_may_be_cut_where_nothing_is_lost_by_it(shell: Shell) -> None:

@@ -1,8 +1,10 @@
 """Conversations: what a provider is told of what was said before, and what is kept."""
 
+import errno
 import os
 import re
 import sqlite3
+import stat
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing, nullcontext
 from pathlib import Path
@@ -530,6 +532,62 @@ def test_a_document_is_replaced_where_a_link_leads(tmp_path: Path) -> None:
         conversations.replace_whole(tmp_path / "folder", "more")
     assert refused.value.filename == str(tmp_path / "folder")
     assert {path.name for path in tmp_path.iterdir()} == {"talk.md", "link.md", "folder"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes")
+def test_a_document_that_is_replaced_is_for_the_same_eyes(tmp_path: Path) -> None:
+    file, new, usual = tmp_path / "talk.md", tmp_path / "new.md", tmp_path / "usual"
+    for mode in (0o600, 0o666):
+        file.touch()
+        file.chmod(mode)
+        conversations.replace_whole(file, "more")
+        assert (stat.S_IMODE(file.stat().st_mode), file.read_text(encoding="utf-8")) == (mode, "more")
+    conversations.replace_whole(new, "first")
+    usual.touch()
+    assert new.stat().st_mode == usual.stat().st_mode
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="the system has no names for open files")
+@pytest.mark.parametrize("streams", [Path("/dev/fd"), Path("/proc/self/fd")], ids=str)
+def test_a_document_can_go_to_an_open_stream(tmp_path: Path, streams: Path) -> None:
+    if not streams.exists():
+        pytest.skip("the system has no such names")
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as heard:
+        with os.fdopen(writing, "wb"):
+            conversations.replace_whole(streams / str(writing), "what was said")
+        assert heard.read() == b"what was said"
+    with (tmp_path / "redirected").open("w+", encoding="utf-8") as redirected:
+        conversations.replace_whole(streams / str(redirected.fileno()), "what was said")
+        assert redirected.read() == "what was said"
+
+
+@pytest.mark.parametrize(
+    ("refused", "number"), [("touch", errno.EACCES), ("touch", errno.EROFS), ("replace", errno.EBUSY)]
+)
+def test_a_document_in_whose_place_nothing_can_be_put_is_written_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str, number: int
+) -> None:
+    def refuse(*_: object, **_options: object) -> None:
+        raise OSError(number, os.strerror(number), "another name")
+
+    file = tmp_path / "talk.md"
+    file.write_text("what was said before", encoding="utf-8")
+    before = file.stat()
+    monkeypatch.setattr(Path, refused, refuse)
+    conversations.replace_whole(file, "more")
+    assert (file.read_text(encoding="utf-8"), os.path.samestat(file.stat(), before)) == ("more", True)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_document_that_cannot_be_written_is_the_only_one_named(tmp_path: Path) -> None:
+    (tmp_path / "loop.md").symlink_to(tmp_path / "loop.md")
+    (tmp_path / "file").touch()
+    for name in ("loop.md", "missing/talk.md", "file/talk.md", "n" * 300):
+        with pytest.raises(OSError, match=r"^\[Errno") as refused:
+            conversations.replace_whole(tmp_path / name, "more")
+        assert str(refused.value).endswith(f": {str(tmp_path / name)!r}")
+    assert {path.name for path in tmp_path.iterdir()} == {"loop.md", "file"}
 
 
 @pytest.mark.parametrize("wrong", ["1e300", "-1e12", "NaN", "Infinity", "1e12"])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dragoman.engine.attempt.workspaces import check_folder, default_workspaces
+from dragoman.engine.attempt.workspaces import check_folder, default_workspaces, new_file
 from dragoman.schemas import ErrorCode, LLMError
 
 
@@ -40,6 +40,12 @@ def test_what_is_no_folder_is_a_bad_request(project: Path) -> None:
     assert code_of(project / "missing", project) is ErrorCode.BAD_REQUEST
     assert code_of(project / "file", project) is ErrorCode.BAD_REQUEST
     assert code_of(Path("relative")) is ErrorCode.BAD_REQUEST
+    (project / "loop").symlink_to(project / "loop")
+    for name in ("~nobody-of-this-name/x", "a" * 300, "loop", "\0"):
+        assert code_of(Path(name), project) is ErrorCode.BAD_REQUEST
+        with pytest.raises(LLMError) as caught:
+            new_file(f"{name}/talk.md", [project])
+        assert caught.value.code is ErrorCode.BAD_REQUEST
 
 
 def test_the_home_and_the_root_are_allowed_only_when_they_are_named(

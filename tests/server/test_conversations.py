@@ -98,9 +98,10 @@ async def test_an_export_is_the_whole_text_or_a_new_file_in_a_workspace(
         told = await client.call_tool("conversation", export)
         assert texts(told) == [structured(told)["text"]]
         assert "one" in texts(told)[0]
-        written = structured(await client.call_tool("conversation", {**export, "path": str(folder / "kept.json")}))
-        assert written["path"] == str(folder / "kept.json")
-        assert json.loads((folder / "kept.json").read_text("utf-8"))["turns"][0]["prompt"] == "one"
+        for name in ("kept.json", "again.JSON"):
+            written = structured(await client.call_tool("conversation", {**export, "path": str(folder / name)}))
+            assert written["path"] == str(folder / name)
+            assert json.loads((folder / name).read_text("utf-8"))["turns"][0]["prompt"] == "one"
         await client.call_tool("conversation", {**export, "path": str(folder / "kept.md")})
         assert (folder / "kept.md").read_text("utf-8") == texts(told)[0]
         again = failure(await client.call_tool("conversation", {**export, "path": str(folder / "kept.md")}))

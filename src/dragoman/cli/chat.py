@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Literal
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from pydantic import ValidationError
@@ -20,7 +21,7 @@ from dragoman.cli.chat_commands import Commands
 from dragoman.cli.common import Common
 from dragoman.cli.exits import CANCELLED, EXIT_CODES, OK, USAGE
 from dragoman.cli.guard import report, tell
-from dragoman.cli.keyboard import notice_signals, silent_keys
+from dragoman.cli.keyboard import notice_signals, on_interrupt, silent_keys
 from dragoman.cli.lines import Lines
 from dragoman.cli.question import UsageError, one_conversation, shown_folder
 from dragoman.cli.screen import screen
@@ -30,6 +31,8 @@ from dragoman.engine import Call, Engine
 from dragoman.schemas import ErrorCode, Event, LLMError, LLMRequest, LLMResponse, Text
 
 ANY_PROMPT = "?"
+_Heard = SimpleQueue[Sequence[Event] | Literal["stop", "end"]]
+"""What happens while an answer comes. Ctrl-C may put into it at any moment, also while something is taken out."""
 
 
 def chat(common: Common, provider: str | None, options: Mapping[str, Any], *, last: bool) -> int:
@@ -89,7 +92,7 @@ class Chat:
         if self.request.provider is not None:
             commands.check(self.request.provider)
         self.request = self.do(lambda: continued(self.engine, self.request, last=last))
-        with Lines(state_folder() / "chat_history", commands.complete) as lines:
+        with Lines(_history(), commands.complete) as lines:
             if lines.is_terminal:
                 output.remark("/help shows what can be done, Ctrl-C stops an answer, Ctrl-D leaves")
                 if self.conversation_id is not None:
@@ -124,11 +127,15 @@ class Chat:
         Raises:
             pydantic.ValidationError: it cannot be sent.
         """
-        asked = self.request.provider
-        reply = self._show(self._with(prompt=message))
+        heard = _Heard()
+        # An exception between any two steps would leave a call that nobody follows, or an end that nobody hears of.
+        with on_interrupt(lambda: heard.put("stop")):
+            self._tell(self._show(self._with(prompt=message), heard))
+
+    def _tell(self, reply: LLMResponse) -> None:
         if reply.conversation_id is not None:
             self.change(conversation_id=reply.conversation_id)
-        if asked is None and reply.provider is not None and reply.error is None:
+        if self.request.provider is None and reply.provider is not None and reply.error is None:
             self.change(provider=reply.provider)
         if reply.error is None:
             if output.is_terminal(sys.stderr):
@@ -141,32 +148,28 @@ class Chat:
         else:
             self._code = report(reply.error)
 
-    def _show(self, request: LLMRequest) -> LLMResponse:
-        batches: SimpleQueue[Sequence[Event] | None] = SimpleQueue()
+    def _show(self, request: LLMRequest, heard: _Heard) -> LLMResponse:
         call = self.do(lambda: _submit(self.engine, request))
 
         async def follow() -> None:
             async for batch in call.log.batches():
-                batches.put(batch)
-            batches.put(None)
+                heard.put(batch)
+            heard.put("end")
 
         self._portal.start_task_soon(follow)
         written = False
         keys = silent_keys() if sys.stdin.isatty() else nullcontext()
         with keys, screen(request.provider or "asking") as shown:
-            while True:
-                try:
-                    batch = batches.get()
-                    if batch is None:
-                        break
-                    for event in batch:
-                        if isinstance(event, Text):
-                            written = written or bool(event.text)
-                            shown.write(event.text)
-                        elif (line := describe(event)) is not None:
-                            shown.remark(line)
-                except KeyboardInterrupt:
+            while (batch := heard.get()) != "end":
+                if batch == "stop":
                     self._portal.start_task_soon(_cancel, call)
+                    continue
+                for event in batch:
+                    if isinstance(event, Text):
+                        written = written or bool(event.text)
+                        shown.write(event.text)
+                    elif (line := describe(event)) is not None:
+                        shown.remark(line)
             reply = self.do(call.outcome)
             if not written:
                 shown.write(reply.text)
@@ -200,6 +203,14 @@ async def _submit(engine: Engine, request: LLMRequest) -> Call:
 
 async def _cancel(call: Call) -> None:
     call.cancel()
+
+
+def _history() -> Path | None:
+    """Where the lines of earlier chats are; None: nothing can be kept there."""
+    try:
+        return state_folder() / "chat_history"
+    except OSError:
+        return None
 
 
 def _figures(reply: LLMResponse) -> str:

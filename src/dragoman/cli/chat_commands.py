@@ -128,8 +128,7 @@ class Commands:
             output.say_table(("provider", "state", "next step"), rows)
             return
         self.check(name)
-        # A model is one provider's.
-        self._chat.change(provider=name, model=None, effort=None)
+        self._answered_by(name)
 
     def _model(self, name: str) -> None:
         if not name:
@@ -161,12 +160,14 @@ class Commands:
             conversation_id = newest[0].conversation_id
         whole_id = self._chat.do(lambda: kept.full_id(conversation_id))
         info: ConversationInfo = self._chat.do(lambda: kept.show(whole_id))[0]
-        self._chat.change(
-            conversation_id=info.conversation_id,
-            provider=info.provider or self._chat.request.provider,
-            system_prompt=None,
-        )
+        if info.provider not in (None, self._chat.request.provider):
+            self._answered_by(info.provider)
+        self._chat.change(conversation_id=info.conversation_id, system_prompt=None)
         self.recall()
+
+    def _answered_by(self, provider: str) -> None:
+        # A model is one provider's.
+        self._chat.change(provider=provider, model=None, effort=None)
 
     def _export(self, name: str) -> None:
         conversation_id = self._chat.conversation_id
@@ -174,6 +175,10 @@ class Commands:
             raise UsageError("/export wants the name of a new file, such as talk.md")
         if conversation_id is None:
             raise UsageError("nothing was said yet")
+        try:
+            file = Path(name).expanduser()
+        except RuntimeError as error:
+            raise UsageError(f"{name!r}: nobody has that home; give another path") from error
         form = FORMATS["json" if name.lower().endswith(".json") else "markdown"]
         document = self._chat.do(lambda: self._chat.engine.conversations.export(conversation_id, form))
-        write_new(Path(name).expanduser(), document)
+        write_new(file, document)

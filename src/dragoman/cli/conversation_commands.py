@@ -22,10 +22,6 @@ from dragoman.cli.declaring import (
 
 app = typer.Typer(no_args_is_help=True, help="Read, search, take along and forget conversations.")
 
-NewName = Annotated[
-    str | None, typer.Option("--as", metavar="ID", help="The id of the new conversation; without it, one is made.")
-]
-
 
 @app.command("list", epilog=examples("dragoman conversations list", "dragoman conversations list -n 5 --json"))
 def list_them(
@@ -94,10 +90,13 @@ def export(
 def import_it(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A JSON document of `export`; - reads it from stdin.")],
-    name: NewName = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--as", metavar="ID", help="The id of the new conversation; without it, the document's."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a conversation of an exported document. It gets its own id, or another one."""
+    """Make a conversation of an exported document. One that is there already is never changed."""
     from dragoman.cli.conversations import import_it
 
     ended(lambda: import_it(context.obj, file, name, as_json=as_json))
@@ -110,7 +109,9 @@ def fork(
     context: typer.Context,
     conversation: Conversation,
     upto: Annotated[int | None, typer.Option(metavar="NUMBER", help="Up to this turn; without it, all.")] = None,
-    name: NewName = None,
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="ID", help="The id of the copy; without it, one is made.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Copy a conversation, to go on another way."""

@@ -16,6 +16,8 @@ from dragoman.cli.exits import CANCELLED
 
 AGAIN_S = 0.1
 """How long after a signal the main thread gets it again, if it did not notice it."""
+_on_interrupt: list[Callable[[], None]] = []
+"""What Ctrl-C does in place of its exception: the last of them."""
 
 
 @contextmanager
@@ -70,6 +72,19 @@ def _terminal_mode(change: Callable[[list[Any]], None]) -> Generator[None]:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
+@contextmanager
+def on_interrupt(act: Callable[[], None]) -> Generator[None]:
+    """While inside, Ctrl-C calls `act`, between any two steps of the main thread, and breaks nothing off by itself.
+
+    It needs `notice_signals`, which came before.
+    """
+    _on_interrupt.append(act)
+    try:
+        yield
+    finally:
+        _on_interrupt.pop()
+
+
 def notice_signals() -> None:
     """Let SIGTERM and SIGHUP end the program by `SystemExit` in the main thread, and Ctrl-C be noticed, at once.
 
@@ -84,7 +99,9 @@ def notice_signals() -> None:
 
     def interrupt(number: int, _: object) -> None:
         noticed_at[number] = time.monotonic()
-        raise KeyboardInterrupt
+        if not _on_interrupt:
+            raise KeyboardInterrupt
+        _on_interrupt[-1]()
 
     for name, usual, handler in (
         ("SIGINT", signal.default_int_handler, interrupt),

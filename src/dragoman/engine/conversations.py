@@ -6,7 +6,9 @@ forking one waits for nobody.
 
 from __future__ import annotations
 
+import errno
 import secrets
+import stat
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -45,6 +47,9 @@ VERSION = 1
 LATEST = 253_402_214_400
 """The last day of the year 9999, in seconds since 1970: no calendar knows more."""
 _ID = TypeAdapter[str](ConversationId)
+_STREAMS = (Path("/dev"), Path("/dev/fd"))
+_FIXED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY}
+"""What a system says of a folder that takes no new file, or of a file that nothing can be put in place of."""
 
 
 class Export(BaseModel):
@@ -269,27 +274,51 @@ def write_whole(file: Path, text: str) -> None:
 
 
 def replace_whole(file: Path, text: str) -> None:
-    """Write a file; one that is there has the old text or the new one, whatever happens.
+    """Write a file. One that is there keeps its mode, and has the old text or the new one, whatever happens.
+
+    What nothing can be put in place of is written as it stands: a pipe, a stream by its name (``/dev/stdout``), a
+    mount, a file in a folder that cannot be written.
 
     Raises:
         OSError: it cannot be written.
     """
+    try:
+        if not _replaced(file, text):
+            file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        # The file that the caller knows, and no other.
+        raise OSError(error.errno, error.strerror, str(file)) from error
+
+
+def _replaced(file: Path, text: str) -> bool:
+    """Put a new file in place of one, or of none; False: that cannot be done, and nothing was."""
+    try:
+        mode = file.stat().st_mode
+    except FileNotFoundError:
+        mode = None
+    folder = file.parent.resolve()
+    is_stream = folder in _STREAMS or folder.is_relative_to("/proc")
+    if is_stream or not (mode is None or stat.S_ISREG(mode)):
+        return False
     place = file.resolve()
-    if place.exists() and not place.is_file():
-        # A pipe, say; or a folder, which says so.
-        place.write_text(text, encoding="utf-8")
-        return
     new = place.with_name(f".dragoman-{secrets.token_hex(8)}")
     try:
-        write_whole(new, text)
+        # Made with its mode: what was said is at no moment for more eyes than before.
+        new.touch(mode=0o666 if mode is None else stat.S_IMODE(mode), exist_ok=False)
         try:
+            with new.open("w", encoding="utf-8") as opened:
+                opened.write(text)
+            if mode is not None:
+                new.chmod(stat.S_IMODE(mode))
             new.replace(place)
-        except OSError:
+        except BaseException:
             new.unlink()
             raise
     except OSError as error:
-        error.filename, error.filename2 = str(file), None
+        if error.errno in _FIXED:
+            return False
         raise
+    return True
 
 
 def _usable(name: str) -> str:

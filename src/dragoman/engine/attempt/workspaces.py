@@ -20,14 +20,19 @@ def check_folder(folder: Path, workspaces: Sequence[Path], *, what: str = "cwd")
     Raises:
         LLMError: it is no folder (code ``bad_request``), or may not be looked at (code ``policy``).
     """
-    expanded = folder.expanduser()
-    if not expanded.is_absolute():
-        if not workspaces:
-            raise _error(ErrorCode.BAD_REQUEST, f"{what} {str(folder)!r} is relative", "give an absolute path")
-        expanded = workspaces[0] / expanded
-    real = expanded.resolve()
-    if not real.is_dir():
-        raise _error(ErrorCode.BAD_REQUEST, f"{what} {str(folder)!r} is not a folder", "give a folder that exists")
+    try:
+        expanded = folder.expanduser()
+        if not expanded.is_absolute():
+            if not workspaces:
+                raise _error(ErrorCode.BAD_REQUEST, f"{what} {str(folder)!r} is relative", "give an absolute path")
+            expanded = workspaces[0] / expanded
+        real = expanded.resolve()
+        is_folder = real.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:
+        # The home of nobody, a name that is too long, links in a circle, a NUL.
+        raise _no_folder(what, folder) from error
+    if not is_folder:
+        raise _no_folder(what, folder)
     allowed = [workspace.expanduser().resolve() for workspace in workspaces]
     if not any(real.is_relative_to(workspace) for workspace in allowed):
         listed = ", ".join(map(str, allowed)) or "none"
@@ -56,6 +61,10 @@ def new_file(path: str, workspaces: Sequence[Path]) -> Path:
 
 def _too_wide(folder: Path) -> bool:
     return folder == Path(folder.anchor) or folder == Path.home().resolve()
+
+
+def _no_folder(what: str, folder: Path) -> Exception:
+    return _error(ErrorCode.BAD_REQUEST, f"{what} {str(folder)!r} is not a folder", "give a folder that exists")
 
 
 def _error(code: ErrorCode, message: str, next_step: str) -> Exception:

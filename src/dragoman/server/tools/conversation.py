@@ -94,7 +94,7 @@ class Conversations(ServedTool):
                 return lines_result([text], facts)
             return lines_result([text, f"More: page {next_page}."], {**facts, "next_page": next_page})
         file = new_file(path, self._engine.workspaces)
-        text = await kept.export(conversation_id, "json" if file.suffix == ".json" else "markdown")
+        text = await kept.export(conversation_id, "json" if file.suffix.lower() == ".json" else "markdown")
         await to_thread.run_sync(_write_new, file, text)
         return _done(f"Conversation {conversation_id} is written to {file}.", conversation_id, path=str(file))
 
