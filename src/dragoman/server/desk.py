@@ -134,8 +134,7 @@ def result_of(reply: LLMResponse, caller: Caller, page: int = 1) -> CallToolResu
     Raises:
         LLMError: there is no such page (code ``bad_request``).
     """
-    reply = paged(reply, page, caller.answer_bytes)
-    return reply_result(_told(reply) if reply.status == "running" else reply)
+    return reply_result(paged(_told(reply) if reply.status == "running" else reply, page, caller.answer_bytes))
 
 
 def _told(reply: LLMResponse) -> LLMResponse:
