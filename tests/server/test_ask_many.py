@@ -1,10 +1,13 @@
 """``ask_many``: several questions at once."""
 
+import json
 from typing import Any
 
 import anyio
 import pytest
+from mcp_types import TextResourceContents
 
+from dragoman.server.pages import json_bytes
 from dragoman.testing import FakeAdapter, FakeCli, Liveness
 from tests.server.conftest import Connect
 from tests.server.results import failure, structured, texts
@@ -31,6 +34,29 @@ async def test_every_prompt_goes_to_every_provider_and_each_answer_is_told(conne
         (3, "fake", "Paris."),
         (4, "other", "paris"),
     ]
+
+
+@pytest.mark.parametrize(("mode", "transport"), [("auto", "streamable-http")])
+@pytest.mark.parametrize(("said", "pages"), [("yes", 1), ("some words " * 30, 3)])
+async def test_many_answers_come_in_pages_none_of_which_is_too_large(
+    connect: Connect, cli: FakeCli, said: str, pages: int
+) -> None:
+    cli.script({"line": {"done": {"text": said}}})
+    asked = {"prompts": [str(number) for number in range(24)], "providers": ["fake"]}
+    async with connect(server={"answer_bytes": 3000}) as client:
+        results = [await client.call_tool("ask_many", asked)]
+        job_id = structured(results[0])["call_id"]
+        while page := structured(results[-1]).get("next_page"):
+            results.append(await client.call_tool("job", {"action": "result", "job_id": job_id, "page": page}))
+        [content] = (await client.read_resource(f"dragoman://jobs/{job_id}")).contents
+    assert isinstance(content, TextResourceContents)
+    assert len(json.loads(content.text)["data"]["answers"]) == 24
+    assert "".join(structured(result)["text"] for result in results).count(said.strip()) == 24
+    assert len(results) >= pages
+    for result in results:
+        assert json_bytes(structured(result)) <= 3000
+        assert "data" not in structured(result)
+        assert f"the resource dragoman://jobs/{job_id} has it" in structured(result)["notices"][0]
 
 
 async def test_pairs_are_asked_as_they_are_and_a_vote_is_told_first(connect: Connect, cli: FakeCli) -> None:
@@ -121,3 +147,12 @@ async def test_a_name_that_nobody_has_is_told_before_anybody_is_asked(
     assert failure(result)["code"] == "not_found"
     assert failure(result)["next_step"].startswith("did you mean 'fake'?")
     assert cli.starts == 0
+
+
+@pytest.mark.parametrize(("mode", "transport"), [("auto", "streamable-http")])
+async def test_what_is_told_of_a_call_that_cannot_begin_is_not_too_large_either(connect: Connect) -> None:
+    async with connect(server={"answer_bytes": 3000}) as client:
+        result = await client.call_tool("ask_many", {"prompts": ["?"], "providers": ["x" * 9000]})
+    assert failure(result)["message"].endswith("x […]")
+    assert json_bytes(structured(result)) <= 3000
+    assert structured(result)["notices"] == ["the error is shortened here"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dragoman.server.pages import json_bytes
 from dragoman.testing import FakeCli, Liveness
 from tests.server.conftest import Connect
 from tests.server.results import DONE, answer, failure, structured, texts
@@ -134,3 +135,27 @@ async def test_turns_too_long_to_show_are_marked_and_the_export_has_them_in_page
             page = part.get("next_page", 0)
         assert len(parts) > 5
         assert "".join(parts).count(words) == 2
+
+
+@pytest.mark.parametrize(("mode", "transport"), [("auto", "streamable-http")])
+async def test_lists_and_turns_come_in_pages_none_of_which_is_too_large(connect: Connect, cli: FakeCli) -> None:
+    cli.script(*ECHO)
+    said = [f"{number} {letter * 400}" for number, letter in enumerate("x日🦉\x01x")]
+    found: dict[str, list[Any]] = {"list": [], "show": []}
+    async with connect(server={"answer_bytes": 2000}) as client:
+        for number, prompt in enumerate(said):
+            asked = {"prompt": prompt, "system_prompt": "Be brief. " * 300}
+            await client.call_tool("ask_fake", {**asked, "conversation_id": f"{number}{'c' * 127}"})
+            await client.call_tool("ask_fake", {**asked, "conversation_id": "long"})
+        for action in found:
+            page = 1
+            while page:
+                given = {"action": action, "page": page} | ({"conversation_id": "long"} if action == "show" else {})
+                told = structured(await client.call_tool("conversation", given))
+                assert json_bytes(told) <= 2000
+                assert told.get("system_prompt", " […]").endswith(" […]")
+                found[action] += told["conversations" if action == "list" else "turns"]
+                page = told.get("next_page", 0)
+    assert [each["conversation_id"][0] for each in found["list"]] == ["l", "4", "3", "2", "1", "0"]
+    assert [turn["number"] for turn in found["show"]] == [1, 2, 3, 4, 5]
+    assert [turn["prompt"].split()[0] for turn in found["show"]] == ["0", "1", "2", "3", "4"]

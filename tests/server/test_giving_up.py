@@ -9,6 +9,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import ClientCapabilities, Implementation, InitializeRequestParams
 
 from dragoman.config.settings import ServerSettings
+from dragoman.engine.jobs.job import HAND_OUT_S
 from dragoman.server import callers
 from dragoman.server.callers import Callers, RequestContext
 from dragoman.testing import FakeCli, Liveness
@@ -37,26 +38,29 @@ def context_of(name: str | None, *, http: bool = False) -> RequestContext:
 
 
 @pytest.mark.parametrize(
-    ("name", "http", "seconds"),
+    ("name", "http", "seconds", "limit_s"),
     [
-        ("claude-code", False, 600),
-        ("claude-code", True, 240),
-        ("codex-mcp-client", False, 240),
-        ("gemini-cli-mcp-client", False, 480),
-        ("gemini-cli-mcp-client-dragoman", True, 480),
-        ("claude-ai", False, 180),
-        ("github-copilot-developer", False, 25),
-        ("JetBrains-IU/2026.3", False, 25),
-        ("Zed", False, 45),
-        ("Visual Studio Code", False, 45),
-        (None, False, 45),
-        (None, True, 45),
+        ("claude-code", False, 600, 1800),
+        ("claude-code", True, 240, 300),
+        ("codex-mcp-client", False, 240, 300),
+        ("gemini-cli-mcp-client", False, 480, 600),
+        ("gemini-cli-mcp-client-dragoman", True, 480, 600),
+        ("claude-ai", False, 180, 240),
+        ("github-copilot-developer", False, 25, 30),
+        ("JetBrains-IU/2026.3", False, 25, 30),
+        ("Zed", False, 45, 60),
+        ("Visual Studio Code", False, 45, 60),
+        (None, False, 45, 60),
+        (None, True, 45, 60),
     ],
 )
-def test_each_client_waits_for_less_than_its_own_limit(name: str | None, http: bool, seconds: float) -> None:
+def test_each_client_is_told_before_its_own_limit_however_long_a_job_takes_to_be_handed_out(
+    name: str | None, http: bool, seconds: float, limit_s: float
+) -> None:
     caller = Callers(ServerSettings(), "p").of(context_of(name, http=http))
     assert caller.wait_s(None) == seconds
     assert caller.wait_s(3) == 3
+    assert seconds + HAND_OUT_S < limit_s
 
 
 def test_more_is_waited_only_where_no_limit_is_known_or_one_is_configured() -> None:

@@ -1,8 +1,11 @@
 """Answers that are not ready in time."""
 
+from typing import Any
+
 import anyio
 import pytest
 
+from dragoman.server.pages import json_bytes
 from dragoman.testing import FakeCli, Liveness
 from tests.server.conftest import Connect
 from tests.server.results import DONE, answer, failure, heard, structured, texts
@@ -114,6 +117,24 @@ async def test_list_shows_every_job_with_its_state_and_the_start_of_its_prompt(c
     assert (first["status"], first["provider"], first["prompt"]) == ("running", "fake", "first line")
     assert second["prompt"] == "x" * 80 + "…"
     assert [line.split()[0] for line in texts(listed)[0].splitlines()] == [second["job_id"], first["job_id"]]
+
+
+@pytest.mark.parametrize(("mode", "transport"), [("auto", "streamable-http")])
+async def test_the_list_comes_in_pages_none_of_which_is_too_large(connect: Connect, cli: FakeCli) -> None:
+    cli.script({"read": "all"}, {"line": {"text": "Paris"}}, DONE)
+    prompts = [f"{number} {letter * 100}" for number, letter in enumerate("xé日🦉\x01" * 2)]
+    jobs, page = list[dict[str, Any]](), 1
+    async with connect(server={"answer_bytes": 1500}) as client:
+        for prompt in prompts:
+            await client.call_tool("ask_fake", {"prompt": prompt, "conversation_id": "c" * 128})
+        while page:
+            told = structured(await client.call_tool("job", {"action": "list", "page": page}))
+            assert json_bytes(told) <= 1500
+            jobs += told["jobs"]
+            page = told.get("next_page", 0)
+    assert [job["prompt"].split()[0] for job in jobs] == [prompt.split()[0] for prompt in reversed(prompts)]
+    assert jobs[-1]["prompt"] == f"0 {'x' * 78}…"
+    assert jobs[0]["prompt"].endswith(" […]")
 
 
 async def test_an_unknown_job_or_action_says_what_to_do(connect: Connect) -> None:

@@ -5,8 +5,8 @@ import json
 import pytest
 from mcp_types import ResourceLink, TextResourceContents
 
-from dragoman.schemas import LLMError
-from dragoman.server.pages import FRAME_BYTES, cuts, page_of
+from dragoman.schemas import ErrorCode, ErrorInfo, LLMError, LLMResponse
+from dragoman.server.pages import FRAME_BYTES, beginning, cuts, json_bytes, page_of, paged
 from dragoman.testing import FakeCli
 from tests.server.conftest import Connect
 from tests.server.results import DONE, failure, structured, texts
@@ -46,6 +46,51 @@ def test_a_page_that_is_not_there_is_refused() -> None:
         page_of("x" * 2_000, 3, FRAME_BYTES + 1_000)
     with pytest.raises(LLMError, match="there is no page 2; there is only one page"):
         page_of("", 2, 5_000)
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
+@pytest.mark.parametrize("size", [12, 100, 5_000])
+def test_a_beginning_is_marked_and_takes_no_more_than_it_may(text: str, size: int) -> None:
+    shown = beginning(text, size)
+    assert len(json.dumps(shown, ensure_ascii=False).encode()) - 2 <= size
+    assert shown == text or (shown.endswith(" […]") and text.startswith(shown.removesuffix(" […]")))
+
+
+def pages_of(reply: LLMResponse, answer_bytes: int) -> list[LLMResponse]:
+    pages = [paged(reply, 1, answer_bytes)]
+    while (page := pages[-1].next_page) is not None:
+        pages.append(paged(reply, page, answer_bytes))
+    assert "".join(page.text for page in pages) == reply.text
+    assert max(json_bytes(page.public()) for page in pages) <= answer_bytes
+    return pages
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
+@pytest.mark.parametrize("message", ["why " * 1_000, "\x01🦉" * 500, "why"])
+def test_an_error_has_room_on_every_page_and_where_there_is_none_it_says_where_all_of_it_is(
+    text: str, message: str
+) -> None:
+    error = ErrorInfo.of(ErrorCode.CRASHED, message, stderr_tail="é" * 2_000)
+    reply = LLMResponse(status="failed", text=text, provider="fake", error=error, job_id="id", call_id="id")
+    for page in pages_of(reply, 9_000):
+        assert page.error is not None
+        if page.error != error:
+            assert page.error.message.removesuffix(" […]") in message
+            assert "the error is shortened here; the resource dragoman://jobs/id has all of it" in page.notices
+    assert pages_of(reply.model_copy(update={"text": ""}), 20_000)[0].error == error
+
+
+def test_a_value_beside_a_text_is_on_the_first_page_if_it_fits_and_else_it_is_told_where_it_is() -> None:
+    reply = LLMResponse(status="completed", text=TEXTS["paragraphs"], job_id="id", call_id="id")
+    where = "there is no `data` on this page; the resource dragoman://jobs/id has it, and the texts of all pages"
+    for value, is_there in ((["x" * 100], True), (["x" * 8_900], False)):
+        first, *others = pages_of(reply.model_copy(update={"data": value}), 9_000)
+        assert (first.data == value, any(where in notice for notice in first.notices)) == (is_there, not is_there)
+        assert all(page.data is None and where in page.notices[0] for page in others)
+        assert others
+    brief = reply.model_copy(update={"text": "short"})
+    assert pages_of(brief.model_copy(update={"data": ["x" * 8_900]}), 9_000)[0].data is None
+    assert pages_of(brief.model_copy(update={"data": ["x" * 8_500]}), 9_000)[0].notices == ()
 
 
 async def test_a_large_answer_is_read_by_page_with_the_tool_and_as_a_resource(connect: Connect, cli: FakeCli) -> None:

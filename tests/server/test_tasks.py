@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from dragoman.testing import FakeCli, Liveness
@@ -49,6 +50,7 @@ async def test_a_call_becomes_a_task_that_is_a_job_under_the_same_id(web: Web, c
         await web.call("job", action="wait", job_id=task["taskId"])
         done = (await ask(web, "tasks/get", taskId=task["taskId"]))["result"]
         assert (done["status"], done["result"]["structuredContent"]["text"]) == ("completed", "Paris")
+        assert found["lastUpdatedAt"] == found["createdAt"] == done["createdAt"] < done["lastUpdatedAt"]
         assert (await ask(web, "tasks/update", taskId=task["taskId"]))["result"]["resultType"] == "complete"
 
 
@@ -74,6 +76,27 @@ async def test_a_failure_of_the_provider_is_a_result_and_one_of_ours_a_failed_ta
     quota, internal = await ended("quota"), await ended("internal")
     assert (quota["status"], quota["result"]["isError"]) == ("completed", True)
     assert (internal["status"], internal["error"]["code"], "result" in internal) == ("failed", -32603, False)
+
+
+async def test_a_task_whose_server_went_away_tells_what_there_is_of_it(tmp_path: Path, cli: FakeCli) -> None:
+    made = make(tmp_path, "streamable-http")
+    with anyio.fail_after(WHEN_IT_MATTERS):
+        async with Liveness() as live:
+            cli.script({"line": {"text": "Par"}}, live.connect(), {"pause": True})
+            async with listening(made) as url, Web(url, "auto") as web:
+                task = await started(web)
+                await live.connected()
+                result = {"action": "result", "job_id": task["taskId"]}
+                while not (await web.call("job", **result))["structuredContent"]["text"]:
+                    await anyio.lowlevel.checkpoint()
+            await live.all_gone()
+        async with listening(made) as url, Web(url, "auto") as web:
+            broken_off = (await ask(web, "tasks/get", taskId=task["taskId"]))["result"]
+            told = await web.call("job", **result)
+    assert (broken_off["status"], told["structuredContent"]["status"]) == ("failed", "interrupted")
+    assert broken_off["error"]["data"] == told["structuredContent"]
+    assert broken_off["error"]["message"] == "\n\n".join(block["text"] for block in told["content"])
+    assert "Par" in broken_off["error"]["message"]
 
 
 async def test_without_the_extension_there_are_no_tasks(web: Web, cli: FakeCli) -> None:

@@ -109,16 +109,16 @@ class Conversations:
         return found, search.note
 
     async def show(
-        self, conversation_id: str, page: int | None = 1
+        self, conversation_id: str, page: int | None = 1, size: int = PAGE
     ) -> tuple[ConversationInfo, Sequence[TurnInfo], int | None]:
         """A conversation, a page of its turns in order, and the number of the next page. `page` None: all turns."""
         async with self._store() as store:
             info = _info(self._found(store, conversation_id))
             if page is None:
                 return info, [await self._turn(row) for row in await store.turns(conversation_id)], None
-            rows = await store.turns(conversation_id, page=min(page, MOST_PAGES), size=PAGE)
+            rows = await store.turns(conversation_id, page=min(page, MOST_PAGES), size=size)
             if page < 1 or (page > 1 and not rows):
-                last = max(1, -(-info.turn_count // PAGE))
+                last = max(1, -(-info.turn_count // size))
                 raise _wrong(f"there is no page {page}", f"give a page from 1 to {last}")
             is_last = not rows or rows[-1].number >= info.turn_count
             return info, [await self._turn(row) for row in rows], None if is_last else page + 1

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from dragoman.schemas.text import Writable
+
+MOST_TOKENS = 2**53 - 1
+"""More than anybody can use. Every reader of JSON knows whole numbers up to it, and SQLite can add up a thousand."""
+
+
+def _tokens_meant(count: int | None) -> int | None:
+    return count if count is not None and 0 <= count <= MOST_TOKENS else None
+
+
+def _cost_meant(cost: float | None) -> float | None:
+    return cost if cost is not None and 0 <= cost < math.inf else None
+
+
+Tokens = Annotated[int | None, AfterValidator(_tokens_meant)]
+Cost = Annotated[float | None, AfterValidator(_cost_meant)]
 
 
 class _Event(BaseModel):
@@ -67,13 +83,16 @@ class Retrying(_Event):
 
 
 class Usage(_Event):
-    """Tokens and cost, as far as the provider tells. As an event: the figures so far."""
+    """Tokens and cost, as far as the provider tells. As an event: the figures so far.
+
+    A figure that nobody can mean, such as a negative one, is None: it costs no turn.
+    """
 
     type: Literal["usage"] = "usage"
-    input_tokens: int | None = None
-    cached_input_tokens: int | None = None
-    output_tokens: int | None = None
-    cost_usd: float | None = None
+    input_tokens: Tokens = None
+    cached_input_tokens: Tokens = None
+    output_tokens: Tokens = None
+    cost_usd: Cost = None
 
 
 class Notice(_Event):

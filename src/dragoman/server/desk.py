@@ -102,11 +102,11 @@ class Desk:
                 await self._hand_out(job)
                 reply = job.reply()
         except BaseException:
-            others = self._waiting[job.id] > 1 or job.id in self._handed_out
-            if job.call is not None and not others:
+            if job.call is not None:
                 if await self._goes_on(caller):
                     await self._hand_out(job)
-                else:
+                # Only now: while the client's reason was awaited, its repeated call may have come for the job.
+                elif self._waiting[job.id] == 1 and job.id not in self._handed_out:
                     job.call.cancel()
             raise
         finally:
@@ -134,8 +134,7 @@ def result_of(reply: LLMResponse, caller: Caller, page: int = 1) -> CallToolResu
     Raises:
         LLMError: there is no such page (code ``bad_request``).
     """
-    reply = paged(reply, page, caller.answer_bytes)
-    return reply_result(_told(reply) if reply.status == "running" else reply)
+    return reply_result(paged(_told(reply) if reply.status == "running" else reply, page, caller.answer_bytes))
 
 
 def _told(reply: LLMResponse) -> LLMResponse:

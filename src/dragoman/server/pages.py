@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
-from dragoman.schemas import LLMResponse
+from dragoman.schemas import ErrorInfo, LLMResponse
 from dragoman.server.arguments import wrong
 
 FRAME_BYTES = 2_000
@@ -14,29 +13,64 @@ FRAME_BYTES = 2_000
 LEAST_BYTES = 500
 ONLY_TEXT = "there is no `data`, since it would not fit beside the text, which is the same JSON"
 IN_PAGES = "there is no `data`, since it is too long: the texts of all pages together are the JSON"
+IN_JOB = "there is no `data` on this page; the resource {uri} has it, and the texts of all pages have every answer"
+SHORTENED = "the error is shortened here"
+ALL_OF_IT = "; the resource {uri} has all of it"
+MARK = " […]"
+"""What is missing of a text that is only to be known by its beginning."""
 _LOOK_BACK = 4
 """A page ends at a line's end within its last quarter, or else at a word's."""
 
 
+def job_uri(job_id: str) -> str:
+    """Where the whole of a reply can be read."""
+    return f"dragoman://jobs/{job_id}"
+
+
 def page_uri(job_id: str, page: int | str) -> str:
     """Where a page of an answer can be read."""
-    return f"dragoman://jobs/{job_id}/pages/{page}"
+    return f"{job_uri(job_id)}/pages/{page}"
 
 
 def paged(reply: LLMResponse, page: int, answer_bytes: int) -> LLMResponse:
     """The reply with this page of its text, and the number of the next one. A text that fits is one page.
 
-    A value for which there is no room beside its text is left out: the text has it all.
+    What there is no room for beside the text is left out, or shortened, and a notice says so.
 
     Raises:
         LLMError: there is no such page (code ``bad_request``).
     """
     text, next_page = page_of(reply.text, page, answer_bytes)
-    update: dict[str, Any] = {"text": text, "next_page": next_page}
-    whole = page == 1 and next_page is None
-    if reply.extraction is not None and not (whole and 2 * _bytes(text) <= _room(answer_bytes)):
-        update |= {"data": None, "extraction": None, "notices": (*reply.notices, ONLY_TEXT if whole else IN_PAGES)}
-    return reply.model_copy(update=update)
+    reply = reply.model_copy(update={"text": text, "next_page": next_page})
+    if _has_data(reply) and (page > 1 or json_bytes(reply.public()) > answer_bytes):
+        reply = _without_data(reply, whole=page == 1 and next_page is None)
+    if reply.error is not None and json_bytes(reply.public()) > answer_bytes:
+        reply = _with_less_of(reply.error, reply, answer_bytes)
+    return reply
+
+
+def _has_data(reply: LLMResponse) -> bool:
+    # The value that was found in a text may be null.
+    return reply.data is not None or reply.extraction is not None
+
+
+def _without_data(reply: LLMResponse, *, whole: bool) -> LLMResponse:
+    if reply.extraction is not None:
+        where = ONLY_TEXT if whole else IN_PAGES
+    else:
+        where = IN_JOB.format(uri=job_uri(reply.call_id or ""))
+    return reply.model_copy(update={"data": None, "extraction": None, "notices": (*reply.notices, where)})
+
+
+def _with_less_of(error: ErrorInfo, reply: LLMResponse, answer_bytes: int) -> LLMResponse:
+    notice = SHORTENED + (ALL_OF_IT.format(uri=job_uri(reply.call_id)) if reply.call_id else "")
+
+    def told(message: str) -> LLMResponse:
+        less = error.model_copy(update={"message": message, "stderr_tail": None})
+        return reply.model_copy(update={"error": less, "notices": (*reply.notices, notice)})
+
+    room = answer_bytes - json_bytes(told("").public())
+    return told(beginning(error.message, room))
 
 
 def page_of(text: str, page: int, answer_bytes: int) -> tuple[str, int | None]:
@@ -93,5 +127,18 @@ def _gentle(text: str, start: int, end: int) -> int:
     return end
 
 
+def beginning(text: str, size: int) -> str:
+    """A text that takes no more than so many bytes of JSON, or else its beginning, a character at least, and `MARK`."""
+    if _bytes(text) <= size:
+        return text
+    _, end = next(cuts(text, max(size - _bytes(MARK), 1)))
+    return f"{text[:end].rstrip()}{MARK}"
+
+
+def json_bytes(value: object) -> int:
+    """How much of what a client shows it takes."""
+    return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+
+
 def _bytes(text: str) -> int:
-    return len(json.dumps(text, ensure_ascii=False).encode("utf-8", "replace")) - 2
+    return json_bytes(text) - 2

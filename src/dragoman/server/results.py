@@ -11,7 +11,7 @@ from typing import Any
 from mcp_types import CallToolResult, ResourceLink, TextContent
 
 from dragoman.schemas import ErrorInfo, LLMResponse, ProviderStatus
-from dragoman.server.pages import page_uri
+from dragoman.server.pages import page_uri, paged
 
 
 def reply_result(reply: LLMResponse) -> CallToolResult:
@@ -32,9 +32,9 @@ def reply_result(reply: LLMResponse) -> CallToolResult:
     return result
 
 
-def error_result(error: ErrorInfo) -> CallToolResult:
+def error_result(error: ErrorInfo, answer_bytes: int) -> CallToolResult:
     """A call that came to nothing before it began."""
-    return reply_result(LLMResponse(status="failed", finish_reason="error", error=error))
+    return reply_result(paged(LLMResponse(status="failed", finish_reason="error", error=error), 1, answer_bytes))
 
 
 def providers_result(statuses: Sequence[ProviderStatus]) -> CallToolResult:

@@ -97,14 +97,15 @@ class DragomanServer(MCPServer[Departure | None]):
         self, name: str, arguments: dict[str, Any], context: RequestContext | None = None
     ) -> CallToolResult:
         """Do what a tool does. A failure is a result too, so that the model that called can read it."""
+        caller = self._callers.of(context)
         try:
             served, tool = self._find(name) or (None, None)
             if served is None or tool is None:
                 raise await self._unknown(name)
             given = check(name, arguments, tool.input_schema)
-            return await served.call(ToolCall(name, given, self._callers.of(context)))
+            return await served.call(ToolCall(name, given, caller))
         except LLMError as error:
-            return error_result(error.info)
+            return error_result(error.info, caller.answer_bytes)
 
     async def get_prompt(
         self, name: str, arguments: dict[str, Any] | None = None, context: RequestContext | None = None

@@ -14,7 +14,15 @@ from mcp.server.extension import Extension, MethodBinding
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.server import require_client_extension
 from mcp.shared.exceptions import MCPError
-from mcp_types import HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, CallToolRequestParams, RequestParams
+from mcp_types import (
+    HEADER_MISMATCH,
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    CallToolRequestParams,
+    CallToolResult,
+    RequestParams,
+    TextContent,
+)
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from dragoman.engine import Engine, Job
@@ -74,11 +82,12 @@ class Tasks(Extension):
         job = await self._find(ctx, params)
         reply = job.reply()
         task = _task(job, reply)
-        if task["status"] == "completed":
+        if task["status"] in ("completed", "failed"):
             result = result_of(reply, self._callers.of(Context(request_context=ctx)))
-            task["result"] = result.model_dump(by_alias=True, mode="json", exclude_none=True)
-        elif task["status"] == "failed":
-            task["error"] = {"code": INTERNAL_ERROR, "message": reply.error.message if reply.error else reply.status}
+            if task["status"] == "completed":
+                task["result"] = result.model_dump(by_alias=True, mode="json", exclude_none=True)
+            else:
+                task["error"] = _error(result)
         return {**task, "resultType": "complete"}
 
     async def _update(self, ctx: ServerRequestContext[Any, Any], params: TaskParams) -> HandlerResult:
@@ -119,6 +128,12 @@ def _task(job: Job, reply: LLMResponse) -> dict[str, Any]:
     if status == "working":
         task["statusMessage"] = f"{info.provider or 'the provider'} is working ({reply.duration_s:.0f} s so far)"
     return task
+
+
+def _error(result: CallToolResult) -> dict[str, Any]:
+    """A result as a fault of this server. As in a result, a reader of either half has it all."""
+    said = [block.text for block in result.content if isinstance(block, TextContent)]
+    return {"code": INTERNAL_ERROR, "message": "\n\n".join(said), "data": result.structured_content}
 
 
 def _time(seconds: float) -> str:

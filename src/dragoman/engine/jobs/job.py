@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 CANCEL_S = 5.0
 """How long cancelling waits for another process to end its job."""
-HAND_OUT_S = 10.0
+HAND_OUT_S = 4.0
 """How long whoever is told a job's id waits at most until its child can outlive us. It takes a few milliseconds, unless
-the machine is slow."""
+the machine is slow or the child leaves its input unread. Clients wait for 5 s more than a call is waited for, at least
+(see `server.callers.CLIENTS`), and what they are told must still reach them."""
 PROMPT_SHOWN = 80
 
 
@@ -132,6 +133,7 @@ def info_of_call(call: Call) -> JobInfo:
         provider=(reply.provider if reply else None) or call.request.provider,
         conversation_id=call.conversation_id,
         created_at=call.created_at,
+        ended_at=call.created_at + reply.duration_s if reply else None,
         prompt=excerpt(call.request.prompt),
         background=call.request.background or call.outlives_us,
     )

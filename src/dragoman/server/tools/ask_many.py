@@ -17,13 +17,15 @@ from dragoman.engine.many import Many, questions
 from dragoman.schemas import Combine, Combined, LLMRequest, ManyAnswer, Notice, Text
 from dragoman.server.arguments import wrong
 from dragoman.server.callers import ToolCall
+from dragoman.server.pages import FRAME_BYTES, json_bytes
 from dragoman.server.tools.base import WHOLE_ANSWERS, ToolForAny, tool
 
 NAME = "ask_many"
 MOST = 500
 """How many questions one call may ask."""
 TWICE_SHARE = 0.25
-"""Answers stand in the text, and as data too when they take no more than this share of what a client shows."""
+"""Answers stand in the text, and as data too when they take no more than this share of what a client shows, and all of
+the data is shown beside them."""
 
 
 class AskMany(ToolForAny):
@@ -35,7 +37,7 @@ class AskMany(ToolForAny):
         many = _many(self._engine, call.given)
         # What is asked, so that a repeated call is told from another one.
         request = LLMRequest(prompt=json.dumps(dict(call.given), ensure_ascii=False, sort_keys=True), remember=False)
-        return await self._desk.answer(request, call, _work(many, int(call.caller.answer_bytes * TWICE_SHARE)))
+        return await self._desk.answer(request, call, _work(many, call.caller.answer_bytes))
 
     def described(self, hints: ToolAnnotations) -> Tool:
         return tool(
@@ -99,7 +101,7 @@ def _pair(value: object) -> tuple[str | None, str]:
     raise wrong("'pairs' must be a list of objects", 'write each as {"provider": "…", "prompt": "…"}')
 
 
-def _work(many: Many, twice_bytes: int) -> Handler:
+def _work(many: Many, answer_bytes: int) -> Handler:
     """Ask all, tell how far it is, and make one text of the answers."""
 
     async def work(context: Context) -> Outcome:
@@ -119,8 +121,10 @@ def _work(many: Many, twice_bytes: int) -> Handler:
             message = f"none of the {len(answers)} questions was answered; the first: {first.message}"
             return Failed(first.model_copy(update={"message": message}))
         text = "\n\n".join([*map(_combined, many.combined), *map(_told, answers)])
-        brief = len(text.encode()) > twice_bytes
-        context.wanted = Wanted(data=_data(many, answers, brief=brief), has_data=True)
+        data = _data(many, answers, brief=False)
+        if json_bytes(text) > answer_bytes * TWICE_SHARE or json_bytes([text, data]) > answer_bytes - FRAME_BYTES:
+            data = _data(many, answers, brief=True)
+        context.wanted = Wanted(data=data, has_data=True)
         return Completed(text)
 
     return work

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,16 @@ from dragoman.engine.conversations import write_whole
 from dragoman.schemas import ConversationInfo, TurnInfo
 from dragoman.server.arguments import needed, wrong
 from dragoman.server.callers import Caller, ToolCall
-from dragoman.server.pages import FRAME_BYTES, LEAST_BYTES, cuts, page_of
+from dragoman.server.lists import dumped, list_result, page_size, shortened
+from dragoman.server.pages import MARK, beginning, json_bytes, page_of
 from dragoman.server.results import lines_result
 from dragoman.server.tools.base import WHOLE_ANSWERS, ServedTool, tool
 
-LISTED = 50
-CLIPPED = "Turns that end with […] are shortened here; action export has all of them."
+ENTRY_BYTES = 600
+"""What a conversation takes in a list at most; most take less."""
+TURN_BYTES = 600
+"""What must be there for a turn on a page, so that something of its texts is seen."""
+CLIPPED = f"Texts that end with{MARK} are shortened here; action export has all of them."
 
 
 class Conversations(ServedTool):
@@ -54,7 +58,7 @@ class Conversations(ServedTool):
         if "path" in given and action != "export":
             raise wrong(f"action {action!r} takes no 'path'", "leave 'path' out, or use action 'export'")
         if action == "list":
-            return _list(await kept.list(LISTED, page=page or 1), page or 1)
+            return await self._list(page or 1, page_size(caller.answer_bytes, ENTRY_BYTES))
         conversation_id: str = needed(given, "conversation_id", "use action 'list' to see them")
         match action:
             case "show":
@@ -71,19 +75,23 @@ class Conversations(ServedTool):
                 await kept.delete(conversation_id)
                 return _done(f"Conversation {conversation_id} is deleted.", conversation_id)
 
+    async def _list(self, page: int, size: int) -> CallToolResult:
+        found = await self._engine.conversations.list(size, page=page)
+        conversations = [shortened(each, ("system_prompt", "title"), ENTRY_BYTES) for each in found]
+        return list_result("conversations", conversations, list(map(_line, conversations)), page, size)
+
     async def _show(self, conversation_id: str, page: int, caller: Caller) -> CallToolResult:
-        info, turns, next_page = await self._engine.conversations.show(conversation_id, page)
-        shown = _clipped(turns, caller.answer_bytes)
-        facts = info.model_dump(mode="json", exclude_none=True)
-        facts["turns"] = [turn.model_dump(mode="json", exclude_none=True) for turn in shown]
-        lines = [_line(info), *map(_said, shown)]
-        if shown != turns:
-            lines.append(CLIPPED)
-            facts["notices"] = [CLIPPED]
+        size = page_size(caller.answer_bytes, TURN_BYTES)
+        info, turns, next_page = await self._engine.conversations.show(conversation_id, page, size)
+        more: dict[str, Any] = {} if next_page is None else {"next_page": next_page}
+        if json_bytes(_facts(info, turns, more)) > caller.answer_bytes:
+            more["notices"] = [CLIPPED]
+            least = json_bytes(_facts(*_clipped(info, turns, 0), more))
+            info, turns = _clipped(info, turns, caller.answer_bytes - least)
+        lines = [_line(info), *map(_said, turns), *more.get("notices", ())]
         if next_page is not None:
-            facts["next_page"] = next_page
             lines.append(f"More: page {next_page}.")
-        return lines_result(lines, facts)
+        return lines_result(lines, _facts(info, turns, more))
 
     async def _export(self, conversation_id: str, path: str | None, page: int, caller: Caller) -> CallToolResult:
         kept = self._engine.conversations
@@ -99,44 +107,29 @@ class Conversations(ServedTool):
         return _done(f"Conversation {conversation_id} is written to {file}.", conversation_id, path=str(file))
 
 
-def _list(conversations: Sequence[ConversationInfo], page: int) -> CallToolResult:
-    facts: dict[str, Any] = {
-        "conversations": [each.model_dump(mode="json", exclude_none=True) for each in conversations]
-    }
-    lines = list(map(_line, conversations)) or [f"There are no {'more ' if page > 1 else ''}conversations."]
-    if len(conversations) == LISTED:
-        facts["next_page"] = page + 1
-        lines.append(f"More: page {page + 1}.")
-    return lines_result(lines, facts)
-
-
 def _line(info: ConversationInfo) -> str:
     age = time.time() - info.updated_at
     turns = f"{info.turn_count} turn{'' if info.turn_count == 1 else 's'}"
     return f"{info.conversation_id}  {turns}  {info.provider or '-'}  {age:.0f} s ago  {' '.join(info.title.split())}"
 
 
-def _clipped(turns: Sequence[TurnInfo], answer_bytes: int) -> list[TurnInfo]:
-    """The turns, those shortened that are too long for all to be shown."""
-    room = max(answer_bytes - FRAME_BYTES, LEAST_BYTES)
-    if not turns or sum(_size(turn.prompt) + _size(turn.text) for turn in turns) <= room:
-        return list(turns)
-    share = max(room // len(turns) // 2, LEAST_BYTES // 5)
-    return [
-        turn.model_copy(update={"prompt": _beginning(turn.prompt, share), "text": _beginning(turn.text, share)})
-        for turn in turns
-    ]
+def _facts(info: ConversationInfo, turns: Sequence[TurnInfo], more: Mapping[str, Any]) -> dict[str, Any]:
+    return {**dumped(info), "turns": list(map(dumped, turns)), **more}
 
 
-def _beginning(text: str, size: int) -> str:
-    if _size(text) <= size:
-        return text
-    _, end = next(cuts(text, size))
-    return f"{text[:end].rstrip()} […]"
+def _clipped(
+    info: ConversationInfo, turns: Sequence[TurnInfo], room: int
+) -> tuple[ConversationInfo, Sequence[TurnInfo]]:
+    """The same with its texts in so many bytes: those are shortened that have more than their share."""
+    share = room // (2 * len(turns) + 2)
 
+    def clip(text: str | None) -> str | None:
+        return text and beginning(text, share)
 
-def _size(text: str) -> int:
-    return len(text.encode())
+    return (
+        info.model_copy(update={"title": clip(info.title), "system_prompt": clip(info.system_prompt)}),
+        [turn.model_copy(update={"prompt": clip(turn.prompt), "text": clip(turn.text)}) for turn in turns],
+    )
 
 
 def _said(turn: TurnInfo) -> str:

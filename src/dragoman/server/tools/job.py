@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from mcp_types import CallToolResult, Tool, ToolAnnotations
 
@@ -13,10 +12,11 @@ from dragoman.schemas import JobInfo
 from dragoman.server.arguments import needed
 from dragoman.server.callers import ToolCall
 from dragoman.server.desk import JOB_TOOL, Desk, result_of
-from dragoman.server.results import lines_result
+from dragoman.server.lists import list_result, page_size, shortened
 from dragoman.server.tools.base import WHOLE_ANSWERS, ServedTool, max_wait, tool
 
-LISTED = 50
+ENTRY_BYTES = 450
+"""What a job takes in a list at most; most take less."""
 
 
 class Jobs(ServedTool):
@@ -48,8 +48,9 @@ class Jobs(ServedTool):
     async def call(self, call: ToolCall) -> CallToolResult:
         given, caller, action = call.given, call.caller, call.given["action"]
         if action == "list":
-            page = given.get("page", 1)
-            return _list(await self._jobs.listed(LISTED, page=page), page)
+            page, size = given.get("page", 1), page_size(caller.answer_bytes, ENTRY_BYTES)
+            jobs = [shortened(job, ("prompt",), ENTRY_BYTES) for job in await self._jobs.listed(size, page=page)]
+            return list_result("jobs", jobs, _lines(jobs), page, size)
         job = await self._jobs.find(needed(given, "job_id", "use action 'list' to see them"))
         match action:
             case "cancel":
@@ -62,15 +63,9 @@ class Jobs(ServedTool):
         return result_of(reply, caller, given.get("page", 1))
 
 
-def _list(jobs: Sequence[JobInfo], page: int) -> CallToolResult:
+def _lines(jobs: Sequence[JobInfo]) -> list[str]:
     now = time.time()
-    listed = [job.model_dump(mode="json", exclude_none=True) for job in jobs]
-    lines = [
+    return [
         f"{job.job_id}  {job.status}  {job.provider or '-'}  {now - job.created_at:.0f} s ago  {job.prompt}"
         for job in jobs
-    ] or [f"There are no {'more ' if page > 1 else ''}jobs."]
-    facts: dict[str, Any] = {"jobs": listed}
-    if len(jobs) == LISTED:
-        facts["next_page"] = page + 1
-        lines.append(f"More: page {page + 1}.")
-    return lines_result(lines, facts)
+    ]
