@@ -61,6 +61,13 @@ def test_stdin_that_is_no_text_is_refused_with_its_place(shell: Shell) -> None:
     assert cli.starts == 0
 
 
+@pytest.mark.parametrize("more", [(), ("--idempotency-key", "k")])
+def test_words_that_are_no_text_are_told_as_text(shell: Shell, more: tuple[str, ...]) -> None:
+    shell.llm({"read": "all"}, {"echo_stdin": True, "as": "raw"})
+    ended = shell("ask", "llm", "ab\udcff", "-s", "\udcff", *more)
+    assert (ended.code, ended.out.decode()) == (0, "ab�\n"), ended.err
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [

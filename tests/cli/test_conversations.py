@@ -150,6 +150,10 @@ def test_an_id_may_be_cut_where_nothing_is_lost_by_it(shell: Shell) -> None:
         (("import", "nothing.json"), b"", 2, "No such file"),
         (("export", "a", "--format", "pdf"), b"", 2, "write markdown or json"),
         (("show", "a"), b"", 3, "there is no conversation 'a'"),
+        (("show", "\udcff"), b"", 3, "there is no conversation"),
+        (("rm", "\udcff"), b"", 3, "there is no conversation"),
+        (("list", "--provider", "\udcff"), b"", 0, "no such conversations"),
+        (("search", "a\udcff"), b"", 0, "no turn has all these words"),
     ],
 )
 def test_what_cannot_be_done_is_explained(

@@ -149,6 +149,8 @@ def test_without_jobs_nothing_is_listed_and_unknown_ids_are_explained(shell: She
     for word in ("show", "wait", "cancel", "log"):
         ended = shell("jobs", word, "nothing")
         assert (ended.code, "there is no job 'nothing'" in ended.err) == (3, True)
+        no_text = shell("jobs", word, "\udcff")
+        assert (no_text.code, "there is no job" in no_text.err) == (3, True)
 
 
 async def test_of_a_job_that_was_broken_off_there_is_its_text_and_how_its_provider_calls_its_session(

@@ -1,5 +1,7 @@
 """Bad input is refused with words that say what is wrong."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -77,3 +79,11 @@ def test_the_public_form_counts_attempts_and_leaves_out_what_is_empty() -> None:
         "usage": {"input_tokens": 3},
         "attempts": 0,
     }
+
+
+def test_no_text_of_a_request_has_half_characters() -> None:
+    texts = {"prompt": "\udcff", "provider": "\udcff", "system_prompt": "\udcff"}
+    lists = {"fallback": ["\udcff"], "validators": ["regex:\udcff"]}
+    request = LLMRequest.model_validate({**texts, **lists, "cwd": "/\udcff"})
+    assert LLMRequest.model_validate_json(request.model_dump_json()) == request.model_copy(update={"cwd": Path("/�")})
+    assert request.cwd == Path("/\udcff")
