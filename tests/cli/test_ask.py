@@ -184,6 +184,13 @@ def test_a_folder_that_is_typed_is_one_the_provider_may_look_at(shell: Shell) ->
     assert "--cwd" in ended.err
 
 
+@pytest.mark.parametrize(("name", "complaint"), [("", "it is empty"), ("nowhere", "there is no folder")])
+def test_a_folder_that_is_none_is_wrong_usage(shell: Shell, name: str, complaint: str) -> None:
+    cli = shell.llm(*ANSWER)
+    ended = shell("ask", "llm", "hello", "--cwd", name)
+    assert (ended.code, complaint in ended.err, cli.starts) == (2, True, 0), ended.err
+
+
 def test_quiet_leaves_only_errors_on_stderr(shell: Shell) -> None:
     (shell.work / "dragoman.toml").write_text('[providers.llm]\ncommand = "evil"\n')
     shell.llm(*ANSWER)

@@ -15,6 +15,7 @@ from dragoman.schemas import LLMRequest, LLMResponse, TimeoutConfig, TimeoutOver
         ({"prompt": " \n"}, "is empty"),
         ({"prompt": "a\0b"}, "NUL"),
         ({"prompt": "hi", "model": "--yolo"}, "begin with a dash"),
+        ({"prompt": "hi", "cwd": ""}, "name a folder"),
         ({"prompt": "hi", "modle": "x"}, "Extra inputs"),
         ({"prompt": "hi", "timeouts": {"call": -1}}, "greater than 0"),
         ({"prompt": "hi", "timeouts": "leisurely"}, "'default' or 'interactive'"),

@@ -197,6 +197,13 @@ class LLMRequest(BaseModel):
             raise ValueError("contains a NUL character; remove it")
         return value
 
+    @field_validator("cwd", mode="before")
+    @classmethod
+    def _is_named(cls, value: object) -> object:
+        if value == "":
+            raise ValueError("is empty; name a folder, or leave it out")
+        return value
+
     @field_serializer("cwd", when_used="json-unless-none")
     def _written(self, value: Path) -> str:
         # A folder's name may hold bytes that are no text; whoever reads this just does not find it.
