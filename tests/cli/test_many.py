@@ -113,6 +113,8 @@ def test_questions_from_stdin_need_a_place_for_the_answers(shell: Shell) -> None
     shell.llm(*ECHO)
     assert shell("many", "-", stdin=b'{"prompt": "hi"}\n').code == 2
     assert shell("many", "none.jsonl").code == 2
+    assert shell("many", "-", "--output", "-", stdin=b'{"prompt": "hi"}\n').code == 2
+    assert not (shell.work / "-").exists()
     assert not (shell.work / "none.answers.jsonl").exists()
     assert shell("many", "-", "--output", "out.jsonl", stdin=b'{"prompt": "hi"}\n').code == 0
     assert [line["text"] for line in answers(shell, "out.jsonl")] == ["hi"]
