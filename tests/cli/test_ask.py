@@ -61,6 +61,13 @@ def test_stdin_that_is_no_text_is_refused_with_its_place(shell: Shell) -> None:
     assert cli.starts == 0
 
 
+@pytest.mark.parametrize("more", [(), ("--idempotency-key", "k")])
+def test_words_that_are_no_text_are_told_as_text(shell: Shell, more: tuple[str, ...]) -> None:
+    shell.llm({"read": "all"}, {"echo_stdin": True, "as": "raw"})
+    ended = shell("ask", "llm", "ab\udcff", "-s", "\udcff", *more)
+    assert (ended.code, ended.out.decode()) == (0, "ab�\n"), ended.err
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
@@ -175,6 +182,13 @@ def test_a_folder_that_is_typed_is_one_the_provider_may_look_at(shell: Shell) ->
     ended = shell("ask", "claude", "hello", "--cwd", str(elsewhere / "nowhere"))
     assert ended.code == 2
     assert "--cwd" in ended.err
+
+
+@pytest.mark.parametrize(("name", "complaint"), [("", "it is empty"), ("nowhere", "there is no folder")])
+def test_a_folder_that_is_none_is_wrong_usage(shell: Shell, name: str, complaint: str) -> None:
+    cli = shell.llm(*ANSWER)
+    ended = shell("ask", "llm", "hello", "--cwd", name)
+    assert (ended.code, complaint in ended.err, cli.starts) == (2, True, 0), ended.err
 
 
 def test_quiet_leaves_only_errors_on_stderr(shell: Shell) -> None:

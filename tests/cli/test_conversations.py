@@ -26,14 +26,16 @@ def test_a_conversation_goes_on_by_its_id_and_by_being_the_last(shell: Shell) ->
     shell.llm(*ECHO)
     name = asked(shell, "one")["conversation_id"]
     assert asked(shell, "two", "-c", name)["conversation_id"] == name
-    # Who answered last answers again, although nobody is named.
+    # Who answered last answers again, although nobody is named; who was asked since then did not.
+    assert shell("ask", "claude", "-c", name, "lost").code == 3
     ended = shell("ask", "--last", "three")
     assert (ended.code, ended.out, ended.err) == (0, b"three\n", "")
     shown = told(shell, "show", name)
     assert [(turn["number"], turn["prompt"], turn["text"]) for turn in shown["turns"]] == [
         (1, "one", "one"),
         (2, "two", "two"),
-        (3, "three", "three"),
+        (3, "lost", ""),
+        (4, "three", "three"),
     ]
     assert asked(shell, "new", "-c", "my-talk")["conversation_id"] == "my-talk"
 
@@ -84,6 +86,7 @@ def test_lists_have_pages_and_can_be_narrowed(shell: Shell) -> None:
     assert [info["conversation_id"] for info in told(shell, "list", "-n", "2", "--page", "2")] == ["a"]
     assert told(shell, "list", "--provider", "claude") == []
     assert told(shell, "list", "--page", "9" * 20) == []
+    assert shell("conversations", "list", "--page", "9").err == "no such page\n"
     beyond = shell("conversations", "show", "a", "--page", "2")
     assert (beyond.code, "give a page from 1 to 1" in beyond.err) == (9, True)
 
@@ -143,6 +146,7 @@ def test_an_id_may_be_cut_where_nothing_is_lost_by_it(shell: Shell) -> None:
     assert (several.code, "3 conversations begin with 'pl'" in several.err) == (9, True)
     for word in ("reset", "rm"):
         assert shell("conversations", word, "plan-").code == 3
+    assert shell("conversations", "show", "").code == 3
     assert len(told(shell, "list")) == 3
 
 
@@ -154,6 +158,10 @@ def test_an_id_may_be_cut_where_nothing_is_lost_by_it(shell: Shell) -> None:
         (("import", "nothing.json"), b"", 2, "No such file"),
         (("export", "a", "--format", "pdf"), b"", 2, "write markdown or json"),
         (("show", "a"), b"", 3, "there is no conversation 'a'"),
+        (("show", "\udcff"), b"", 3, "there is no conversation"),
+        (("rm", "\udcff"), b"", 3, "there is no conversation"),
+        (("list", "--provider", "\udcff"), b"", 0, "no such conversations"),
+        (("search", "a\udcff"), b"", 0, "no turn has all these words"),
     ],
 )
 def test_what_cannot_be_done_is_explained(

@@ -35,6 +35,11 @@ def test_print_shows_the_file_on_stdout_and_writes_nothing(shell: Shell) -> None
     assert not (shell.folder / "home" / ".codex").exists()
 
 
+def test_a_name_that_no_server_can_have_is_wrong_usage(shell: Shell) -> None:
+    ended = shell("install", "codex", "--name", "a b")
+    assert (ended.code, "next step: use letters" in ended.err) == (2, True)
+
+
 def test_json_for_programs(shell: Shell) -> None:
     ended = shell("install", "zed", "--project", "--json")
     said = json.loads(ended.out)

@@ -55,7 +55,8 @@ async def test_a_job_in_the_background_outlives_the_command_and_is_collected_by_
         assert (done.code, done.out) == (0, b"at last\n")
         assert told(shell, "show", job_id)["status"] == "completed"
         assert without_session(shell("jobs", "log", job_id).out) == b"started: llm\ntext: 7 characters\n"
-        assert shell("jobs", "log", job_id, "--page", "2").err == "no such page\n"
+        beyond = shell("jobs", "log", job_id, "--page", "2")
+        assert (beyond.code, "there is no page 2\nnext step: give a smaller one" in beyond.err) == (9, True)
 
 
 async def test_looking_at_a_job_that_goes_on_alone_leaves_it_alone(shell: Shell) -> None:
@@ -91,8 +92,6 @@ async def test_a_list_knows_what_ended_when_no_dragoman_was_there_has_pages_and_
     assert (first.out.decode().split()[-1], first.err) == ("two", "more: --page 2\n")
     assert [job["job_id"] for job in told(shell, "list", "-n", "1", "--page", "2")] == [ids[0]]
     assert shell("jobs", "wait", ids[0][:12], "-q").out == b"done\n"
-    several = shell("jobs", "show", "")
-    assert (several.code, "2 jobs begin with ''" in several.err, ids[0] in several.err) == (9, True, True)
 
 
 async def test_giving_up_the_wait_leaves_the_job_alone_and_cancel_ends_it(shell: Shell) -> None:
@@ -143,12 +142,25 @@ def test_the_same_key_asks_once(shell: Shell) -> None:
     assert cli.starts == 1
 
 
+async def test_no_id_is_no_job_and_a_beginning_that_several_have_is_none(shell: Shell) -> None:
+    async with open_store(shell.folder / "state" / store_file().name) as store:
+        for name in ("j1", "j2"):
+            await store.write(JobStarted(name, "mcp", "a question"))
+    several = shell("jobs", "show", "j")
+    assert (several.code, "2 jobs begin with 'j'" in several.err, "j1" in several.err) == (9, True, True)
+    for word in ("show", "wait", "cancel", "log"):
+        ended = shell("jobs", word, "")
+        assert (ended.code, "there is no job ''" in ended.err, "next step: list" in ended.err) == (3, True, True)
+
+
 def test_without_jobs_nothing_is_listed_and_unknown_ids_are_explained(shell: Shell) -> None:
     assert shell("jobs", "list").err == "no jobs yet\n"
     assert told(shell, "list") == []
     for word in ("show", "wait", "cancel", "log"):
         ended = shell("jobs", word, "nothing")
         assert (ended.code, "there is no job 'nothing'" in ended.err) == (3, True)
+        no_text = shell("jobs", word, "\udcff")
+        assert (no_text.code, "there is no job" in no_text.err) == (3, True)
 
 
 async def test_of_a_job_that_was_broken_off_there_is_its_text_and_how_its_provider_calls_its_session(

@@ -56,6 +56,14 @@ def test_a_bad_line_is_told_with_its_number_and_the_others_are_asked(shell: Shel
     assert [line["text"] for line in answers(shell)] == ["good", "a"]
 
 
+def test_half_a_character_in_a_question_stops_nothing(shell: Shell) -> None:
+    shell.llm(*ECHO)
+    write(shell, {"prompt": "one \udcff"}, {"prompt": "two"})
+    done = shell("many", "q.jsonl")
+    assert done.code == 0, done.err
+    assert [line["text"] for line in answers(shell)] == ["one �", "two"]
+
+
 def test_what_was_answered_is_not_asked_again_and_what_is_new_is(shell: Shell) -> None:
     cli = shell.llm(*ECHO)
     write(shell, {"prompt": "one"}, {"prompt": "one"}, {"id": 1, "prompt": "x"})
@@ -105,6 +113,8 @@ def test_questions_from_stdin_need_a_place_for_the_answers(shell: Shell) -> None
     shell.llm(*ECHO)
     assert shell("many", "-", stdin=b'{"prompt": "hi"}\n').code == 2
     assert shell("many", "none.jsonl").code == 2
+    assert shell("many", "-", "--output", "-", stdin=b'{"prompt": "hi"}\n').code == 2
+    assert not (shell.work / "-").exists()
     assert not (shell.work / "none.answers.jsonl").exists()
     assert shell("many", "-", "--output", "out.jsonl", stdin=b'{"prompt": "hi"}\n').code == 0
     assert [line["text"] for line in answers(shell, "out.jsonl")] == ["hi"]

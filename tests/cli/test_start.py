@@ -55,6 +55,11 @@ def test_a_wrong_option_of_serve_is_explained_by_the_configuration(shell: Shell)
     assert "'port' in [server] is 'many'" in ended.err
 
 
+def test_a_host_that_is_refused_is_so_over_stdio_too(shell: Shell) -> None:
+    ended = shell("serve", "--host", "192.0.2.1")
+    assert (ended.code, "the host '192.0.2.1' is refused" in ended.err) == (2, True)
+
+
 def test_the_version_is_told(shell: Shell) -> None:
     assert shell("--version").out.decode() == f"dragoman {dragoman.__version__}\n"
 

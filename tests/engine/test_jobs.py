@@ -15,7 +15,7 @@ from dragoman.engine.attempt.host import DialogueHost
 from dragoman.engine.context import Context
 from dragoman.engine.record import store_file
 from dragoman.processes import Child, Command
-from dragoman.schemas import ErrorCode, LLMError, LLMRequest, Text
+from dragoman.schemas import ErrorCode, LLMError, LLMRequest, Text, TimeoutOverrides
 from dragoman.store import JobStarted, writer
 from dragoman.testing import FakeAdapter
 from tests.engine.oracle import Oracle, Question, keeps_sessions
@@ -314,6 +314,15 @@ async def test_the_same_key_for_another_question_is_refused(tmp_path: Path) -> N
         with pytest.raises(LLMError, match="another question") as raised:
             await running.jobs.start(question("two", key="k"), face="test")
         assert raised.value.info.code is ErrorCode.BAD_REQUEST
+
+
+async def test_how_a_question_is_waited_for_makes_it_no_other_one(tmp_path: Path) -> None:
+    async with engine(tmp_path, Oracle(keeps_sessions), ADAPTER) as running:
+        first = await running.jobs.start(question(key="k"), face="test")
+        await first.wait()
+        for changed in ({"background": True}, {"if_busy": "fail"}, {"timeouts": TimeoutOverrides(call=7)}):
+            again = await running.jobs.start(question(key="k").model_copy(update=changed), face="test")
+            assert again.id == first.id
 
 
 async def test_two_engines_that_use_a_key_at_once_start_one_job(tmp_path: Path) -> None:

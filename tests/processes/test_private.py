@@ -36,9 +36,19 @@ def test_what_a_process_left_that_was_killed_before_anybody_knew_of_it_is_remove
 
 
 def test_of_a_file_for_which_there_is_no_room_nothing_stays(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: int, __: memoryview) -> int:
+    opened: list[int] = []
+
+    def full(descriptor: int, _: memoryview) -> int:
+        opened.append(descriptor)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    def unlink(file: Path) -> None:
+        # Windows removes no file that somebody has open.
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(opened[0])
+        os.unlink(file)  # noqa: PTH108 - the other one is this one
+
+    monkeypatch.setattr(Path, "unlink", unlink)
     kept = KeptFolder(lambda: temporary / "kept")
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(OSError, match="No space left on device"):

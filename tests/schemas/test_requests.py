@@ -1,5 +1,7 @@
 """Bad input is refused with words that say what is wrong."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -13,6 +15,7 @@ from dragoman.schemas import LLMRequest, LLMResponse, TimeoutConfig, TimeoutOver
         ({"prompt": " \n"}, "is empty"),
         ({"prompt": "a\0b"}, "NUL"),
         ({"prompt": "hi", "model": "--yolo"}, "begin with a dash"),
+        ({"prompt": "hi", "cwd": ""}, "name a folder"),
         ({"prompt": "hi", "modle": "x"}, "Extra inputs"),
         ({"prompt": "hi", "timeouts": {"call": -1}}, "greater than 0"),
         ({"prompt": "hi", "timeouts": "leisurely"}, "'default' or 'interactive'"),
@@ -77,3 +80,11 @@ def test_the_public_form_counts_attempts_and_leaves_out_what_is_empty() -> None:
         "usage": {"input_tokens": 3},
         "attempts": 0,
     }
+
+
+def test_no_text_of_a_request_has_half_characters() -> None:
+    texts = {"prompt": "\udcff", "provider": "\udcff", "system_prompt": "\udcff"}
+    lists = {"fallback": ["\udcff"], "validators": ["regex:\udcff"]}
+    request = LLMRequest.model_validate({**texts, **lists, "cwd": "/\udcff"})
+    assert LLMRequest.model_validate_json(request.model_dump_json()) == request.model_copy(update={"cwd": Path("/�")})
+    assert request.cwd == Path("/\udcff")

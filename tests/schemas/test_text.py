@@ -1,10 +1,12 @@
 """Half characters never reach an encoder."""
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dragoman.schemas import LLMResponse, Text
-from dragoman.schemas.text import writable
+from dragoman.schemas.text import readable, writable
 
 ANYTHING = st.text(st.characters(exclude_categories=()))
 
@@ -24,3 +26,9 @@ def test_a_whole_text_stays_as_it_is(text: str) -> None:
 def test_halves_that_belong_together_are_joined_and_a_single_one_is_replaced() -> None:
     assert writable("a\ud83d\ude00b") == "a😀b"
     assert writable("a\ud83db") == "a\ufffdb"
+
+
+@given(ANYTHING)
+def test_json_with_half_characters_becomes_json_without(text: str) -> None:
+    assert json.loads(readable(json.dumps(text))) == writable(text)
+    assert json.loads(readable(json.dumps(json.dumps(text)))) == json.dumps(text)

@@ -180,11 +180,21 @@ async def test_stdout_carries_the_protocol_only_whatever_prints(
     assert (tmp_path / "work" / "stderr").read_text().count(noisy.NOISE) == 4
 
 
-async def test_a_message_that_is_no_json_ends_nothing(wire: Wire, cli: FakeCli) -> None:
+async def test_a_line_that_is_no_message_is_answered_and_ends_nothing(wire: Wire, cli: FakeCli) -> None:
     cli.script({"out": "Paris"})
     assert wire.process.stdin is not None
-    await wire.process.stdin.send(b"what is this?\n\xff\xfe\n")
+    await wire.process.stdin.send(b'what is this?\n\xff\xfe\n\n{"id": 77, "method": "ping"}\n[]\n')
     assert (await wire.call("ask_llm", prompt="hi"))["structuredContent"]["status"] == "completed"
+    refused = [(message["id"], message["error"]["code"]) for message in wire.received if "error" in message]
+    assert refused == [(None, -32700), (None, -32700), (77, -32600), (None, -32600)]
+
+
+async def test_half_a_character_in_a_message_is_replaced(wire: Wire, cli: FakeCli) -> None:
+    cli.script({"read": "all"}, {"echo_stdin": True, "as": "raw"})
+    answer = (await wire.call("ask_llm", prompt="\ud83d\ude00 and \ud800"))["structuredContent"]
+    assert (answer["status"], answer["text"]) == ("completed", "😀 and �")
+    missing = (await wire.call("job", action="result", job_id="\ud800"))["structuredContent"]
+    assert missing["error"]["code"] == "not_found"
 
 
 async def test_a_client_that_leaves_without_reading_its_answer_keeps_nothing_alive(wire: Wire, cli: FakeCli) -> None:

@@ -232,6 +232,23 @@ async def test_a_list_has_the_last_used_first_and_goes_on_where_it_stopped(store
     assert await names(before=second.cursor) == ["c"]
 
 
+async def test_the_provider_of_a_conversation_is_who_answered_last_and_before_that_who_was_asked(store: Store) -> None:
+    async def provider() -> str | None:
+        row = store.conversation("a")
+        return row and row.provider
+
+    await store.write(TurnStarted("a", "k1", "why?", "codex"))
+    assert await provider() == "codex"
+    await store.write(TurnEnded("a", "k1", "completed", provider="claude"))
+    assert await provider() == "claude"
+    await store.write(TurnStarted("a", "k2", "why?", "gemini"))
+    assert await provider() == "claude"
+    await store.write(TurnEnded("a", "k2", "failed", provider="gemini"))
+    assert await provider() == "claude"
+    await say(store, "a", "k3", provider="llm")
+    assert await provider() == "llm"
+
+
 async def test_a_list_goes_on_among_conversations_of_the_same_moment(store: Store) -> None:
     for name in "abcde":
         await say(store, name, f"k{name}", at=1.0)

@@ -34,7 +34,7 @@ def list_them(common: Common, limit: int, page: int, provider: str | None, *, as
         if as_json:
             output.say_json([info.model_dump(mode="json", exclude_none=True) for info in found])
         elif not found:
-            output.remark("no conversations yet" if page == 1 and provider is None else "no such conversations")
+            output.remark(_none(page, provider))
         else:
             say_list(found)
             if len(found) == limit and await kept.list(1, page=limit * page + 1, provider=provider):
@@ -42,6 +42,12 @@ def list_them(common: Common, limit: int, page: int, provider: str | None, *, as
         return OK
 
     return with_kept(common, tell)
+
+
+def _none(page: int, provider: str | None) -> str:
+    if page > 1:
+        return "no such page"
+    return "no conversations yet" if provider is None else "no such conversations"
 
 
 def show(common: Common, name: str, page: int, *, as_json: bool) -> int:

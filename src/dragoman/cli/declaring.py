@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -55,6 +56,22 @@ def job_ids(incomplete: str) -> list[tuple[str, str]]:
     return [(name, prompt) for name, prompt in jobs() if name.startswith(incomplete)]
 
 
+def folder(name: str) -> Path:
+    """The folder of this name. No name is none: a variable that is not set would give away the current folder.
+
+    Raises:
+        typer.BadParameter: there is none.
+    """
+    if not name:
+        raise typer.BadParameter("it is empty; name a folder, or leave the option out")
+    found = Path(name).resolve()
+    if not found.is_dir():
+        raise typer.BadParameter(f"there is no folder {name!r}; name one that is there")
+    if not os.access(found, os.R_OK):
+        raise typer.BadParameter(f"the folder {name!r} cannot be read; name another one")
+    return found
+
+
 Conversation = Annotated[
     str,
     typer.Argument(
@@ -96,9 +113,7 @@ Folder = Annotated[
     typer.Option(
         "--cwd",
         metavar="DIR",
-        exists=True,
-        file_okay=False,
-        resolve_path=True,
+        parser=folder,
         help="Let the provider look at this folder. Without it, it sees no files.",
     ),
 ]

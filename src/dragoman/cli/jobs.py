@@ -14,7 +14,7 @@ from dragoman.cli.exits import CANCELLED, EXIT_CODES, OK
 from dragoman.cli.guard import report, stoppable
 from dragoman.cli.status import StatusLine, describe
 from dragoman.engine import Engine, Job, Jobs
-from dragoman.schemas import Bound, ErrorCode, Event, JobInfo, LLMResponse, Started, Text, Usage
+from dragoman.schemas import Bound, ErrorCode, Event, JobInfo, LLMResponse, Started, Text, Usage, error_of
 
 TIMED_OUT = EXIT_CODES[ErrorCode.TIMEOUT]
 
@@ -109,14 +109,18 @@ def log(common: Common, job_id: str, page: int, *, as_json: bool) -> int:
     async def tell(jobs: Jobs) -> int:
         job = await jobs.find(await jobs.full_id(job_id))
         events, next_page = await job.events(page)
+        if page > 1 and not events:
+            raise error_of(
+                ErrorCode.BAD_REQUEST,
+                f"there is no page {page}",
+                next_step="give a smaller one; page 1 is always there",
+            )
         if as_json:
             facts = {"job_id": job.id, "events": [event.model_dump(mode="json", exclude_none=True) for event in events]}
             output.say_json(facts if next_page is None else {**facts, "next_page": next_page})
             return OK
         for line in _lines(events):
             output.say(line)
-        if page > 1 and not events:
-            output.remark("no such page")
         if next_page is not None:
             output.remark(f"more: --page {next_page}")
         elif job.reply().status == "running" and job.call is None:

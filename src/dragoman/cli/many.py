@@ -48,8 +48,10 @@ class Batch:
         """Where the answers go.
 
         Raises:
-            UsageError: that is not said, and cannot be known.
+            UsageError: that is not said and cannot be known, or is no file.
         """
+        if str(self.output) == STDIN:
+            raise UsageError("--output names a file, from which the next run knows what was answered; give one for it")
         if self.output is not None:
             return self.output
         if str(self.file) == STDIN:

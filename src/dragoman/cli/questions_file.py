@@ -40,7 +40,7 @@ class _Written(BaseModel):
     model: str | None = None
     system_prompt: str | None = None
     output_schema: dict[str, Any] | str | None = Field(default=None, alias="schema")
-    cwd: Path | None = None
+    cwd: str | None = None
     access: Access = "read-only"
     fallback: tuple[str, ...] | None = None
     effort: str | None = None

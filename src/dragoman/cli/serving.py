@@ -24,12 +24,14 @@ def serve(common: Common, transport: Transport) -> int:
         common.warn(loaded)
         if loaded.configuration.server.transport == "stdio" and sys.stdin.isatty():
             output.remark(WAITING)
-        from dragoman.server import HostRefusedError, ListenError, run
+        from dragoman.server import HostRefusedError, ListenError, address_of, run
 
         gc.freeze()
     finally:
         gc.enable()
     try:
+        if transport.host is not None:
+            address_of(transport.host)  # over stdio nobody else would say that it cannot be
         return run(loaded.configuration, ready=_tell)
     except ListenError as error:
         output.complain(str(error))

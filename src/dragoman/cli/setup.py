@@ -64,7 +64,7 @@ class Words:
 
 
 def _changed(asked: Asked, make: Callable[[Client, Path], Change], words: Words) -> int:
-    from dragoman.clients import CLIENTS, SetupError, config_file, here
+    from dragoman.clients import CLIENTS, NameRefusedError, SetupError, config_file, here
 
     client = CLIENTS.get(asked.client)
     if client is None:
@@ -76,7 +76,7 @@ def _changed(asked: Asked, make: Callable[[Client, Path], Change], words: Words)
     except SetupError as error:
         output.complain(str(error))
         output.suggest(error.next_step)
-        return FAILURE
+        return USAGE if isinstance(error, NameRefusedError) else FAILURE
     if asked.as_json:
         output.say_json(_described(change))
     elif asked.show:

@@ -3,6 +3,7 @@
 from dragoman.clients.known import CLIENTS, Client, Place
 from dragoman.clients.setup import (
     Change,
+    NameRefusedError,
     SetupError,
     compile_bytecode,
     config_file,
@@ -16,6 +17,7 @@ __all__ = [
     "CLIENTS",
     "Change",
     "Client",
+    "NameRefusedError",
     "Place",
     "SetupError",
     "compile_bytecode",

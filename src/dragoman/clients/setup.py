@@ -31,6 +31,10 @@ class SetupError(Exception):
         self.next_step = next_step
 
 
+class NameRefusedError(SetupError):
+    """No server can be called so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What was done, or would be."""
@@ -79,10 +83,11 @@ def install(client: Client, file: Path, name: str, command: Sequence[str], *, wr
     """Have the client start this command under this name; what the person added to the entry stays.
 
     Raises:
-        SetupError: it cannot have this name, or the file cannot be read, understood or written.
+        NameRefusedError: it cannot have this name.
+        SetupError: the file cannot be read, understood or written.
     """
     if not _NAME.fullmatch(name):
-        raise SetupError(f"{name!r} cannot be a server's name", "use letters, digits, - and _, up to 64 of them")
+        raise NameRefusedError(f"{name!r} cannot be a server's name", "use letters, digits, - and _, up to 64 of them")
     text = _read(file)
     path = (client.servers, name)
     known = _entry(client, file, text, path)

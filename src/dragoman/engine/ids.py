@@ -16,6 +16,9 @@ def the_only(ids: Sequence[str], beginning: str, what: str) -> str:
     Raises:
         LLMError: there are several (code ``bad_request``).
     """
+    if not beginning:
+        # A variable of a shell's that is not set: nobody means all that begin with nothing.
+        return beginning
     if len(ids) > 1:
         several = f"{len(ids)} {what}s begin with {beginning!r}"
         raise error_of(ErrorCode.BAD_REQUEST, several, next_step=f"give more of the id: {', '.join(ids[:3])} …")

@@ -112,7 +112,7 @@ class Locks:
         """The lock; None: somebody has it."""
         if name in self._held:
             return None
-        place = int.from_bytes(blake2b(name.encode(), digest_size=7).digest())
+        place = int.from_bytes(blake2b(name.encode(errors="surrogatepass"), digest_size=7).digest())
         if not self._lock(place):
             return None
         self._held[name] = Latch()

@@ -15,7 +15,7 @@ from pathlib import Path
 PREFIX = "dragoman-"
 CLAIM = ".claim"
 """The file in a private folder that is locked by whoever is to remove it."""
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 class PrivateFolder:
@@ -58,14 +58,15 @@ class PrivateFolder:
             file.unlink()
             descriptor = os.open(file, _NEW, 0o600)
         try:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
+            try:
+                rest = memoryview(content)
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
+            finally:
+                os.close(descriptor)  # before it is removed: Windows keeps a file that somebody has open
         except OSError:
             file.unlink()
             raise
-        finally:
-            os.close(descriptor)
         return file
 
     def link(self, name: str, target: Path) -> Path:

@@ -15,8 +15,11 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PositiveInt,
+    field_serializer,
     field_validator,
 )
+
+from dragoman.schemas.text import Writable, writable
 
 Access = Literal["read-only", "edit", "full"]
 """What the child may do. Ordered from least to most."""
@@ -145,14 +148,14 @@ class LLMRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
-    prompt: str
-    provider: str | None = Field(default=None, description="Which provider to ask; None: the first that is ready")
+    prompt: Writable
+    provider: Writable | None = Field(default=None, description="Which provider to ask; None: the first that is ready")
     model: str | None = Field(default=None, min_length=1, max_length=200)
-    system_prompt: str | None = None
+    system_prompt: Writable | None = None
     cwd: Path | None = None
     access: Access = "read-only"
     timeouts: Timeouts = TimeoutOverrides()
-    fallback: tuple[str, ...] | None = None
+    fallback: tuple[Writable, ...] | None = None
     """Providers to ask, in this order, when the first cannot answer; None: as configured; empty: none."""
     conversation_id: ConversationId | None = None
     """The conversation to go on with, or to begin under this name. None: a new one, with a name of ours."""
@@ -175,7 +178,7 @@ class LLMRequest(BaseModel):
     max_tokens: PositiveInt | None = None
     output_schema: dict[str, Any] | None = None
     """The JSON Schema that the answer is to match."""
-    validators: tuple[str, ...] | None = None
+    validators: tuple[Writable, ...] | None = None
     """What the answer must pass, such as ``regex:^ok``; None: it is not empty. They replace the default."""
     max_attempts: Annotated[int, Field(ge=1, le=20)] | None = None
     """How often the provider is asked for an answer that passes; None: 3."""
@@ -193,6 +196,18 @@ class LLMRequest(BaseModel):
         if value is not None and "\0" in value:
             raise ValueError("contains a NUL character; remove it")
         return value
+
+    @field_validator("cwd", mode="before")
+    @classmethod
+    def _is_named(cls, value: object) -> object:
+        if value == "":
+            raise ValueError("is empty; name a folder, or leave it out")
+        return value
+
+    @field_serializer("cwd", when_used="json-unless-none")
+    def _written(self, value: Path) -> str:
+        # A folder's name may hold bytes that are no text; whoever reads this just does not find it.
+        return writable(str(value))
 
     @field_validator("prompt")
     @classmethod

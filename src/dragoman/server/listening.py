@@ -22,12 +22,11 @@ class HostRefusedError(ListenError):
     """Others than this machine could connect."""
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens, so that a client that knows the port is not refused. Port 0: any free one.
+def address_of(host: str) -> str:
+    """The address of a host that may be listened on.
 
     Raises:
         HostRefusedError: the host is not this machine alone.
-        ListenError: the port is in use, or not ours to use.
     """
     address = ADDRESSES.get(host.lower())
     if address is None:
@@ -36,6 +35,17 @@ def listen(host: str, port: int) -> socket.socket:
             "access tokens yet",
             "listen on 127.0.0.1, localhost or ::1; from another machine use a tunnel, such as ssh -L",
         )
+    return address
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens, so that a client that knows the port is not refused. Port 0: any free one.
+
+    Raises:
+        HostRefusedError: the host is not this machine alone.
+        ListenError: the port is in use, or not ours to use.
+    """
+    address = address_of(host)
     # The protocol is named because asyncio sets TCP_NODELAY only then; without it an answer in two parts takes 40 ms.
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

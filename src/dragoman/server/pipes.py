@@ -17,6 +17,8 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
+from dragoman.schemas.text import readable
+
 READ_BYTES = 1 << 16
 FITS = 4096
 """So much can be written to a pipe or socket that says it is writable without waiting for the reader (``PIPE_BUF``)."""
@@ -61,7 +63,7 @@ def _joined(pieces: list[bytes]) -> str:
     """A line. The pieces are let go of first: one of megabytes is not to be held thrice."""
     line = b"".join(pieces)
     pieces.clear()
-    return line.decode(errors="replace")
+    return readable(line.decode(errors="replace"))
 
 
 class LinesOut:

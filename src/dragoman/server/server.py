@@ -29,6 +29,7 @@ from dragoman.server.resources import PROVIDERS, add_resources
 from dragoman.server.results import error_result
 from dragoman.server.tasks import Tasks
 from dragoman.server.tools import INSTRUCTIONS, ServedTool, served_tools
+from dragoman.server.unreadable import Answered
 from dragoman.server.withdrawals import Withdrawals
 
 Lifespan = Callable[[MCPServer[Departure | None]], AbstractAsyncContextManager[Departure | None]]
@@ -84,10 +85,13 @@ class DragomanServer(MCPServer[Departure | None]):
         """Tell clients when a provider appears or goes. Never returns: run it beside the server."""
         await self._changes.watch()
 
-    async def run_lines(self, stdin: anyio.AsyncFile[str], stdout: anyio.AsyncFile[str]) -> None:
-        """Serve one client over these. What is standard input and output is the caller's to keep for it."""
-        async with stdio_server(stdin, stdout) as streams:
-            await self._lowlevel_server.run(*streams, self._lowlevel_server.create_initialization_options())
+    async def run_lines(
+        self, stdin: anyio.AsyncFile[str] | None = None, stdout: anyio.AsyncFile[str] | None = None
+    ) -> None:
+        """Serve one client over these, which are the caller's to keep for it; None: standard input and output."""
+        async with stdio_server(stdin, stdout) as (read, write):
+            options = self._lowlevel_server.create_initialization_options()
+            await self._lowlevel_server.run(Answered(read, write), write, options)
 
     async def list_tools(self) -> list[Tool]:
         """A tool for every provider whose program is there, and those that are always there. Starts no process."""

@@ -103,7 +103,7 @@ class _Connection:
 
 async def _serve(server: DragomanServer) -> None:
     if sys.platform == "win32":
-        await server.run_stdio_async()
+        await server.run_lines()
         return
     with claimed() as (stdin, stdout):
         # The SDK asks of its files only what ours can.

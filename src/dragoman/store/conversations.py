@@ -126,7 +126,7 @@ class ConversationImported:
             ConversationExists: there is one of that name.
         """
         title = self.title if self.title is not None else title_of(self.turns[0].prompt if self.turns else "")
-        provider = next((turn.provider for turn in reversed(self.turns) if turn.provider), None)
+        provider = next((turn.provider for turn in reversed(self.turns) if turn.status == "completed"), None)
         updated_at = max((turn.ended_at or turn.started_at for turn in self.turns), default=self.created_at)
         key = add(
             *(db, self.id, self.created_at, self.system_prompt),

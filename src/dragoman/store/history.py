@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dragoman.schemas import ErrorCode, FinishReason, Status, Usage
+from dragoman.schemas.text import writable
 from dragoman.store.long import size_of
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ _SELECT = (
 
 def read_conversation(db: sqlite3.Connection, conversation_id: str) -> ConversationRow | None:
     """A conversation with its sessions, if there is one."""
-    row = db.execute(f"{_SELECT} WHERE id = ?", (conversation_id,)).fetchone()
+    row = db.execute(f"{_SELECT} WHERE id = ?", (writable(conversation_id),)).fetchone()
     return _conversation(db, row) if row else None
 
 
@@ -123,7 +124,7 @@ def read_conversations(
         values += before
     if provider is not None:
         conditions.append("provider = ?")
-        values.append(provider)
+        values.append(writable(provider))
     rows = db.execute(
         f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY updated_at DESC, key DESC LIMIT ? OFFSET ?",
         (*values, limit, skip),
@@ -179,14 +180,14 @@ def read_open_call(db: sqlite3.Connection, conversation_id: str) -> str | None:
     row = db.execute(
         "SELECT t.call_id FROM conversations c JOIN turns t ON t.id = (c.key << ?) + c.turns"
         " WHERE c.id = ? AND t.status = 'running'",
-        (NUMBER_BITS, conversation_id),
+        (NUMBER_BITS, writable(conversation_id)),
     ).fetchone()
     return row[0] if row else None
 
 
 def _key(db: sqlite3.Connection, conversation_id: str) -> int:
     """The key of a conversation; of none, one that has no turns."""
-    row = db.execute("SELECT key FROM conversations WHERE id = ?", (conversation_id,)).fetchone()
+    row = db.execute("SELECT key FROM conversations WHERE id = ?", (writable(conversation_id),)).fetchone()
     return row[0] if row else 0
 
 

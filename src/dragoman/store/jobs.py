@@ -223,7 +223,7 @@ _SELECT = (
 
 def read_job(db: sqlite3.Connection, job_id: str) -> JobRow | None:
     """A job, if there is one."""
-    return _first(db, "id = ?", job_id)
+    return _first(db, "id = ?", writable(job_id))
 
 
 def read_job_by_key(db: sqlite3.Connection, scope: str, key: str) -> JobRow | None:

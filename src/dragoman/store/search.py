@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from heapq import merge
 from typing import TYPE_CHECKING
 
+from dragoman.schemas.text import writable
 from dragoman.store.history import MOST_TURNS, NUMBER_BITS
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def renew_index(db: sqlite3.Connection) -> None:
 
 def search_turns(db: sqlite3.Connection, text: str, limit: int) -> Search:
     """Conversations in which every word of `text` stands in one turn, whatever its case."""
-    words = [word for word in text.split() if any(map(str.isalnum, word))]
+    words = [word for word in writable(text).split() if any(map(str.isalnum, word))]
     if not words:
         return Search((), "there is no word to look for: give one that has letters or digits")
     note: list[str] = []

@@ -37,7 +37,7 @@ class TurnStarted:
             "INSERT INTO conversations (id, created_at, updated_at, title, provider, turns, completed, bytes,"
             " system_prompt) VALUES (?, ?, ?, ?, ?, 1, 0, ?, ?)"
             " ON CONFLICT (id) DO UPDATE SET updated_at = max(updated_at, excluded.updated_at), turns = turns + 1,"
-            " bytes = bytes + excluded.bytes, provider = coalesce(excluded.provider, provider),"
+            " bytes = bytes + excluded.bytes, provider = coalesce(provider, excluded.provider),"
             " title = CASE title WHEN '' THEN excluded.title ELSE title END,"
             " system_prompt = coalesce(excluded.system_prompt, system_prompt)",
             (
@@ -84,7 +84,7 @@ class TurnEnded:
             ConversationGone: the turn does not run: its conversation was deleted or reset.
         """
         row = db.execute(
-            "SELECT t.id, c.key FROM turns t JOIN conversations c ON c.key = t.id >> ?"
+            "SELECT t.id, t.provider, c.key FROM turns t JOIN conversations c ON c.key = t.id >> ?"
             " WHERE t.server_id = ? AND t.call_id = ? AND t.status = 'running' AND c.id = ?",
             (NUMBER_BITS, server_id, self.call_id, self.conversation_id),
         ).fetchone()
@@ -93,7 +93,8 @@ class TurnEnded:
                 f"conversation {self.conversation_id!r} was deleted or reset: it has no turn of call {self.call_id!r}",
                 "ask again",
             )
-        turn, key = row
+        turn, asked, key = row
+        answered = self.status == "completed"
         text = writable(self.text)
         db.execute(
             "UPDATE turns SET status = ?, provider = coalesce(?, provider), model = coalesce(?, model),"
@@ -110,7 +111,7 @@ class TurnEnded:
         db.execute(
             "UPDATE conversations SET updated_at = max(updated_at, ?), completed = completed + ?, bytes = bytes + ?,"
             " provider = coalesce(?, provider) WHERE key = ?",
-            (self.ended_at, self.status == "completed", size_of(text), self.provider, key),
+            (self.ended_at, answered, size_of(text), (self.provider or asked) if answered else None, key),
         )
         db.executemany(
             "INSERT OR REPLACE INTO sessions (conversation, provider, account, native_id, native_turn, cwd, knows,"

@@ -9,6 +9,8 @@ from dragoman.engine.jobs.job_logs import UNREADABLE
 from dragoman.engine.record import Recorder, store_failure
 from dragoman.schemas import ErrorCode, LLMRequest, error_of
 
+_NO_PART_OF_IT = {"idempotency_key", "background", "if_busy", "timeouts"}
+
 
 class Keys:
     """Those of the jobs that run in this process are here, and all of them in the store."""
@@ -63,5 +65,5 @@ def check_same(its_digest: str | None, request: LLMRequest) -> None:
 
 
 def digest(request: LLMRequest) -> str:
-    """What tells a question from others, but for its key."""
-    return sha256(request.model_dump_json(exclude={"idempotency_key"}).encode()).hexdigest()
+    """What tells a question from others: not its key, nor how it is waited for."""
+    return sha256(request.model_dump_json(exclude=_NO_PART_OF_IT).encode()).hexdigest()
