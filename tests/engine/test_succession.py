@@ -1,6 +1,7 @@
 """Jobs of servers that are gone, whatever one leaves to the next: every child is known, none runs twice."""
 
 import sqlite3
+from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import anyio
 import pytest
 
 from dragoman.engine.record import store_file
+from dragoman.log import logger
 from dragoman.schemas import LLMRequest, Retrying
 from dragoman.store import writer
 from dragoman.testing import FakeCli, Liveness
@@ -19,6 +21,18 @@ pytestmark = pytest.mark.anyio
 
 BUSY: list[Step] = [{"read": "all"}, {"line": {"error": {"code": "overloaded", "message": "busy", "retry_after_s": 0}}}]
 LATER: list[Step] = [{"read": "all"}, {"line": {"error": {"code": "overloaded", "message": "no", "retry_after_s": 60}}}]
+
+
+@pytest.fixture(autouse=True)
+def no_fault() -> Generator[None]:
+    """Nothing is written down that does not fit what was there."""
+    said: list[str] = []
+    logger.enable("dragoman")
+    sink = logger.add(lambda message: said.append(str(message)), level="WARNING", format="{message}")
+    yield
+    logger.remove(sink)
+    logger.disable("dragoman")
+    assert [line for line in said if "fault" in line] == []
 
 
 def rows(query: str) -> list[tuple[Any, ...]]:

@@ -314,7 +314,7 @@ class Engine:
                 # begun another attempt by now, which its id would find as well.
                 await anyio.to_thread.run_sync(sweep, [Leftover(host.child.pid, None, host.mark)])
             if await host.child.gone():
-                self._recorder.process_ended(host.child, call)
+                self._recorder.process_ended(host.child, call, is_adopted=host.is_adopted)
                 folder.close()
                 if session is not None:
                     session.release()

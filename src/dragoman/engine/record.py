@@ -123,10 +123,10 @@ class Recorder:
                 )
             )
 
-    def process_ended(self, child: Child, call: Call) -> None:
-        """A child of a call is gone."""
+    def process_ended(self, child: Child, call: Call, *, is_adopted: bool) -> None:
+        """A child of a call is gone. `is_adopted`: an earlier server started it."""
         if call.is_recorded:
-            self._post(records.ProcessEnded(pid=child.pid))
+            self._post(records.ProcessEnded(pid=child.pid, if_there=is_adopted))
 
     async def opened(self) -> Store | None:
         """The store, opened if it is not yet; None: it cannot be, see `missing`."""

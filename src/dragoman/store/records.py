@@ -153,6 +153,8 @@ class ProcessEnded:
     """A child process of this server is gone."""
 
     pid: int
+    if_there: bool = False
+    """An earlier server started it, and may have told its end or never its start."""
     ended_at: float = field(default_factory=time.time)
 
     def apply(self, db: sqlite3.Connection, server_id: int) -> None:
@@ -161,7 +163,7 @@ class ProcessEnded:
             "UPDATE processes SET ended_at = ? WHERE server_id = ? AND pid = ? AND ended_at IS NULL",
             (self.ended_at, server_id, self.pid),
         )
-        if changed.rowcount == 0:
+        if changed.rowcount == 0 and not self.if_there:
             raise LookupError(f"process {self.pid} has no start")
 
 
