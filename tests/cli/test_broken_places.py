@@ -104,7 +104,7 @@ def test_a_background_call_that_came_to_nothing_has_no_id_to_wait_for(shell: She
 def test_a_server_cannot_have_any_name(shell: Shell) -> None:
     for name in ("", "a b", "a.b"):
         done = shell("install", "cursor", "--name", name)
-        assert (done.code, done.out) == (1, b"")
+        assert (done.code, done.out) == (2, b"")
         assert "use letters, digits, - and _" in done.err
     shell("install", "cursor")
     assert "sessions that are open keep the tools" in shell("uninstall", "cursor").err
