@@ -34,14 +34,13 @@ LLM = ("llm", "prompt", "-m", LLM_MODEL, "-d", ":memory:", "--json")
 
 
 async def run(
-    argv: Sequence[str], env: Mapping[str, str], stdin: str = QUESTION, *, limit: float = PATIENCE_S
+    argv: Sequence[str], env: Mapping[str, str], stdin: str | None = QUESTION, *, limit: float = PATIENCE_S
 ) -> subprocess.CompletedProcess[bytes]:
-    """Start a program of this environment's PATH in its home, and wait for its end."""
+    """Start a program of this environment's PATH in its home, and wait for its end. `stdin` None: it reads none."""
     program = Path(env["HOME"]) / "bin" / argv[0]
+    given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin.encode()}
     with anyio.fail_after(limit):
-        return await anyio.run_process(
-            [str(program), *argv[1:]], input=stdin.encode(), env=env, cwd=env["HOME"], check=False
-        )
+        return await anyio.run_process([str(program), *argv[1:]], env=env, cwd=env["HOME"], check=False, **given)
 
 
 def lines(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
@@ -88,7 +87,7 @@ async def test_codex_reads_a_key_from_the_environment(
     model_api: ModelAPI, hermetic_home: Path, codex_native_cli: Path
 ) -> None:
     env = codex_env(hermetic_home, model_api.url, codex_native_cli, stored=False)
-    assert (await run(("codex", "login", "status"), env)).returncode == 1
+    assert (await run(("codex", "login", "status"), env, stdin=None)).returncode == 1
     done = await run(CODEX, env)
     assert (done.returncode, b"temporary dir" in done.stderr) == (0, False)
     assert model_api.questions[0].headers["authorization"] == f"Bearer {DUMMY_KEY}"
