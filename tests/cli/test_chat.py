@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import threading
 from io import StringIO
 from pathlib import Path
 
@@ -274,6 +275,22 @@ def test_a_long_answer_scrolls_away_and_every_line_of_it_stays_once() -> None:
     assert [whole.count(f"line{number}.") for number in range(40)] == [1] * 40
     assert whole.index("word399.") < whole.index("tool: read") < whole.index("line0.")
     assert "llm…" not in whole
+
+
+def test_what_is_open_is_drawn_in_the_thread_that_prints_and_not_too_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = StringIO()
+    console = Console(file=terminal, force_terminal=True, width=60, height=10, highlight=False, markup=False)
+    before = threading.active_count()
+    with MarkdownScreen("llm", console) as shown:
+        # Two that draw leave lines behind, which then stand there twice.
+        assert threading.active_count() == before
+        shown.write("half a li")
+        assert "half a li" not in terminal.getvalue()
+        shown.draw()
+        assert terminal.getvalue().count("half a li") == 1
+        monkeypatch.setattr("dragoman.cli.screen.DRAW_S", 3600)
+        shown.draw()
+        assert terminal.getvalue().count("half a li") == 1
 
 
 def test_control_codes_and_hidden_addresses_of_an_answer_do_not_reach_the_terminal(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -24,7 +24,7 @@ from dragoman.cli.guard import report, tell
 from dragoman.cli.keyboard import notice_signals, on_interrupt, silent_keys
 from dragoman.cli.lines import Lines
 from dragoman.cli.question import UsageError, one_conversation, shown_folder
-from dragoman.cli.screen import screen
+from dragoman.cli.screen import DRAW_S, Screen, screen
 from dragoman.cli.status import describe
 from dragoman.config import state_folder
 from dragoman.engine import Call, Engine
@@ -160,7 +160,7 @@ class Chat:
         written = False
         keys = silent_keys() if sys.stdin.isatty() else nullcontext()
         with keys, screen(request.provider or "asking") as shown:
-            while (batch := heard.get()) != "end":
+            while (batch := _next(heard, shown)) != "end":
                 if batch == "stop":
                     self._portal.start_task_soon(_cancel, call)
                     continue
@@ -195,6 +195,14 @@ class Chat:
         except OSError as error:
             self._code = tell(error)
         return True
+
+
+def _next(heard: _Heard, shown: Screen) -> Sequence[Event] | Literal["stop", "end"]:
+    """What happens next. What moves on the screen goes on meanwhile."""
+    while True:
+        shown.draw()
+        with suppress(Empty):
+            return heard.get(timeout=DRAW_S)
 
 
 async def _submit(engine: Engine, request: LLMRequest) -> Call:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.markdown import Markdown
     from rich.segment import Segment
 
-PER_SECOND = 10
+DRAW_S = 0.1
 IDLE = 9
 """How many times as long as it took to draw the last block it is not drawn again."""
 
@@ -38,6 +38,10 @@ class Screen(Protocol):
 
     def remark(self, line: str) -> None:
         """Say something that happened meanwhile."""
+        ...
+
+    def draw(self) -> None:
+        """Draw anew what moves, if it is time to. To be called every `DRAW_S`, or oftener."""
         ...
 
 
@@ -83,6 +87,9 @@ class PlainScreen:
         """See `Screen`."""
         output.remark(line)
 
+    def draw(self) -> None:
+        """See `Screen`: nothing moves."""
+
 
 class MarkdownScreen:
     """See the module."""
@@ -97,9 +104,11 @@ class MarkdownScreen:
         self._live: Live | None = None
         self._drawn: tuple[str, int, list[list[Segment]]] = ("", 0, [])
         self._draw_at = 0.0
+        self._drawn_at = 0.0
 
     def __enter__(self) -> Self:
-        self._live = output.live(self, self._console, refresh_per_second=PER_SECOND)
+        # Not by a thread of its own: drawing while something is printed leaves lines behind that stand there twice.
+        self._live = output.live(self, self._console, auto_refresh=False)
         self._live.start(refresh=True)
         return self
 
@@ -126,6 +135,13 @@ class MarkdownScreen:
         said, self._open = self._open, ""
         self._print(said)
         self._console.print(output.printable(line), style="dim")
+
+    def draw(self) -> None:
+        """See `Screen`."""
+        now = time.monotonic()
+        if self._live is not None and now >= self._drawn_at + DRAW_S:
+            self._drawn_at = now
+            self._live.refresh()
 
     def _print(self, source: str) -> None:
         if source.strip():
