@@ -9,7 +9,6 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import ClientCapabilities, Implementation, InitializeRequestParams
 
 from dragoman.config.settings import ServerSettings
-from dragoman.engine.jobs.job import HAND_OUT_S
 from dragoman.server import callers
 from dragoman.server.callers import Callers, RequestContext
 from dragoman.testing import FakeCli, Liveness
@@ -60,7 +59,7 @@ def test_each_client_is_told_before_its_own_limit_however_long_a_job_takes_to_be
     caller = Callers(ServerSettings(), "p").of(context_of(name, http=http))
     assert caller.wait_s(None) == seconds
     assert caller.wait_s(3) == 3
-    assert seconds + HAND_OUT_S < limit_s
+    assert seconds + caller.client.hand_out_s < limit_s
 
 
 def test_more_is_waited_only_where_no_limit_is_known_or_one_is_configured() -> None:

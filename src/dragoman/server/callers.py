@@ -13,6 +13,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver import Context
 
 from dragoman.config.settings import ServerSettings
+from dragoman.engine.jobs.job import HAND_OUT_S
 from dragoman.server.departures import Departure, departure_of
 
 RequestContext = Context[Departure | None, Any]
@@ -32,6 +33,8 @@ class Client:
     """How much of an answer it shows its model, as JSON in UTF-8."""
     firm: bool = True
     """Whether it gives up then, whoever asked for more."""
+    hand_out_s: float = HAND_OUT_S
+    """How much longer than `wait_s` a call may take to be handed out: its own limit is longer than both."""
 
 
 UNKNOWN = Client("", 45, firm=False)
@@ -44,8 +47,8 @@ CLIENTS = (
     Client("codex", 240, answer_bytes=9_000),
     Client("gemini-cli", 480, answer_bytes=36_000),
     # One name for all of its hosts. In JetBrains' it waits for 30 s; its command cuts an answer at 10 kB.
-    Client("github-copilot", 25, answer_bytes=9_000),
-    Client("jetbrains", 25),
+    Client("github-copilot", 25, answer_bytes=9_000, hand_out_s=4),
+    Client("jetbrains", 25, hand_out_s=4),
     Client("zed", 45),
 )
 

@@ -99,7 +99,7 @@ class Desk:
         try:
             reply = await self.wait(job, wait_s, caller)
             if reply.status == "running":
-                await self._hand_out(job)
+                await self._hand_out(job, caller.client.hand_out_s)
                 reply = job.reply()
         except BaseException:
             if job.call is not None:
@@ -121,8 +121,8 @@ class Desk:
             return True
         return caller.context is not None and await self._withdrawals.time_ran_out(caller.context.request_context)
 
-    async def _hand_out(self, job: Job) -> None:
-        await job.hand_out()
+    async def _hand_out(self, job: Job, within_s: float | None = None) -> None:
+        await job.hand_out(within_s)
         self._handed_out[job.id] = None
         if len(self._handed_out) > HANDED_OUT:
             self._handed_out.popitem(last=False)

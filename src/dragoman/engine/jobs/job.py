@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 CANCEL_S = 5.0
 """How long cancelling waits for another process to end its job."""
-HAND_OUT_S = 4.0
+HAND_OUT_S = 10.0
 """How long whoever is told a job's id waits at most until its child can outlive us. It takes a few milliseconds, unless
-the machine is slow or the child leaves its input unread. Clients wait for 5 s more than a call is waited for, at least
-(see `server.callers.CLIENTS`), and what they are told must still reach them."""
+the machine is slow or the child leaves its input unread."""
 PROMPT_SHOWN = 80
 
 
@@ -65,10 +64,13 @@ class Job:
                 self._reply = await self._jobs.elsewhere(self.id)
         return self.reply()
 
-    async def hand_out(self) -> None:
-        """Before its id is told to somebody who does not wait for it: from now on it outlives us, where that can be."""
+    async def hand_out(self, within_s: float | None = None) -> None:
+        """Before its id is told to somebody who does not wait for it: from now on it outlives us, where that can be.
+
+        It does so, too, where that takes longer than `within_s`; but then whoever comes with the id may be too early.
+        """
         if self.call is not None and self.call.reply is None:
-            with anyio.move_on_after(HAND_OUT_S, shield=True):
+            with anyio.move_on_after(HAND_OUT_S if within_s is None else within_s, shield=True):
                 await self._jobs.hand_out(self.call)
 
     async def cancel(self) -> LLMResponse:
