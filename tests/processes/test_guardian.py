@@ -151,6 +151,20 @@ async def test_a_stopped_shepherd_whose_guardian_was_killed_is_ended_when_its_ch
             await live.all_gone()
 
 
+async def test_what_a_killed_shepherd_left_goes_though_somebody_stopped_the_guardian(
+    spawner: Spawner, tmp_path: Path
+) -> None:
+    with anyio.fail_after(60):
+        async with Liveness() as live, hiding(spawner, tmp_path, live, {"pause": True}) as child:
+            assert spawner.guardian_pid is not None
+            await stop(spawner.guardian_pid)
+            os.kill(child.shepherd_pid, signal.SIGKILL)
+            await child.wait()
+            assert child.lost
+            spawner.rouse()
+            await live.all_gone()
+
+
 async def test_a_shepherd_that_ended_while_we_were_held_up_is_not_killed_since_its_pid_may_be_a_strangers(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
