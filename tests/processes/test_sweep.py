@@ -1,5 +1,6 @@
 """What an earlier server left is stopped, and only that."""
 
+import fcntl
 import os
 import secrets
 import signal
@@ -163,3 +164,36 @@ async def test_the_folder_goes_too_unless_it_cannot_be_ours(tmp_path: Path) -> N
     assert await swept(Leftover(1, 1, MARK, ours), Leftover(1, 1, MARK, other)) == 0
     assert not ours.exists()
     assert other.exists()
+
+
+LARGE = """
+import fcntl, mmap, signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+memory = mmap.mmap(-1, 300 << 20)
+for page in range(0, len(memory), mmap.PAGESIZE):
+    memory[page] = 1
+claim = open(sys.argv[1], "w")
+fcntl.flock(claim, fcntl.LOCK_EX)
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+def start_large(started: list[subprocess.Popen[bytes]], claim: Path) -> int:
+    argv = [sys.executable, "-c", LARGE, str(claim)]
+    process = subprocess.Popen(argv, env=ENV, stdout=subprocess.PIPE, start_new_session=True)
+    started.append(process)
+    assert process.stdout is not None
+    with process.stdout as output:
+        assert output.readline() == b"ready\n"
+    return process.pid
+
+
+async def test_what_was_killed_is_gone_when_the_sweep_is_over(
+    tmp_path: Path, started: list[subprocess.Popen[bytes]]
+) -> None:
+    """What has much memory takes a while to end, and holds its files until then."""
+    pid = start_large(started, tmp_path / "claim")
+    assert await swept(Leftover(pid, start_time(pid), MARK)) == 1
+    with (tmp_path / "claim").open() as claim:
+        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -23,6 +23,8 @@ from dragoman.processes.tree import descendants, kill, parent
 LINEAGE = "DRAGOMAN_LINEAGE"
 """The variable in which each process has the marks of what it is below, outermost first, with commas between them."""
 LOOK_AGAIN_S = 0.02
+DIES_S = 1.0
+"""How long at most to wait for the end of what was killed: longer only where the kernel cannot end it."""
 OVERDUE_S = 30.0
 """How long after its time a detached process may still have a shepherd: more than any grace."""
 
@@ -44,9 +46,9 @@ class Leftover:
 
 
 def sweep(leftovers: Iterable[Leftover], grace_s: float = GRACE_S) -> int:
-    """Stop what is left of them and remove their folders; how many processes there were. Blocks for the grace at most.
+    """Stop what is left of them and remove their folders; how many processes there were.
 
-    SIGTERM first; what is still there after the grace is killed.
+    SIGTERM first; what is still there after the grace is killed. Blocks for the grace and a second at most.
     """
     if not sys.platform.startswith("linux"):
         return 0
@@ -59,17 +61,26 @@ def sweep(leftovers: Iterable[Leftover], grace_s: float = GRACE_S) -> int:
     for process in found:
         process.send(signal.SIGTERM)
         process.send(signal.SIGCONT)
-    give_up = time.monotonic() + grace_s
-    while found and time.monotonic() < give_up:
-        time.sleep(LOOK_AGAIN_S)  # in a thread; of so many, no end is told
-        found = [process for process in found if process.is_there()]
     # Looked for again, since it may have forked meanwhile.
-    for process in (*found, *_find(leftovers)):
+    killed = {*_still_there(found, grace_s), *_find(leftovers)}
+    for process in killed:
         process.send(signal.SIGKILL)
+    # Until it is gone it may still write into a folder, and a shepherd holds its claim.
+    _still_there(killed, DIES_S)
     for leftover in leftovers:
         if leftover.folder is not None and leftover.folder.name.startswith(PREFIX):
             remove_private(leftover.folder)
     return stopped
+
+
+def _still_there(processes: Iterable[_Process], within_s: float) -> list[_Process]:
+    """Wait until they are gone; those that are not within that time."""
+    give_up = time.monotonic() + within_s
+    left = [process for process in processes if process.is_there()]
+    while left and time.monotonic() < give_up:
+        time.sleep(LOOK_AGAIN_S)  # in a thread; of so many, no end is told
+        left = [process for process in left if process.is_there()]
+    return left
 
 
 def _without_owner(leftover: Leftover) -> list[Leftover]:
