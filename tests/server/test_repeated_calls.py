@@ -1,7 +1,6 @@
 """A call that is made twice runs once."""
 
 from pathlib import Path
-from typing import cast
 
 import anyio
 import pytest
@@ -31,19 +30,50 @@ async def test_a_repeated_call_gets_the_answer_of_the_first(connect: Connect, cl
         assert (other["code"], "'k'" in other["message"]) == ("bad_request", True)
 
 
-@pytest.mark.parametrize("name", ["claudecode/toolUseId", "callId"])
-async def test_the_clients_own_name_for_a_call_is_a_key_but_not_for_another_question(
-    connect: Connect, cli: FakeCli, name: str
+BY_CLIENT = pytest.mark.parametrize(
+    "meta",
+    [
+        {"claudecode/toolUseId": "call_1"},
+        {"callId": "call_1", "x-codex-turn-metadata": {"turn_id": "t"}},
+        {"callId": "é" * 999},
+    ],
+)
+
+
+@BY_CLIENT
+async def test_the_clients_own_name_for_a_call_is_a_key(
+    connect: Connect, cli: FakeCli, meta: RequestParamsMeta
 ) -> None:
+    async with Liveness() as live, connect() as client:
+        cli.script(live.connect(), {"wait": "gate"}, {"line": {"text": "Paris"}}, DONE)
+        asked = {"prompt": "hi", "max_wait_s": 0}
+        running = structured(await client.call_tool("ask_fake", asked, meta=meta))
+        again = structured(await client.call_tool("ask_fake", {**asked, "max_wait_s": 0.01}, meta=meta))
+        assert again["job_id"] == running["job_id"]
+        others = [("ask_fake", {"prompt": "ho"}), ("ask_many", {"prompts": ["hi"], "providers": ["fake"]})]
+        for tool, other in others:
+            refused = failure(await client.call_tool(tool, other, meta=meta))
+            assert refused["code"] == "bad_request"
+            assert refused["next_step"] == f"fetch job {running['job_id']!r}, then ask again"
+        await live.connected()
+        await live.release()
+        assert answer(await client.call_tool("ask_fake", {"prompt": "hi"}, meta=meta)) == ["Paris"]
+        assert cli.starts == 1
+
+
+@BY_CLIENT
+async def test_a_name_that_the_client_gives_again_is_another_call_when_the_first_has_ended(
+    connect: Connect, cli: FakeCli, meta: RequestParamsMeta
+) -> None:
+    """Some models number their calls anew in each turn."""
     cli.script({"read": "all"}, {"line": {"text": "Paris"}}, DONE)
     async with connect() as client:
-        meta = cast("RequestParamsMeta", {name: "call_1"})
-        first = structured(await client.call_tool("ask_fake", {"prompt": "hi"}, meta=meta))
-        again = structured(await client.call_tool("ask_fake", {"prompt": "hi"}, meta=meta))
-        assert (again["call_id"], cli.starts) == (first["call_id"], 1)
-        other = structured(await client.call_tool("ask_fake", {"prompt": "ho"}, meta=meta))
-        unnamed = structured(await client.call_tool("ask_fake", {"prompt": "hi"}))
-        assert len({first["call_id"], other["call_id"], unnamed["call_id"]}) == 3
+        first, again, other, other_again, unnamed = [
+            structured(await client.call_tool("ask_fake", {"prompt": prompt}, meta=each))["call_id"]
+            for prompt, each in (("hi", meta), ("hi", meta), ("ho", meta), ("ho", meta), ("ho", None))
+        ]
+        assert (again, other_again) == (first, other)
+        assert len({first, other, unnamed}) == cli.starts == 3
 
 
 async def test_a_call_that_two_wait_for_ends_when_both_have_cancelled(connect: Connect, cli: FakeCli) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,6 +35,9 @@ class Client:
     hand_out_s: float = HAND_OUT_S
     """How much longer than `wait_s` a call may take to be handed out: its own limit is longer than both."""
 
+
+LONGEST_NAME = 150
+"""Of a call, in characters; a longer one is told by its hash."""
 
 UNKNOWN = Client("", 45, firm=False)
 """What nearly every client can do: the SDKs give a call up after 60 s unless they are told otherwise."""
@@ -97,7 +99,7 @@ class ToolCall:
     def key(self) -> str | None:
         """What the client calls this call, for one that it repeats; None: it has no name for it.
 
-        The arguments are part of it, since some models number the calls of each turn anew.
+        Some models number their calls anew in each turn or conversation: such a name may return.
         """
         meta = self.caller.meta
         names = [meta.get(name) for name in ("claudecode/toolUseId", "callId")]
@@ -106,11 +108,12 @@ class ToolCall:
             return None
         match meta.get("x-codex-turn-metadata"):
             case {"turn_id": str(turn)}:
-                pass
+                called = f"{turn}/{called}"
             case _:
-                turn = None
-        whole = json.dumps([called, turn, self.tool, self.given], sort_keys=True)
-        return f"call:{hashlib.sha256(whole.encode()).hexdigest()[:40]}"
+                pass
+        if len(called) > LONGEST_NAME:
+            called = hashlib.sha256(called.encode(errors="backslashreplace")).hexdigest()
+        return f"call:{called}"
 
 
 class Callers:

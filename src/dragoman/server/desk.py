@@ -55,9 +55,10 @@ class Desk:
             LLMError: the call could not begin, or another one has its key (code ``bad_request``).
         """
         caller = call.caller
-        key = request.idempotency_key or call.key
-        request = request.model_copy(update={"idempotency_key": key})
-        job = await self._start(request, caller.scope, work)
+        by_client = request.idempotency_key is None
+        if by_client:
+            request = request.model_copy(update={"idempotency_key": call.key})
+        job = await self._start(request, caller.scope, by_client, work)
         claimed = claim.get()
         if claimed is not None:
             claimed.job = job
@@ -86,11 +87,12 @@ class Desk:
             telling.cancel_scope.cancel()
         return job.reply()
 
-    async def _start(self, request: LLMRequest, scope: str, work: Handler | None) -> Job:
+    async def _start(self, request: LLMRequest, scope: str, key_returns: bool, work: Handler | None) -> Job:
         job = None
         # A request that is cancelled just now must not leave a job behind that is written down and never runs.
         with anyio.CancelScope(shield=True):
-            job = await self._engine.jobs.start(request, face="mcp", scope=scope, work=work)
+            start = self._engine.jobs.start
+            job = await start(request, face="mcp", scope=scope, key_returns=key_returns, work=work)
         assert job is not None  # noqa: S101 - nothing cancels the scope
         return job
 

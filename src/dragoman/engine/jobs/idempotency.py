@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from hashlib import sha256
 
 from dragoman import store as records
 from dragoman.engine.jobs.job_logs import UNREADABLE
 from dragoman.engine.record import Recorder, store_failure
-from dragoman.schemas import ErrorCode, LLMRequest, error_of
+from dragoman.schemas import ErrorCode, LLMError, LLMRequest, error_of
 
 _NO_PART_OF_IT = {"idempotency_key", "background", "if_busy", "timeouts"}
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The job that has a key."""
+
+    job_id: str
+    digest: str | None
+    """What tells its question from others."""
+
+    def is_for(self, request: LLMRequest) -> bool:
+        """Whether it was started for the same question."""
+        return self.digest == digest(request)
 
 
 class Keys:
@@ -17,51 +31,50 @@ class Keys:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._holders: dict[tuple[str, str], tuple[str, str]] = {}
-        """The job of each scope and key, and what tells its question from others."""
+        self._holders: dict[tuple[str, str], Holder] = {}
+        """By scope and key."""
 
     def hold(self, request: LLMRequest, scope: str, job_id: str) -> None:
         """The job has the request's key, if it has one, until it is given up."""
         if request.idempotency_key is not None:
-            self._holders[scope, request.idempotency_key] = job_id, digest(request)
+            self._holders[scope, request.idempotency_key] = Holder(job_id, digest(request))
 
     def give_up(self, job_id: str) -> None:
         """The job runs no more."""
-        for scoped in [scoped for scoped, (holder, _) in self._holders.items() if holder == job_id]:
+        for scoped in [scoped for scoped, holder in self._holders.items() if holder.job_id == job_id]:
             del self._holders[scoped]
 
-    def holder(self, request: LLMRequest, scope: str) -> str | None:
+    def holder(self, request: LLMRequest, scope: str, key_returns: bool) -> Holder | None:
         """The job that was started with the request's key, in whichever process; None: there is none, or no key.
 
         Raises:
-            LLMError: the key was used for another question (code ``bad_request``), or the store cannot be read.
+            LLMError: it is another question's for good, since `key_returns` is not so (code ``bad_request``), or the
+                store cannot be read (``internal``).
         """
         key, store = request.idempotency_key, self._recorder.store
         if key is None:
             return None
-        if (held := self._holders.get((scope, key))) is not None:
-            job_id, its_digest = held
-        else:
+        if (held := self._holders.get((scope, key))) is None:
             try:
                 row = store.job_by_key(scope, key) if store else None
             except records.StoreError as error:
                 raise store_failure(error, UNREADABLE) from error
-            if row is None:
-                return None
-            job_id, its_digest = row.id, row.digest
-        check_same(its_digest, request)
-        return job_id
+            held = Holder(row.id, row.digest) if row is not None else None
+        if held is not None and not held.is_for(request) and not key_returns:
+            raise key_taken(request)
+        return held
 
 
-def check_same(its_digest: str | None, request: LLMRequest) -> None:
-    """Whether a key's job was started for the same question.
+def key_taken(request: LLMRequest) -> LLMError:
+    """That the request's key is for good that of another question."""
+    used = f"the idempotency key {request.idempotency_key!r} was used for another question"
+    return error_of(ErrorCode.BAD_REQUEST, used, next_step="use a new key for a new question, or none")
 
-    Raises:
-        LLMError: for another one (code ``bad_request``).
-    """
-    if its_digest != digest(request):
-        used = f"the idempotency key {request.idempotency_key!r} was used for another question"
-        raise error_of(ErrorCode.BAD_REQUEST, used, next_step="use a new key for a new question, or none")
+
+def key_in_use(request: LLMRequest, job_id: str) -> LLMError:
+    """That the request's key is that of another question until its job has ended."""
+    used = f"another question with the idempotency key {request.idempotency_key!r} is being answered"
+    return error_of(ErrorCode.BAD_REQUEST, used, next_step=f"fetch job {job_id!r}, then ask again")
 
 
 def digest(request: LLMRequest) -> str:

@@ -20,7 +20,7 @@ from dragoman.engine.call import Call
 from dragoman.engine.context import Handler
 from dragoman.engine.ids import MOST_PAGES, the_only
 from dragoman.engine.jobs.ended import EndedJobs
-from dragoman.engine.jobs.idempotency import Keys, check_same
+from dragoman.engine.jobs.idempotency import Holder, Keys, key_in_use, key_taken
 from dragoman.engine.jobs.job import Job, answered, info_of, info_of_call, interrupted
 from dragoman.engine.jobs.job_logs import UNREADABLE, JobLogs, caught_up
 from dragoman.engine.jobs.job_records import JobRecords
@@ -79,6 +79,7 @@ class Jobs:
         *,
         face: str,
         scope: str = "",
+        key_returns: bool = False,
         streams: bool = False,
         schema: OutputSchema | None = None,
         validators: tuple[AsyncValidationStrategy, ...] | None = None,
@@ -90,6 +91,7 @@ class Jobs:
             request: what is asked; its ``idempotency_key`` holds within `scope`.
             face: who asks, for the statistics.
             scope: whose keys they are, such as a client and its session.
+            key_returns: the key may be another question's when its job has ended, as a number that a client gives.
             streams: see `Call`.
             schema: see `Call`.
             validators: see `Call`.
@@ -101,10 +103,13 @@ class Jobs:
         """
         self._check(request)
         await self._recorder.opened()
-        held_by = self._keys.holder(request, scope)
-        job = await self.find(held_by) if held_by else None
-        if job is not None and not _came_to_nothing(job):
-            return job
+        held = self._keys.holder(request, scope, key_returns)
+        job = await self.find(held.job_id) if held else None
+        if held and job and not _came_to_nothing(job):
+            if held.is_for(request):
+                return job
+            if job.info.status == "running":
+                raise key_in_use(request, job.id)
         call = Call(request, face, streams=streams)
         call.job = True
         call.schema, call.validators, call.work = schema, validators, work
@@ -120,7 +125,8 @@ class Jobs:
             # Another process was quicker.
             self._calls.pop(call.id, None)
             self._keys.give_up(call.id)
-            check_same(taken.digest, request)
+            if not Holder(taken.job_id, taken.digest).is_for(request):
+                raise key_taken(request) from taken
             return await self.find(taken.job_id)
         self._begin(call)
         return self._live(call)
