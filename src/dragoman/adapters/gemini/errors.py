@@ -38,6 +38,8 @@ _BY_EXIT = {
     55: ErrorCode.POLICY,
 }
 _STATUSES = (400, 401, 403, 404, 408, 429, 499, 500, 502, 503, 504, 529)
+_UNREAD = "No input provided via stdin"
+"""It gives its input half a second, and on a busy machine that is over before it looks. No prompt of ours is empty."""
 SHOWN_LINES = 10
 """How many of its last lines tell of an end."""
 _SIGN_IN_PROMPT = "Please visit the following URL to authorize"
@@ -72,6 +74,8 @@ def exited(code: int, stderr: str, *, serves: bool = False) -> ErrorInfo:
     lines = [line for line in stderr.splitlines() if not _NOISE.search(line)]
     words = "\n".join(lines[-SHOWN_LINES:]) if code > 0 else ""
     words = words or f"gemini ended in mid-turn (exit {code})"
+    if _UNREAD in words:
+        return ErrorInfo.of(ErrorCode.CRASHED, words, next_step="the machine is busy: ask again when it is less so")
     if code in _BY_EXIT:
         kind = _BY_EXIT[code]
         return ErrorInfo.of(kind, words, next_step=_NEXT_STEPS.get(kind))
