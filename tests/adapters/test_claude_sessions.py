@@ -165,6 +165,12 @@ class TestASession:
         assert isinstance(done, Completed)
         assert done.usage == Usage(input_tokens=12, cached_input_tokens=0, output_tokens=3, cost_usd=cost)
 
+    @pytest.mark.parametrize("turn", [NEW, AGAIN], ids=["new", "gone on with"])
+    def test_a_cost_that_no_number_can_hold_is_unknown(self, turn: Turn) -> None:
+        done = outcome(say(begun(turn), init(), SAID, result(total_cost_usd=10**400)))
+        assert isinstance(done, Completed)
+        assert done.usage == Usage(input_tokens=12, cached_input_tokens=0, output_tokens=3)
+
     def test_what_an_old_version_counts_is_not_known(self) -> None:
         old = init() | {"claude_code_version": "2.1.197"}
         for turn, cost in ((NEW, 0.5), (AGAIN, None)):

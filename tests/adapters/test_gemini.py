@@ -325,6 +325,13 @@ def test_an_old_version_is_not_waited_for_while_it_retries() -> None:
     assert (failed.error.code, failed.error.message) == (ErrorCode.OVERLOADED, "busy")
 
 
+def test_a_count_of_retries_that_cannot_be_costs_no_answer() -> None:
+    line = f"Attempt {'9' * 5000} failed with status 503. Retrying\n".encode()
+    said = b'{"type":"message","role":"assistant","content":"x"}\n{"type":"result","status":"success"}\n'
+    acts = play(adapter.dialogue(adapter.plan(HELLO, OLD)), [("err", line), ("out", said), ("exit", 0)])
+    assert isinstance(outcome(acts), Completed)
+
+
 def test_to_an_old_version_no_name_of_a_file_and_no_command_is_sent_as_one() -> None:
     turn = Turn("t", "/quit and mail bob@x.com about @notes.txt, not \\@this")
     acts = play(adapter.dialogue(adapter.plan(turn, OLD)), [], turn)

@@ -70,6 +70,7 @@ def test_an_answer_loses_only_the_line_end_that_llm_adds() -> None:
         ("Token usage: 3 output", Usage(output_tokens=3)),
         ('Token usage: 5 input, 3 output, {"cached": 2}', Usage(input_tokens=5, output_tokens=3)),
         ("Token usage:", None),
+        (f"Token usage: {'9' * 5000} input, 3 output", Usage(output_tokens=3)),
     ],
 )
 def test_usage_is_read_in_every_shape(line: str, usage: Usage | None) -> None:

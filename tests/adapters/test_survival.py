@@ -1,6 +1,7 @@
 """What every adapter of lines of JSON survives: noise, colours, glued and cut lines, strange ends; no process."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,15 @@ TOOLS: Mapping[str, Tool] = {
         (
             {"type": "system", "subtype": "init", "model": "m", "apiKeySource": "none"},
             *map(delta, ("The cap", "ital is", " Par\u2028is.")),
-            {"type": "result", "subtype": "success", "is_error": False, "result": ANSWER, "usage": {}},
+            {"type": "system", "subtype": "api_retry", "attempt": 1, "retry_delay_ms": 619, "error_status": 529},
+            {
+                "type": "result",
+                "subtype": "success",
+                "is_error": False,
+                "result": ANSWER,
+                "total_cost_usd": 1,
+                "usage": {"input_tokens": 12, "output_tokens": 3},
+            },
         ),
     ),
     "codex exec": Tool(
@@ -61,7 +70,7 @@ TOOLS: Mapping[str, Tool] = {
         (
             {"type": "thread.started", "thread_id": "x"},
             {"type": "item.completed", "item": {"type": "agent_message", "text": ANSWER}},
-            {"type": "turn.completed", "usage": {}},
+            {"type": "turn.completed", "usage": {"input_tokens": 12, "output_tokens": 3}},
         ),
     ),
     "codex app-server": Tool(AppServerDialogue, 3, recorded("codex/answer"), serves=True),
@@ -157,6 +166,21 @@ def test_noise_and_unknown_events_are_told_and_end_nothing(name: str) -> None:
     acts = answered(tool, (b"some words\n" + line + b"\n" for line in frames(tool)))
     told = [event.message for event in events(acts) if isinstance(event, Notice)]
     assert "not understood: some words" in told
+
+
+@every_tool
+@pytest.mark.parametrize("absurd", ["1" + "0" * 400, "1e999", "NaN", "-1"])
+def test_an_absurd_number_costs_no_answer(name: str, absurd: str) -> None:
+    tool = TOOLS[name]
+    spoilt = [
+        re.sub(rb'("(?!(?:id|protocolVersion)")\w+": )\d+\b', rb"\g<1>" + absurd.encode(), line)
+        for line in frames(tool)
+    ]
+    assert spoilt != frames(tool)
+    acts = answered(tool, (line + b"\n" for line in spoilt))
+    done = outcome(acts)
+    assert isinstance(done, Completed)
+    assert (done.text, text(acts)) == (ANSWER, ANSWER)
 
 
 VALUES = st.recursive(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dragoman.config import ConfigurationError, load_layers
+from dragoman.config import ConfigurationError, load_layers, state_folder
 from dragoman.config.documents import MAX_BYTES
 
 
@@ -76,6 +76,25 @@ def test_the_value_of_a_childs_variable_is_never_shown(project: Path) -> None:
     [problem] = problems(project / "a.toml", "[providers.claude.env]\nKEY = 123456789\n")
     assert "123456789" not in problem
     assert problem.startswith("a.toml:2: 'KEY' in [providers.claude.env]")
+
+
+def test_the_home_of_nobody_is_told_wherever_it_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "~nobody-at-all/x"
+    variables = {"DRAGOMAN_HOME": path, "DRAGOMAN_CONFIG": path, "DRAGOMAN_LOG__FILE": path}
+    found = problems(project / "a.toml", f'workspaces = ["{path}"]\nproviders.claude.command = "{path}"\n', variables)
+    told = "nobody has that home, so write the whole path"
+    assert found == [
+        f"DRAGOMAN_HOME: is {path!r}; {told}",
+        f"DRAGOMAN_CONFIG {path}: cannot be read: {told}",
+        f"a.toml:1: item 1 of 'workspaces' is {path!r}; {told}",
+        f"a.toml:2: 'command' in [providers.claude] is {path!r}; {told}",
+        f"DRAGOMAN_LOG__FILE: 'file' in [log] is {path!r}; {told}",
+    ]
+    with pytest.raises(ConfigurationError, match=f"--config {path}: cannot be read: {told}"):
+        load_layers([Path(path)], environ={})
+    monkeypatch.setenv("DRAGOMAN_HOME", path)
+    with pytest.raises(OSError, match=f"{told} in DRAGOMAN_HOME"):
+        state_folder()
 
 
 def test_a_wrong_variable_is_named(project: Path) -> None:

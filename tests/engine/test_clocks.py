@@ -62,6 +62,18 @@ async def test_startup_fires_when_it_says_nothing(tmp_path: Path) -> None:
         assert (fired(reply), elapsed, reply.text) == ("startup", HOUR, "")
 
 
+@pytest.mark.parametrize(
+    ("clock", "ways"),
+    [("startup", ""), ("attempt", " (`--timeout`, `timeout_s`)"), ("call", " (`--timeout`, `timeout_s`)")],
+)
+async def test_the_next_step_names_what_a_caller_has_to_raise_the_clock(tmp_path: Path, clock: str, ways: str) -> None:
+    async with engine(tmp_path, FakeSpawner()) as running:
+        reply = await running.submit(request(**{clock: 20})).outcome()
+    assert fired(reply) == clock
+    assert reply.error is not None
+    assert reply.error.next_step == f"raise the `{clock}` clock{ways}, or ask for less at once"
+
+
 async def test_idle_runs_from_the_last_sign_of_life_and_what_came_is_kept(tmp_path: Path) -> None:
     spawner = FakeSpawner()
     async with engine(tmp_path, spawner) as running, anyio.create_task_group() as tasks:

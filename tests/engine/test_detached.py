@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import anyio
@@ -15,9 +17,12 @@ import pytest
 from dragoman.config import Configuration
 from dragoman.engine import Engine, conversations
 from dragoman.engine.jobs.detached import jobs_folder
+from dragoman.engine.record import store_file
 from dragoman.latch import Latch
+from dragoman.processes import read_end
 from dragoman.processes.streams import GrowingFile
 from dragoman.schemas import ErrorCode, LLMError, LLMRequest, Text, TimeoutOverrides
+from dragoman.store import open_store
 from dragoman.testing import FakeAdapter, FakeCli, Liveness
 from dragoman.testing.fakes import Step
 
@@ -284,6 +289,41 @@ async def test_a_job_that_ended_while_nobody_was_there_has_its_answer(tmp_path: 
             async with engine(tmp_path) as other:
                 reply = await (await other.jobs.find(job_id)).wait()
     assert (reply.status, reply.text) == ("completed", "first second")
+
+
+async def test_a_job_that_is_fetched_late_took_as_long_as_its_child_did(tmp_path: Path) -> None:
+    asked = time.time() // 1 - 1000
+    async with Liveness() as live:
+        script(tmp_path, *slowly(live))
+        with anyio.fail_after(LONG_S):
+            async with engine(tmp_path) as running:
+                job_id = await start(running)
+                await live.connected()
+            await live.release()
+            folder = jobs_folder() / job_id
+            while read_end(folder) is None:  # noqa: ASYNC110 - nothing tells
+                await anyio.sleep(0.01)
+            # As if its child had lived from the second until the fifth second after it was asked.
+            with closing(sqlite3.connect(store_file())) as db, db:
+                db.execute("UPDATE jobs SET created_at = ?", (asked,))
+            code, _, by = (folder / "exit").read_text().split()
+            (folder / "exit").write_text(f"{code} {asked + 5} {by}")
+            words = (folder / "shepherd").read_text().split(" ")
+            (folder / "shepherd").write_text(" ".join((*words[:4], str(asked + 1), *words[5:])))
+            async with engine(tmp_path) as other:
+                job = await other.jobs.find(job_id)
+                reply = await job.wait()
+                here = (await other.jobs.find(job_id)).info
+                _, [turn], _ = await other.conversations.show("talk")
+                await forgotten()
+            async with engine(tmp_path) as third:
+                read = (await third.jobs.find(job_id)).info
+            async with open_store(store_file()) as store:
+                [stats] = await store.stats()
+    assert (reply.text, reply.duration_s, reply.first_output_s) == ("first second", 5, None)
+    assert [attempt.duration_s for attempt in reply.attempts] == [4]
+    assert (here.ended_at, read.ended_at, turn.ended_at) == (asked + 5,) * 3
+    assert (stats.latency_p50_s, stats.first_output_p50_s) == (5, None)
 
 
 async def test_an_answer_that_was_given_in_time_is_read_however_late_and_waits_for_no_place(

@@ -1,5 +1,8 @@
 """What a child gets to see of the environment, and how deep Dragomans may nest."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +60,18 @@ def test_configured_variables_win_and_a_home_is_never_missing() -> None:
     assert built.variables["LANG"] == "C"
     assert built.variables["X_API_KEY"] == "own"
     assert built.variables["HOME"]
+
+
+def test_our_own_folder_is_the_same_one_for_a_child_in_another_folder() -> None:
+    profile = replace(PROFILE, pass_env=("DRAGOMAN_HOME",))
+
+    def told(home: str) -> str:
+        return build_environment(profile, ProviderSettings(), {"DRAGOMAN_HOME": home}).variables["DRAGOMAN_HOME"]
+
+    assert (told("~/x"), told("x"), told("")) == (str(Path.home() / "x"), str(Path.cwd() / "x"), "")
+    with pytest.raises(LLMError, match="DRAGOMAN_HOME is '~nobody-at-all/x'") as caught:
+        told("~nobody-at-all/x")
+    assert caught.value.info.next_step == "nobody has that home, so write the whole path"
 
 
 def test_a_proxy_never_catches_loopback() -> None:

@@ -169,6 +169,11 @@ def test_without_weights_llm_says_what_to_run(environment: Mapping[str, str], tm
     assert child.returncode == 1
     assert FETCH_COMMAND in child.stderr
     assert not (tmp_path / "new").exists()
+    child = llm({**environment, "DRAGOMAN_HOME": "~nobody-at-all/x", "LLM_LOAD_PLUGINS": "dragoman"}, "Who?")
+    assert (child.returncode, child.stderr) == (
+        1,
+        "Error: DRAGOMAN_HOME is '~nobody-at-all/x', and nobody has that home\n",
+    )
 
 
 def test_an_engine_without_its_library_says_what_to_install(environment: Mapping[str, str], tmp_path: Path) -> None:

@@ -202,6 +202,9 @@ def test_the_folder_follows_dragoman_home(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
     assert weights_folder().is_relative_to(tmp_path / "home")
     assert not (tmp_path / "home").exists()
+    monkeypatch.setenv("DRAGOMAN_HOME", "~nobody-at-all/x")
+    with pytest.raises(WeightsError, match="DRAGOMAN_HOME is '~nobody-at-all/x', and nobody has that home"):
+        weights_folder()
 
 
 @pytest.fixture

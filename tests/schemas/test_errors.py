@@ -1,5 +1,6 @@
 """The closed list of failures: every row as the contract has it."""
 
+import math
 import pickle
 
 import pytest
@@ -60,6 +61,11 @@ def test_nothing_is_retryable_once_it_may_have_had_effects(code: ErrorCode) -> N
     info = ErrorInfo.of(code, "x", effects="possible")
     assert not info.retryable
     assert info.with_effects("none").retryable is RULES[code].retryable
+
+
+@pytest.mark.parametrize(("told", "meant"), [(0, 0), (40 * 86400.0, 40 * 86400.0), (1e10, None), (math.inf, None)])
+def test_a_wait_that_nobody_can_mean_is_unknown(told: float, meant: float | None) -> None:
+    assert ErrorInfo.of(ErrorCode.OVERLOADED, "x", retry_after_s=told).retry_after_s == meant
 
 
 def test_an_error_can_be_made_the_short_way_with_a_category() -> None:

@@ -17,7 +17,7 @@ def test_a_count_that_nobody_can_mean_is_unknown(count: int) -> None:
         assert usage.model_dump(include={*FIGURES}) == {**dict.fromkeys(FIGURES, 3), name: None}
 
 
-@pytest.mark.parametrize("cost", [-0.01, math.inf, math.nan])
+@pytest.mark.parametrize("cost", [-0.01, 2.0**53, math.inf, math.nan])
 def test_a_cost_that_nobody_can_mean_is_unknown(cost: float) -> None:
     assert Usage(output_tokens=3, cost_usd=cost) == Usage(output_tokens=3)
 

@@ -91,6 +91,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"prompt": "hi", "idempotency_key": ""}, "idempotency_key: String should have at least 1 char", "correct 'idem"),
     ({"prompt": "hi", "max_wait_s": -1}, "'max_wait_s' is -1, but it must be at least 0", "correct"),
+    ({"prompt": "hi", "timeout_s": 10**400}, "but it must be a smaller number", "correct 'timeout_s'"),
     ({"prompt": " "}, "prompt: is empty; write a question", "correct 'prompt'"),
     ({"prompt": "hi", "model": "--sandbox"}, "a model name does not begin with a dash", "correct 'model'"),
 ]

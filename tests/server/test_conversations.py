@@ -154,7 +154,9 @@ async def test_lists_and_turns_come_in_pages_none_of_which_is_too_large(connect:
                 told = structured(await client.call_tool("conversation", given))
                 assert json_bytes(told) <= 2000
                 assert told.get("system_prompt", " […]").endswith(" […]")
-                found[action] += told["conversations" if action == "list" else "turns"]
+                entries = told["conversations" if action == "list" else "turns"]
+                assert entries, "a full page is followed by none that is empty"
+                found[action] += entries
                 page = told.get("next_page", 0)
     assert [each["conversation_id"][0] for each in found["list"]] == ["l", "4", "3", "2", "1", "0"]
     assert [turn["number"] for turn in found["show"]] == [1, 2, 3, 4, 5]

@@ -124,6 +124,30 @@ async def test_nothing_is_left_of_a_server_that_is_killed(tmp_path: Path, transp
         await live.all_gone()
 
 
+NO_MESSAGES = [
+    b"",
+    b"{nope",
+    b"null",
+    b"[" * 100_000,
+    b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"\xff": 1}}',
+    b'{"jsonrpc": "2.0", "id": 1, "method": "\\ud800"}',
+]
+
+
+async def test_a_body_that_is_no_message_is_the_clients_mistake_and_no_fault(
+    tmp_path: Path, transport: str, mode: str, cli: FakeCli
+) -> None:
+    cli.script({"read": "all"}, {"echo_stdin": True, "as": "raw"})
+    async with served(tmp_path, "--transport", transport) as (process, url), Web(url, mode) as web:
+        for body in NO_MESSAGES:
+            status, words = await web.post(body)
+            assert (status, bool(words)) == (400, True), body[:60]
+        answer = await web.call("ask_llm", prompt="still there")
+        process.send_signal(signal.SIGTERM)
+        assert await rest(process) == ""
+    assert answer["structuredContent"]["text"] == "still there"
+
+
 async def test_health_tells_the_version_and_nothing_more(tmp_path: Path, transport: str, cli: FakeCli) -> None:
     async with served(tmp_path, "--transport", transport) as (_, url), httpx2.AsyncClient(timeout=PATIENCE_S) as http:
         health = await http.get(urljoin(url, "/health"))

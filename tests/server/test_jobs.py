@@ -122,7 +122,7 @@ async def test_list_shows_every_job_with_its_state_and_the_start_of_its_prompt(c
 @pytest.mark.parametrize(("mode", "transport"), [("auto", "streamable-http")])
 async def test_the_list_comes_in_pages_none_of_which_is_too_large(connect: Connect, cli: FakeCli) -> None:
     cli.script({"read": "all"}, {"line": {"text": "Paris"}}, DONE)
-    prompts = [f"{number} {letter * 100}" for number, letter in enumerate("xé日🦉\x01" * 2)]
+    prompts = [f"{number} {letter * 100}" for number, letter in enumerate("xé日🦉\x01x日🦉\x01")]
     jobs, page = list[dict[str, Any]](), 1
     async with connect(server={"answer_bytes": 1500}) as client:
         for prompt in prompts:
@@ -130,6 +130,7 @@ async def test_the_list_comes_in_pages_none_of_which_is_too_large(connect: Conne
         while page:
             told = structured(await client.call_tool("job", {"action": "list", "page": page}))
             assert json_bytes(told) <= 1500
+            assert told["jobs"], "a full page is followed by none that is empty"
             jobs += told["jobs"]
             page = told.get("next_page", 0)
     assert [job["prompt"].split()[0] for job in jobs] == [prompt.split()[0] for prompt in reversed(prompts)]

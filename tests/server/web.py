@@ -109,6 +109,13 @@ class Web:
         response = await self._http.delete(self._url, headers=self._headers)
         assert response.status_code == 200
 
+    async def post(self, body: bytes) -> tuple[int, str]:
+        """Send these bytes as a message; the status and what comes with it."""
+        modern = {"mcp-protocol-version": MODERN, "mcp-method": "ping"} if self._modern else {}
+        headers = {**self._headers, **modern, "content-type": "application/json"}
+        response = await self._http.post(self._url, content=body, headers=headers)
+        return response.status_code, response.text
+
     async def notify(self, method: str, params: Message) -> None:
         """Send a notification."""
         message = {"jsonrpc": "2.0", "method": method, "params": params}

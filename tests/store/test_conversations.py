@@ -173,6 +173,22 @@ async def test_a_reset_keeps_the_name_and_the_system_prompt_alone(store: Store) 
         await store.write(ConversationReset("nobody"))
 
 
+async def test_a_fork_goes_on_with_who_answered_the_last_of_its_turns(store: Store) -> None:
+    for call, provider, status in (
+        *(("k1", "gemini", "failed"), ("k2", "claude", "completed"), ("k3", "gemini", "failed")),
+        ("k4", "codex", "completed"),
+    ):
+        await say(store, "c", call, provider=provider, status=status)
+    found: list[str | None] = []
+    for upto in (1, 2, 3, 4, None):
+        await store.write(ConversationForked("c", f"upto-{upto}", upto))
+        fork = store.conversation(f"upto-{upto}")
+        assert fork is not None
+        found.append(fork.provider)
+    # Of turns that nobody answered, whoever has the conversation now.
+    assert found == ["codex", "claude", "claude", "codex", "codex"]
+
+
 async def test_a_fork_has_what_was_said_until_then_and_goes_its_own_way(store: Store) -> None:
     await store.write(TurnStarted("c", "k0", "begin", system_prompt="S"))
     await store.write(TurnEnded("c", "k0", "completed", "done", sessions=(session("c"),)))

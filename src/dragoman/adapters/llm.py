@@ -55,7 +55,9 @@ from dragoman.schemas import Bound, ErrorCode, ErrorInfo, Notice, Text, Thought,
 STDERR_LINES = 100
 """How many lines of stderr are kept to explain a failure."""
 
-_USAGE = re.compile(r"Token usage:(?: ([\d,]+) input)?,?(?: ([\d,]+) output)?(?:,? \{.*\})?")
+_USAGE = re.compile(r"Token usage:(?: (\d[\d,]*) input)?,?(?: (\d[\d,]*) output)?(?:,? \{.*\})?")
+_COUNT_CHARS = 40
+"""A longer count of tokens is none; `int` takes some thousands of digits and then raises."""
 _FAILURE = re.compile(r"Error: |Usage: |Traceback \(most recent call last\):")
 _STATUS = re.compile(r"Error code: (\d{3})\b")
 _NO_SCHEMA = re.compile(r"does not support (?:schemas|this schema)")
@@ -372,7 +374,9 @@ def _of_status(status: int, cause: str) -> tuple[ErrorCode, str | None]:
 
 
 def _read_usage(line: re.Match[str]) -> Usage | None:
-    read, written = (int(count.replace(",", "")) if count else None for count in line.groups())
+    read, written = (
+        int(count.replace(",", "")) if count and len(count) <= _COUNT_CHARS else None for count in line.groups()
+    )
     return None if read is None and written is None else Usage(input_tokens=read, output_tokens=written)
 
 

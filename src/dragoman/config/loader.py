@@ -105,14 +105,15 @@ class _Layers:
     warnings: list[str] = field(default_factory=list[str])
 
     def read(self, files: Sequence[Path], folder: Path, overrides: Mapping[str, Any] | None) -> None:
+        self._check_home()
         self._first_of(user_config_files(), project=False)
         if is_project(folder):
             self._first_of(project_files(folder), project=True)
         for path in self.environ.get("DRAGOMAN_CONFIG", "").split(os.pathsep):
             if path:
-                self._add(partial(read_document, absolute(Path(path)), via="DRAGOMAN_CONFIG "))
+                self._add(partial(_named, Path(path), via="DRAGOMAN_CONFIG "))
         for path in files:
-            self._add(partial(read_document, absolute(path), via="--config "))
+            self._add(partial(_named, path, via="--config "))
         if is_project(folder):
             self._add(lambda: self._dotenv(folder))
         self._add(lambda: environment_document(self.environ, folder))
@@ -127,6 +128,14 @@ class _Layers:
         except ValidationError as error:
             raise ConfigurationError(problems_of(error, self.merged, self._source)) from None
         return Loaded(configuration, tuple(self.files), tuple(self.warnings), self.sources)
+
+    def _check_home(self) -> None:
+        """No setting, but whoever needs it later could not say so well."""
+        home = self.environ.get("DRAGOMAN_HOME", "")
+        try:
+            absolute(Path(home))
+        except ValueError as error:
+            self.problems.append(f"DRAGOMAN_HOME: is {home!r}; {error}")
 
     def _first_of(self, paths: Sequence[Path], *, project: bool) -> None:
         for path in paths[1:]:
@@ -185,6 +194,14 @@ class _Layers:
 
     def _source(self, key: Key) -> str:
         return next((source for at, source in self.sources.items() if at[: len(key)] == key), "configuration")
+
+
+def _named(path: Path, via: str) -> Document:
+    try:
+        file = absolute(path)
+    except ValueError as error:
+        raise ConfigurationError([f"{via}{path}: cannot be read: {error}"]) from None
+    return read_document(file, via=via)
 
 
 def _setting(key: Key) -> Key:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,11 +10,20 @@ SUFFIXES = (".toml", ".yaml", ".yml", ".json")
 """Of the formats that are read, best first."""
 
 _APP = "dragoman"
+_HOMELESS = "nobody has that home, so write the whole path"
 
 
 def absolute(path: Path, base: Path | None = None) -> Path:
-    """`path` with ``~`` expanded, relative to `base` (default: the current folder), links left as they are."""
-    return Path(os.path.normpath((base or Path.cwd()) / path.expanduser()))
+    """`path` with ``~`` expanded, relative to `base` (default: the current folder), links left as they are.
+
+    Raises:
+        ValueError: nobody has the home that it begins with.
+    """
+    try:
+        expanded = path.expanduser()
+    except RuntimeError:
+        raise ValueError(_HOMELESS) from None
+    return Path(os.path.normpath((base or Path.cwd()) / expanded))
 
 
 def state_folder() -> Path:
@@ -26,7 +36,10 @@ def state_folder() -> Path:
     """
     home = os.environ.get("DRAGOMAN_HOME")
     if home:
-        folder = absolute(Path(home))
+        try:
+            folder = absolute(Path(home))
+        except ValueError as error:
+            raise FileNotFoundError(errno.ENOENT, f"{error} in DRAGOMAN_HOME", home) from None
     else:
         import platformdirs
 

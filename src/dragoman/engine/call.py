@@ -77,6 +77,8 @@ class Call:
         """Whether the next server goes on with it, even where it has no child just then."""
         self.created = time.monotonic()
         self.created_at = time.time()
+        self.ended_at: float | None = None
+        """When it ended, in seconds since 1970. Known before its reply is told."""
         self.deadline: float | None = None
         """When the clock `call` ends it, on the scale of `created`. Known once it is known who answers."""
         self.log = EventLog()

@@ -145,6 +145,9 @@ class Context:
     acted: bool = False
     """Whether a tool was used that can have changed something."""
     first_output_s: float | None = None
+    """None: there is no text, or nobody was there when it came."""
+    ended_at: float | None = None
+    """When the child ended that answered, in seconds since 1970, if an earlier server started it; None: just now."""
     model: str | None = None
     usage: Usage | None = None
     queued_at: float = field(default_factory=anyio.current_time)
@@ -172,7 +175,7 @@ class Context:
         self.notices.clear()
         self.text_bytes = self.lost_bytes = 0
         self.acted = self.was_retrying = False
-        self.first_output_s = self.model = self.usage = self.channel = None
+        self.first_output_s = self.ended_at = self.model = self.usage = self.channel = None
         self._kept_events = self.call.log.withdraw(self._kept_events)
 
     def take(self, event: Event) -> None:
@@ -205,8 +208,9 @@ class Context:
         self.call.log.append(event)
 
     def _take_text(self, event: Text) -> None:
-        if self.first_output_s is None:
-            self.first_output_s = time.monotonic() - self.call.created
+        call = self.call
+        if not self.text_bytes and (call.caught_up.is_set() or not call.is_taken_over):
+            self.first_output_s = time.monotonic() - call.created
         size, room = _utf8_size(event.text), self.capture_bytes - self.text_bytes
         if size > room:
             self.lost_bytes += size - room
@@ -226,7 +230,7 @@ class Context:
         if self.cached is not None and isinstance(outcome, Completed):
             return self.cached.model_copy(
                 update={
-                    "duration_s": round(time.monotonic() - self.call.created, 6),
+                    "duration_s": self._duration_s(),
                     "call_id": self.call.id,
                     "notices": tuple(self.notices),
                 }
@@ -259,7 +263,7 @@ class Context:
             usage=(outcome.usage if outcome else None) or self.usage,
             billing=(outcome.billing if isinstance(outcome, Completed) else None) or billing,
             finish_reason=finish_reason,
-            duration_s=round(time.monotonic() - self.call.created, 6),
+            duration_s=self._duration_s(),
             first_output_s=None if self.first_output_s is None else round(self.first_output_s, 6),
             attempts=tuple(self.attempts),
             truncated=self.lost_bytes > 0 and status != "completed",
@@ -270,6 +274,11 @@ class Context:
             mechanism=wanted.mechanism if wanted else None,
             extraction=wanted.step if wanted and status == "completed" else None,
         )
+
+    def _duration_s(self) -> float:
+        call = self.call
+        lasted = time.monotonic() - call.created if self.ended_at is None else self.ended_at - call.created_at
+        return round(max(0.0, lasted), 6)
 
 
 def _weight(event: Event) -> int:

@@ -246,6 +246,7 @@ class Engine:
             reply = context.reply(outcome)
         except Exception as error:  # noqa: BLE001 - such as a strange adapter's outcome, which fits into no reply
             reply = Context(call, 0).reply(_fault(call, error))
+        call.ended_at = context.ended_at or time.time()
         if context.turn is not None:
             reply = reply.model_copy(update={"conversation_id": context.turn.conversation_id})
         if context.route is not None and reply.error is not None and reply.error.code is ErrorCode.AUTH:

@@ -50,7 +50,10 @@ class SmolLM2(llm.Model):
         """The answer in pieces; `llm` joins them when nobody streams."""
         from dragoman.local import model, narrow, weights
 
-        path = weights.find_weights(weights.weights_folder())
+        try:
+            path = weights.find_weights(weights.weights_folder())
+        except weights.WeightsError as error:
+            raise llm.ModelError(str(error)) from error
         if path is None:
             raise llm.ModelError(f"the weights of {MODEL_ID} are not here yet; run `{weights.FETCH_COMMAND}`")
         options: Any = prompt.options

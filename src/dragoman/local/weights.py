@@ -75,9 +75,18 @@ class WeightsError(Exception):
 
 
 def weights_folder() -> Path:
-    """Where the weights are kept: in ``DRAGOMAN_HOME``, else in the user's data folder. It need not exist."""
+    """Where the weights are kept: in ``DRAGOMAN_HOME``, else in the user's data folder. It need not exist.
+
+    Raises:
+        WeightsError: nobody has the home that ``DRAGOMAN_HOME`` begins with.
+    """
     if home := os.environ.get("DRAGOMAN_HOME"):
-        return Path(home).expanduser().absolute() / "local"
+        try:
+            return Path(home).expanduser().absolute() / "local"
+        except RuntimeError as error:
+            raise WeightsError(
+                f"DRAGOMAN_HOME is {home!r}, and nobody has that home", "Write the whole path in DRAGOMAN_HOME."
+            ) from error
     import platformdirs
 
     return platformdirs.user_data_path("dragoman", appauthor=False) / "local"

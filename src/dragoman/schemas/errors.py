@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from dragoman.schemas.text import Writable
 
@@ -124,6 +124,14 @@ ADVICE: Mapping[ErrorCode, str] = MappingProxyType(
 """What a person does next, where nothing more precise is known: one sentence for every code."""
 
 
+LONGEST_WAIT_S = 366 * 86400.0
+"""What is longer was misread, and may be past the end of all calendars."""
+
+
+def _wait_meant(seconds: float | None) -> float | None:
+    return seconds if seconds is not None and seconds <= LONGEST_WAIT_S else None
+
+
 class ErrorInfo(BaseModel):
     """One failure as data: what a caller may branch on, and what a person should do next."""
 
@@ -134,7 +142,7 @@ class ErrorInfo(BaseModel):
     message: Writable
     next_step: str | None = None
     retryable: bool = False
-    retry_after_s: float | None = Field(default=None, ge=0)
+    retry_after_s: Annotated[float | None, Field(ge=0), AfterValidator(_wait_meant)] = None
     reset_at: datetime | None = None
     effects: Effects = "none"
     clock: str | None = None

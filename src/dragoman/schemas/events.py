@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -10,7 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from dragoman.schemas.text import Writable
 
 MOST_TOKENS = 2**53 - 1
-"""More than anybody can use. Every reader of JSON knows whole numbers up to it, and SQLite can add up a thousand."""
+"""More than anybody can use, or pay in dollars. Every reader of JSON knows whole numbers up to it, and SQLite can add
+up a thousand."""
 
 
 def _tokens_meant(count: int | None) -> int | None:
@@ -18,7 +18,7 @@ def _tokens_meant(count: int | None) -> int | None:
 
 
 def _cost_meant(cost: float | None) -> float | None:
-    return cost if cost is not None and 0 <= cost < math.inf else None
+    return cost if cost is not None and 0 <= cost <= MOST_TOKENS else None
 
 
 Tokens = Annotated[int | None, AfterValidator(_tokens_meant)]

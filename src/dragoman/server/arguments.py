@@ -81,8 +81,12 @@ def _lacking(value: object, schema: Schema) -> str | None:
     if "enum" in schema and value not in schema["enum"]:
         return f"one of: {', '.join(schema['enum'])}"
     if isinstance(value, (int, float)):
-        if not math.isfinite(value):
-            return "a finite number"
+        try:
+            if not math.isfinite(value):
+                return "a finite number"
+        except OverflowError:
+            # A whole number of hundreds of digits. Clocks and counts are no longer than a `float` anyway.
+            return "a smaller number"
         if "exclusiveMinimum" in schema and value <= schema["exclusiveMinimum"]:
             return f"more than {schema['exclusiveMinimum']}"
         if "minimum" in schema and value < schema["minimum"]:

@@ -6,6 +6,7 @@ call that is answered yet), open requests, connections.
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -96,11 +97,17 @@ def application(server: DragomanServer, transport: Literal["sse", "streamable-ht
     server.custom_route(HEALTH, methods=["GET"])(_health)
     most = JSON_BYTES * prompt_bytes + FRAME_BYTES
     if transport == "sse":
+        logging.getLogger("mcp.server.sse").addFilter(_is_no_clients_mistake)
         app = server.sse_app(sse_path=PATHS[transport], max_request_body_size=most)
     else:
         app = server.streamable_http_app(streamable_http_path=PATHS[transport], max_request_body_size=most)
     _explain_other_paths(app, PATHS[transport])
     return _ThisMachineOnly(Departures(app))
+
+
+def _is_no_clients_mistake(record: logging.LogRecord) -> bool:
+    # A body that is no message is answered with 400. The SDK logs it as a fault of ours as well, with a traceback.
+    return record.exc_info is None
 
 
 async def _health(_: Request) -> Response:

@@ -39,11 +39,13 @@ def dumped(entry: BaseModel) -> dict[str, Any]:
     return entry.model_dump(mode="json", exclude_none=True)
 
 
-def list_result(what: str, entries: Sequence[BaseModel], lines: Sequence[str], page: int, size: int) -> CallToolResult:
-    """A page of a list, which has so many entries unless it is the last; `lines`: the same for who reads text."""
+def list_result(
+    what: str, entries: Sequence[BaseModel], lines: Sequence[str], page: int, *, is_last: bool
+) -> CallToolResult:
+    """A page of a list; `lines`: the same for who reads text."""
     facts: dict[str, Any] = {what: list(map(dumped, entries))}
     told = [*lines] or [f"There are no {'more ' if page > 1 else ''}{what}."]
-    if len(entries) == size:
+    if not is_last:
         facts["next_page"] = page + 1
         told.append(f"More: page {page + 1}.")
     return lines_result(told, facts)

@@ -94,17 +94,24 @@ class ConversationForked:
         title, system_prompt, provider = db.execute(
             "SELECT title, system_prompt, provider FROM conversations WHERE key = ?", (source,)
         ).fetchone()
+        upto = MOST_TURNS if self.upto is None else min(self.upto, MOST_TURNS)
+        bounds = (turn_id(source, 1), turn_id(source, upto))
+        answered = db.execute(
+            "SELECT provider FROM turns WHERE id BETWEEN ? AND ? AND status = 'completed' AND provider IS NOT NULL"
+            " ORDER BY id DESC LIMIT 1",
+            bounds,
+        ).fetchone()
         key = add(
             *(db, self.id, self.at, system_prompt),
             title=title,
-            provider=provider,
+            # Who answered last, which after that turn may have been another.
+            provider=answered[0] if answered else provider,
             forked_from=self.source,
         )
-        upto = MOST_TURNS if self.upto is None else min(self.upto, MOST_TURNS)
         db.execute(
             f"INSERT INTO turns (id, server_id, {TURN_COLUMNS}) SELECT id + ?, ?, {TURN_COLUMNS}"  # noqa: S608 - our own words
             " FROM turns WHERE id BETWEEN ? AND ? AND status <> 'running'",
-            (turn_id(key, 0) - turn_id(source, 0), server_id, turn_id(source, 1), turn_id(source, upto)),
+            (turn_id(key, 0) - turn_id(source, 0), server_id, *bounds),
         )
         _count(db, key)
 

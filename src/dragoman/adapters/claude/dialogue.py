@@ -32,7 +32,7 @@ from dragoman.adapters.base import (
 )
 from dragoman.adapters.claude import errors
 from dragoman.adapters.claude.usage import Spent, cost_usd, usage_of
-from dragoman.adapters.json_lines import items, mapping, objects, strange, text, whole
+from dragoman.adapters.json_lines import items, mapping, number, objects, strange, text, whole
 from dragoman.schemas import (
     Billing,
     Bound,
@@ -164,13 +164,13 @@ class ClaudeDialogue:
                 yield from self._begun(turn, line)
             case "system", "api_retry":
                 status = line.get("error_status")
-                delay = line.get("retry_delay_ms")
+                delay_ms = number(line.get("retry_delay_ms"))
                 yield Emit(
                     turn.id,
                     Retrying(
                         attempt=whole(line.get("attempt")) or 1,
                         cause=f"{text(line.get('error')) or 'unknown'}" + (f" (HTTP {status})" if status else ""),
-                        delay_s=delay / 1000 if isinstance(delay, int | float) else None,
+                        delay_s=None if delay_ms is None else delay_ms / 1000,
                     ),
                 )
             case "control_response", _:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dragoman.adapters.base import Session
-from dragoman.adapters.json_lines import mapping, whole
+from dragoman.adapters.json_lines import mapping, number, whole
 from dragoman.schemas import Usage
 
 COUNTS_SESSIONS_SINCE = (2, 1, 329)
@@ -32,18 +32,16 @@ def cost_usd(line: Mapping[str, Any], session: Session | None, version: str) -> 
     The total stands behind the turn's name in `Session.last_turn`, where the dialogue put it. Old versions count anew
     each time; since which one they do not is not known.
     """
-    total = line.get("total_cost_usd")
-    if isinstance(total, bool) or not isinstance(total, int | float):
-        return None
-    if session is None or session.is_new:
-        return float(total)
+    total = number(line.get("total_cost_usd"))
+    if total is None or session is None or session.is_new:
+        return total
     if tuple(map(int, re.findall(r"\d{1,9}", version)[:3])) < COUNTS_SESSIONS_SINCE:
         return None
     try:
         before = float((session.last_turn or "").partition(" ")[2])
     except ValueError:
         return None
-    return float(total - before if before <= total else total)
+    return total - before if before <= total else total
 
 
 class Spent:

@@ -33,7 +33,7 @@ from dragoman.adapters.json_lines import mapping, objects, strange, text, whole
 from dragoman.schemas import Billing, Bound, ErrorCode, ErrorInfo, FinishReason, Notice, Retrying, Text, Tool, Usage
 
 _AT = re.compile(r"(?<!\\)@")
-_RETRY = re.compile(r"Attempt (\d+) failed with status (\d{3})\. Retrying")
+_RETRY = re.compile(r"Attempt (\d{1,9}) failed with status (\d{3})\. Retrying")
 # Advice of its own can stand behind the bracket, such as to buy quota when there are too many requests.
 _API_ERROR = re.compile(r"\[API Error: (.*)\]", re.DOTALL)
 _STDERR_LINES = 100

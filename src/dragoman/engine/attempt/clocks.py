@@ -32,12 +32,14 @@ _WORDS: Mapping[str, str] = {
 
 def timed_out(clock: Literal["queue"] | RunClock, seconds: float, *, because: str = "", hint: str = "") -> Failed:
     """The failure that names the clock that fired."""
+    # One text for all faces; a longer `call` lengthens `attempt` with it.
+    ways = " (`--timeout`, `timeout_s`)" if clock in ("attempt", "call") else ""
     return Failed(
         ErrorInfo.of(
             ErrorCode.TIMEOUT,
             "; ".join(filter(None, (_WORDS[clock].format(seconds), because))),
             clock=clock,
-            next_step=hint or f"raise the `{clock}` clock, or ask for less at once",
+            next_step=hint or f"raise the `{clock}` clock{ways}, or ask for less at once",
         )
     )
 

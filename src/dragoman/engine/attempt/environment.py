@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dragoman.adapters.base import Profile
 from dragoman.config import ProviderSettings
+from dragoman.config.paths import absolute
 from dragoman.processes import LINEAGE
 from dragoman.schemas import ErrorCode, error_of
 
@@ -81,7 +82,11 @@ class Environment:
 
 
 def build_environment(profile: Profile, settings: ProviderSettings, environ: Mapping[str, str]) -> Environment:
-    """The environment for a provider's processes, without what belongs to one call."""
+    """The environment for a provider's processes, without what belongs to one call.
+
+    Raises:
+        LLMError: nobody has the home that ``DRAGOMAN_HOME`` begins with (code ``bad_request``).
+    """
     inherits = settings.credentials == "inherit"
     patterns = (*BASE, *profile.pass_env, *settings.pass_env, *(profile.metered_env if inherits else ()))
     named = frozenset(settings.pass_env) | settings.env.keys()
@@ -90,9 +95,9 @@ def build_environment(profile: Profile, settings: ProviderSettings, environ: Map
     ]
     variables = {name: environ[name] for name in _matching(environ, patterns) if name not in metered}
     variables.setdefault("HOME", str(Path.home()))
-    if "DRAGOMAN_HOME" in variables:
+    if home := variables.get("DRAGOMAN_HOME"):
         # The child starts in another folder, where a relative one would be another one.
-        variables["DRAGOMAN_HOME"] = str(Path(variables["DRAGOMAN_HOME"]).expanduser().absolute())
+        variables["DRAGOMAN_HOME"] = _absolute(home)
     if any(variables.get(name) for name in _PROXIES):
         for name in ("NO_PROXY", "no_proxy"):
             # A proxy that also catches loopback would break every local model.
@@ -100,6 +105,13 @@ def build_environment(profile: Profile, settings: ProviderSettings, environ: Map
             variables[name] = ",".join((*listed, *(host for host in _LOOPBACK if host not in listed)))
     variables.update(settings.env)
     return Environment(variables, tuple(metered))
+
+
+def _absolute(home: str) -> str:
+    try:
+        return str(absolute(Path(home)))
+    except ValueError as error:
+        raise error_of(ErrorCode.BAD_REQUEST, f"DRAGOMAN_HOME is {home!r}", next_step=str(error)) from None
 
 
 def _matching(environ: Mapping[str, str], patterns: Iterable[str]) -> Iterator[str]:

@@ -28,7 +28,17 @@ from dragoman.engine.context import Context, Route
 from dragoman.engine.jobs.detached import Heard, next_folder, set_up
 from dragoman.engine.providers.finding import Missing, Versions
 from dragoman.log import logger
-from dragoman.processes import Child, Command, Detached, KeptFolder, PrivateFolder, Spawner, SpawnError, empty_folder
+from dragoman.processes import (
+    Child,
+    Command,
+    Detached,
+    KeptFolder,
+    PrivateFolder,
+    Spawner,
+    SpawnError,
+    empty_folder,
+    read_end,
+)
 from dragoman.schemas import Attempt, ErrorCode, ErrorInfo, Event, Retrying, Started, error_from
 
 Serve = Callable[[DialogueHost, PrivateFolder, Context], None]
@@ -66,16 +76,22 @@ class Runner:
         route = context.route
         if route is None:
             raise ValueError("running stands behind the route")
-        started = time.monotonic()
+        started, adopted = time.monotonic(), context.call.adopted
         environment = self._environment(route)
         outcome = await self._attempt(context, route, environment)
+        took_s = time.monotonic() - started
+        if adopted is not None:
+            # It took as long as its child did, however late somebody came to read what that had said.
+            end = read_end(adopted.folder)
+            context.ended_at = end.at if end else None
+            took_s = max(0.0, (context.ended_at or time.time()) - adopted.child.started_at)
         outcome = with_key_hint(outcome, route.name, environment)
         error = outcome.error if isinstance(outcome, Failed) else None
         context.attempts.append(
             Attempt(
                 number=len(context.attempts) + 1,
                 provider=route.name,
-                duration_s=round(time.monotonic() - started, 6),
+                duration_s=round(took_s, 6),
                 error=error,
                 usage=outcome.usage or context.usage,
             )

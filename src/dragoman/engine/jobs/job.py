@@ -135,7 +135,7 @@ def info_of_call(call: Call) -> JobInfo:
         provider=(reply.provider if reply else None) or call.request.provider,
         conversation_id=call.conversation_id,
         created_at=call.created_at,
-        ended_at=call.created_at + reply.duration_s if reply else None,
+        ended_at=call.ended_at if reply else None,
         prompt=excerpt(call.request.prompt),
         background=call.request.background or call.outlives_us,
     )

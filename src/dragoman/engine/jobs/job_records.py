@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -114,7 +115,14 @@ class JobRecords:
             return None
         rest = reply.model_dump_json(exclude_defaults=True, exclude={"text"})
         return self._recorder.post(
-            records.JobEnded(id=call.id, status=reply.status, reply=rest, provider=reply.provider, text=reply.text)
+            records.JobEnded(
+                id=call.id,
+                status=reply.status,
+                reply=rest,
+                provider=reply.provider,
+                ended_at=call.ended_at or time.time(),
+                text=reply.text,
+            )
         )
 
 

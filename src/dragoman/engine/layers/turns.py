@@ -6,6 +6,7 @@ A turn that did not go well stays to be seen, but is not part of what is told to
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -140,6 +141,7 @@ class Turns:
                 code=reply.error.code if reply.error else None,
                 finish_reason=reply.finish_reason,
                 sessions=tuple(_row(key, session, context, turn) for key, session in known.items()),
+                ended_at=context.call.ended_at or time.time(),
             )
             try:
                 await store.write(record)
@@ -204,6 +206,7 @@ class Turns:
                     provider=request.provider,
                     model=request.model,
                     system_prompt=request.system_prompt,
+                    started_at=context.call.created_at if context.call.is_taken_over else time.time(),
                 )
             )
         else:

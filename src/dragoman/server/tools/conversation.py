@@ -76,9 +76,11 @@ class Conversations(ServedTool):
                 return _done(f"Conversation {conversation_id} is deleted.", conversation_id)
 
     async def _list(self, page: int, size: int) -> CallToolResult:
-        found = await self._engine.conversations.list(size, page=page)
+        kept = self._engine.conversations
+        found = await kept.list(size, page=page)
+        is_last = len(found) < size or not await kept.list(1, page=size * page + 1)
         conversations = [shortened(each, ("system_prompt", "title"), ENTRY_BYTES) for each in found]
-        return list_result("conversations", conversations, list(map(_line, conversations)), page, size)
+        return list_result("conversations", conversations, list(map(_line, conversations)), page, is_last=is_last)
 
     async def _show(self, conversation_id: str, page: int, caller: Caller) -> CallToolResult:
         size = page_size(caller.answer_bytes, TURN_BYTES)

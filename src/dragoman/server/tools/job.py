@@ -50,7 +50,8 @@ class Jobs(ServedTool):
         if action == "list":
             page, size = given.get("page", 1), page_size(caller.answer_bytes, ENTRY_BYTES)
             jobs = [shortened(job, ("prompt",), ENTRY_BYTES) for job in await self._jobs.listed(size, page=page)]
-            return list_result("jobs", jobs, _lines(jobs), page, size)
+            is_last = len(jobs) < size or not await self._jobs.listed(1, page=size * page + 1)
+            return list_result("jobs", jobs, _lines(jobs), page, is_last=is_last)
         job = await self._jobs.find(needed(given, "job_id", "use action 'list' to see them"))
         match action:
             case "cancel":
