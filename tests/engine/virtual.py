@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
+import pytest
 
 from dragoman.config import Configuration
-from dragoman.engine import Call, Engine
+from dragoman.engine import Call, Engine, record
 from dragoman.processes import Child, Command, Spawner
 from dragoman.schemas import LLMRequest, LLMResponse
 from dragoman.testing import FakeAdapter, FakeProcess
@@ -60,7 +62,9 @@ async def engine(
         clock=anyio.current_time,
     ) as running:
         # The store is opened in a thread, for which virtual time does not wait.
-        await running.jobs.listed()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(record, "OPEN_S", math.inf)
+            await running.jobs.listed()
         yield running
 
 

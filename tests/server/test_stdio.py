@@ -1,8 +1,10 @@
 """The server as clients start it: over pipes, told to stop in every way that clients have."""
 
 import signal
+import sqlite3
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -17,6 +19,8 @@ pytestmark = pytest.mark.anyio
 
 AT_ONCE_S = 30
 """Far less than such a child may take to end, and enough for a machine that is slow."""
+HELD_S = 8
+"""What clients give is less, but a machine may be slow. A single wait for SQLite alone takes 5 s."""
 STUBBORN = {"ignore": ["TERM", "INT", "HUP"]}
 
 Leave = Callable[[Wire], Awaitable[None]]
@@ -64,6 +68,20 @@ async def test_a_question_is_answered_in_both_parts_and_eof_ends_the_server_with
     assert result["structuredContent"]["text"].strip() == "Paris"
     await wire.close_stdin()
     assert await wire.ended() == 0
+
+
+@pytest.mark.parametrize("more", [{}, {"background": True}, {"max_wait_s": 0}], ids=["waits", "background", "job"])
+async def test_a_server_leaves_in_time_though_another_program_holds_its_store(
+    wire: Wire, cli: FakeCli, tmp_path: Path, more: dict[str, object]
+) -> None:
+    cli.script({"read": "all"}, {"out": "Paris\n"})
+    await wire.call("ask_llm", prompt="one")
+    with closing(sqlite3.connect(tmp_path / "state" / "dragoman.sqlite3", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        await wire.start("ask_llm", prompt="two", **more)
+        await wire.close_stdin()
+        with anyio.fail_after(HELD_S):
+            assert await wire.ended() == 0
 
 
 async def test_opening_and_listing_start_no_process(

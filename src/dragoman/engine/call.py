@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from dragoman.structured import AsyncValidationStrategy, OutputSchema
 
 
+HURRY_S = 1.0
+"""How long a call that was cancelled, or has no time left, gives the disk to keep what came of it."""
+
+
 class Call:
     """One question on its way. It runs in the engine's task: a caller that goes away does not end it, `cancel` does.
 
@@ -83,6 +87,8 @@ class Call:
         """When the clock `call` ends it, on the scale of `created`. Known once it is known who answers."""
         self.log = EventLog()
         self.scope = anyio.CancelScope()
+        self.keeping = anyio.CancelScope()
+        """Around the wait for the disk when it has its reply. Its deadline is that of the wait."""
         self._reply: LLMResponse | None = None
         self._done = Latch()
         self._told: list[Callable[[Call], None]] = []
@@ -154,7 +160,13 @@ class Call:
     def cancel(self) -> None:
         """End the call. Its child is stopped in the background; `outcome` gives what was received."""
         self._is_cancelled = True
+        self.stop()
+
+    def stop(self) -> None:
+        """End what it waits for. For the engine, which ends it without anybody having cancelled it."""
         self.scope.cancel()
+        # Of no effect before that wait begins.
+        self.keeping.deadline = min(self.keeping.deadline, anyio.current_time() + HURRY_S)
 
     def finish(self, reply: LLMResponse) -> None:
         """Set the reply. For the engine."""

@@ -38,7 +38,7 @@ from dragoman.schemas import (
 
 if TYPE_CHECKING:
     from dragoman.engine.layers.validation import Wanted
-    from dragoman.store import Posted
+    from dragoman.store import Posted, TurnEnded
 
 MAX_NOTICES = 20
 EVENT_BYTES = 600
@@ -78,6 +78,13 @@ class OpenTurn:
     """Those that there were, as they were, by provider and account."""
     begun: Posted | None = None
     """What becomes of the record of its beginning; None: that is there."""
+    end: TurnEnded | None = None
+    ended: Posted | None = None
+    """The record of its end, and what becomes of that."""
+    taken_back: Posted | None = None
+    """The same of the record in its place, where it did not fit."""
+    is_settled: bool = False
+    """Whether that is known."""
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,7 @@ class Engine:
     ) -> None:
         tasks = self._running()
         with anyio.CancelScope(shield=True):
+            self._recorder.leaving()
             await self._leave(FINISH_S if kind is None else 0)
             tasks.cancel_scope.cancel()
         # The group is not told of the error, which it would wrap in an ExceptionGroup: the caller gets it as it is.
@@ -225,6 +226,7 @@ class Engine:
             # Also when what is cancelled is whoever opened the engine: others may wait for the reply.
             with anyio.CancelScope(shield=True):
                 await self._end(call, context, outcome)
+        await self._turns.settle(context)
 
     async def _end(self, call: Call, context: Context, outcome: Outcome | None) -> None:
         if outcome is None and call.can_be_left and not call.scope.cancel_called:
@@ -257,7 +259,8 @@ class Engine:
             self.jobs.records.ending(call, reply)
             # Nobody hears of a turn before it is on disk, nor of an answer that is to be fetched.
             reply = await self._turns.keep(context, reply)
-            await self.jobs.records.safe(call)
+            if context.turn is None or context.turn.is_settled:
+                await self.jobs.records.safe(call)
         finally:
             call.finish(reply)
             call.host = None
@@ -334,7 +337,7 @@ class Engine:
         for call in list(self._calls):
             if call.can_be_left and not call.scope.cancel_called:
                 call.left = True
-            call.scope.cancel()
+            call.stop()
         for call in list(self._calls):
             # Cancelled, a call waits for nothing: its child is stopped without it.
             await call.outcome()

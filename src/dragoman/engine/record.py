@@ -33,9 +33,14 @@ if TYPE_CHECKING:
 _COUNTED = ("input_tokens", "cached_input_tokens", "output_tokens", "cost_usd")
 AGAIN_S = 10.0
 """How long after it could not be opened the store is not tried again: a disk may be full for a while only."""
+OPEN_S = 10.0
+"""How long anyone waits for the store to be opened. It takes a millisecond, on a disk that answers."""
 ON_DISK_S = 1.0
 """How long a call waits at most for the disk before it goes on: another program may hold the file, for as long as it
 likes."""
+KEPT_S = 10.0
+"""The same for what the caller is told of. Twice what a transaction waits for another program: it may have to wait for
+the one before it, too."""
 
 
 def store_file() -> Path:
@@ -57,7 +62,7 @@ class Recorder:
         self._store: Store | None = None
         self._opening: Latch | None = None
         """Somebody is opening it; set when that came to an end."""
-        self._is_closed = False
+        self.is_closed = False
         self._missing: StoreError | None = None
         """Why there is no store."""
         self._again_at = -math.inf
@@ -151,7 +156,7 @@ class Recorder:
             StoreError: it never will be.
         """
         if self._store is not None:
-            with anyio.move_on_after(min(patience_s, ON_DISK_S)):
+            with anyio.move_on_after(patience_s):
                 await self._store.written(posted)
         return posted.done and posted.error is None
 
@@ -172,22 +177,27 @@ class Recorder:
         if await self.open_if_there():
             await self._sweep()
 
+    def leaving(self) -> None:
+        """The engine is being left: see `Store.insist`."""
+        if self._store is not None:
+            self._store.insist()
+
     async def close(self) -> None:
         """Write what is left and close the store."""
-        self._is_closed = True
+        self.is_closed = True
         if self._store is not None:
             store, self._store = self._store, None
             await store.close()
 
     async def _open(self, patience_s: float = math.inf) -> None:
         """Have the store opened, unless that was tried a moment ago. Who gives up waiting finds it open later."""
-        if self._opening is None and not self._is_closed and time.monotonic() >= self._again_at:
+        if self._opening is None and not self.is_closed and time.monotonic() >= self._again_at:
             if self.tasks is None:
                 raise RuntimeError("the engine is not open: use `async with Engine(…)`")
             self._opening = Latch()
             self.tasks.start_soon(self._try_to_open, self._opening)
         if self._opening is not None:
-            with anyio.move_on_after(patience_s):
+            with anyio.move_on_after(min(patience_s, OPEN_S)):
                 await self._opening.wait()
 
     async def _try_to_open(self, ended: Latch) -> None:

@@ -17,6 +17,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
+from dragoman.latch import Latch
 from dragoman.schemas.text import readable
 
 READ_BYTES = 1 << 16
@@ -30,6 +31,8 @@ class LinesIn:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._can_wait = True
+        self.ended = Latch()
+        """Set when the client has closed it."""
 
     async def __aiter__(self) -> AsyncIterator[str]:
         begun: list[bytes] = []
@@ -40,6 +43,7 @@ class LinesIn:
                 yield _joined(begun)
             if rest:
                 begun.append(rest)
+        self.ended.set()
         if begun:
             yield _joined(begun)
 

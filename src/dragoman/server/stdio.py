@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import cast
 
 import anyio
+from anyio.abc import TaskGroup
 from mcp.server import MCPServer
 
 from dragoman.adapters.base import Adapter
@@ -22,12 +23,15 @@ from dragoman.config import Configuration
 from dragoman.engine import Engine
 from dragoman.log import logger
 from dragoman.server.departures import Departure
-from dragoman.server.pipes import claimed
+from dragoman.server.pipes import LinesIn, claimed
 from dragoman.server.server import DragomanServer
 from dragoman.server.stopping import ServerStopped, Stop
 
 LEAVE_S = 0.25
 """After so long the process ends whatever is left to do. Claude Code kills a server 0.3 s after it told it to stop."""
+GONE_S = 0.25
+"""How long requests may take to end after a client closed stdin: one that waits for the disk does not let itself be
+cancelled. Then their engine is closed all the same, and with it the store that they wait for."""
 FLUSH_S = 2.0
 """How long a client that closed stdin may take to read what it was sent before."""
 
@@ -81,7 +85,7 @@ class _Connection:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._end_on_signal, tasks.cancel_scope)
                 tasks.start_soon(server.watch)
-                await _serve(server)
+                await self._serve(server, tasks)
                 tasks.cancel_scope.cancel()
         except* BrokenPipeError:
             logger.debug("the client went away while it was told something")
@@ -96,15 +100,20 @@ class _Connection:
                 return
         os._exit(self._stop.exit_code)
 
+    async def _serve(self, server: DragomanServer, tasks: TaskGroup) -> None:
+        if sys.platform == "win32":
+            await server.run_lines()
+            return
+        with claimed() as (stdin, stdout):
+            tasks.start_soon(self._end_with, stdin)
+            # The SDK asks of its files only what ours can.
+            await server.run_lines(*cast("tuple[anyio.AsyncFile[str], anyio.AsyncFile[str]]", (stdin, stdout)))
+
+    async def _end_with(self, stdin: LinesIn) -> None:
+        await stdin.ended.wait()
+        await anyio.sleep(GONE_S)
+        self._stop.wanted.set()
+
     async def _end_on_signal(self, serving: anyio.CancelScope) -> None:
         await self._stop.signalled.wait()
         serving.cancel()
-
-
-async def _serve(server: DragomanServer) -> None:
-    if sys.platform == "win32":
-        await server.run_lines()
-        return
-    with claimed() as (stdin, stdout):
-        # The SDK asks of its files only what ours can.
-        await server.run_lines(*cast("tuple[anyio.AsyncFile[str], anyio.AsyncFile[str]]", (stdin, stdout)))

@@ -64,13 +64,16 @@ class Reader:
                 raise explain(self._path, error) from error
             return version
 
-    def close(self) -> None:
-        """Close the connection; waits for the read that is under way."""
-        with self._turn:
-            if self._db is not None:
-                self._db.close()
-                self._db = None
-            self._closed = True
+    def close(self, within_s: float | None = None) -> None:
+        """Close the connection; waits for the read that is under way, or so long, and then leaves it to that."""
+        self._closed = True
+        if self._turn.acquire(timeout=-1 if within_s is None else within_s):
+            try:
+                if self._db is not None:
+                    self._db.close()
+                    self._db = None
+            finally:
+                self._turn.release()
 
     def _connect(self) -> sqlite3.Connection:
         import sqlite3

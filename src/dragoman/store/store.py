@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -42,8 +43,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+WRITE_S = 30.0
+"""How long a write is waited for: a large one takes seconds, on a disk that answers."""
 CLOSE_S = 2.0
-"""How long closing waits for what is queued. Only another process that holds the file can make it that long."""
+"""How long closing waits for what is queued. Only another process that holds the file, or a disk that does not answer,
+can make it that long."""
 LOADED_BYTES = 8 << 20
 """How much `Store.good_turns` reads in the thread of the event loop: more than any model takes."""
 
@@ -92,7 +96,9 @@ class Store:
         try:
             await store._done(store._writer.opened)
         except BaseException:
-            await store.close()
+            # Nothing is queued, so there is nothing to wait for where the file does not let itself be opened.
+            store._closed = True
+            store._writer.stop()
             raise
         return store
 
@@ -138,24 +144,34 @@ class Store:
 
         Raises:
             Conflict: another caller was there first: see the record.
-            StoreError: it is not kept.
+            StoreError: it is not kept; or it was not within `WRITE_S`, and may be later.
         """
         self._check_open()
         job = self._writer.put(record, waited=True)
-        await self._done(job)
+        with anyio.move_on_after(WRITE_S):
+            await self._done(job)
+        if not job.done:
+            raise self.hangs(WRITE_S)
         return cast("T", job.result)
 
-    def post(self, record: Record) -> Posted:
+    def post(self, record: Record, *, waited: bool = False) -> Posted:
         """Write a record soon, in the order of all records, without waiting. The first failure is told to `on_error`.
+
+        `waited`: it is about to be waited for, see `written`: then at once, and that hears of the failure.
 
         Raises:
             StoreError: the store is closed.
         """
         self._check_open()
-        return self._writer.put(record, waited=False)
+        return self._writer.put(record, waited=waited)
+
+    def hangs(self, waited_s: float) -> StoreError:
+        """What to say of a record that was waited for so long. It may be written later."""
+        step = "end the program that holds the file, or see that the disk answers"
+        return StoreError(self.path, f"it was not written within {waited_s:.3g} s, and may be later", step)
 
     async def written(self, posted: Posted) -> None:
-        """Wait until a posted record is safe from the death of this process.
+        """Wait until a posted record is safe from the death of this process, however long a disk hangs.
 
         Raises:
             StoreError: it is not kept.
@@ -311,23 +327,33 @@ class Store:
         """
         return await self._fetch(lambda db: read_log(db, call_id, page))
 
+    def insist(self) -> None:
+        """The store is about to be closed: what another program holds the file against is tried until it is."""
+        self._writer.insist()
+
     async def close(self) -> None:
-        """Write what is queued and close the file; calls of this store that still run become ``interrupted``."""
+        """Write what is queued and close the file; calls of this store that still run become ``interrupted``.
+
+        What cannot be written within `CLOSE_S` is given up, and does not hold up the end of the process.
+        """
         if self._closed:
             return
         self._closed = True
-        self._near.close()
-        self._writer.stop()
-        with anyio.move_on_after(CLOSE_S, shield=True) as limit:
-            await anyio.to_thread.run_sync(self._end, abandon_on_cancel=True)
+        self._near.close(0)
+        self._writer.stop(CLOSE_S)
+        is_written = False
+        with anyio.CancelScope(shield=True):
+            is_written = await anyio.to_thread.run_sync(self._end, time.monotonic() + CLOSE_S)
         self._given_up = True
         self._wake()
-        if limit.cancelled_caught:
+        if not is_written:
             _warn(StoreError(self.path, f"it was not written within {CLOSE_S:g} s", "end the program that holds it"))
 
-    def _end(self) -> None:
-        self._far.close()
-        self._writer.join()
+    def _end(self, until: float) -> bool:
+        # The process does not end before this thread does, so nothing here may wait without bound.
+        self._far.close(CLOSE_S)
+        self._writer.join(max(0.0, until - time.monotonic()))
+        return not self._writer.is_alive()
 
     def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         self._check_open()
@@ -335,7 +361,7 @@ class Store:
 
     async def _fetch(self, query: Callable[[sqlite3.Connection], T]) -> T:
         self._check_open()
-        return await anyio.to_thread.run_sync(self._far.read, query)
+        return await anyio.to_thread.run_sync(self._far.read, query, abandon_on_cancel=True)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -8,6 +8,7 @@ connections of one process write.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -76,6 +77,7 @@ class Writer(threading.Thread):
         self._quiet.acquire()
         self._gathers = False
         self._stopped = False
+        self._insists_until = -math.inf
         self._on_error = on_error
         self._reported = False
         self._server_id: int | None = None
@@ -99,8 +101,13 @@ class Writer(threading.Thread):
         job.waited = True
         self._wake()
 
-    def stop(self) -> None:
-        """Queue the end."""
+    def insist(self) -> None:
+        """From now on try again, and until `stop` says, what another program kept from being written."""
+        self._insists_until = math.inf
+
+    def stop(self, within_s: float = 0.0) -> None:
+        """Queue the end; what another program keeps from being written is tried for so long."""
+        self._insists_until = time.monotonic() + within_s
         self._stopped = True
         self._wake()
 
@@ -184,9 +191,17 @@ class Writer(threading.Thread):
             while self._tidies and tidy(db) and all_of_it and not self._queue:
                 pass
         except Exception as error:  # noqa: BLE001 - nobody waits for it, and the next server may do better
-            self._tidies = getattr(error, "sqlite_errorname", "") == "SQLITE_BUSY"
+            self._tidies = _is_busy(error)
 
     def _commit(self, db: sqlite3.Connection, batch: Sequence[Job]) -> None:
+        while (error := self._try_to_commit(db, batch)) is not None:
+            # At the end there is nobody who could do it later.
+            if not (_is_busy(error) and time.monotonic() < self._insists_until):
+                for job in batch:
+                    job.error = job.error or explain(self.path, error)
+                return
+
+    def _try_to_commit(self, db: sqlite3.Connection, batch: Sequence[Job]) -> Exception | None:
         try:
             try:
                 self._write(db, batch)
@@ -199,8 +214,8 @@ class Writer(threading.Thread):
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
             with contextlib.suppress(Exception):  # SQLite may have rolled back by itself
                 db.execute("ROLLBACK")
-            for job in batch:
-                job.error = job.error or explain(self.path, error)
+            return error
+        return None
 
     def _write(self, db: sqlite3.Connection, batch: Sequence[Job], *, apart: bool = False) -> None:
         """Write a batch, all or nothing; `apart`: all but the records that do not fit."""
@@ -240,6 +255,11 @@ class Writer(threading.Thread):
         if any(job.waited for job in batch):
             with contextlib.suppress(Exception):  # the event loop is closed: nobody waits any more
                 self._tell()
+
+
+def _is_busy(error: Exception) -> bool:
+    """Whether another program was in the way."""
+    return getattr(error, "sqlite_errorname", "") == "SQLITE_BUSY"
 
 
 def _switch_to_wal(db: sqlite3.Connection) -> None:

@@ -11,7 +11,7 @@ from dragoman import store as records
 from dragoman.engine.attempt.host import DialogueHost
 from dragoman.engine.call import Call
 from dragoman.engine.jobs.idempotency import digest
-from dragoman.engine.record import Recorder
+from dragoman.engine.record import KEPT_S, ON_DISK_S, Recorder
 from dragoman.log import logger
 from dragoman.schemas import LLMResponse
 
@@ -53,13 +53,17 @@ class JobRecords:
         if store is None:
             return
         call.is_kept = True
+        # Another one goes with what follows until its child is to start: who starts that waits for it.
+        is_waited_for = bool(request.idempotency_key or request.background or call.work is not None)
+        call.written = store.post(record, waited=is_waited_for)
+        if not is_waited_for:
+            return
         try:
-            if request.idempotency_key or request.background or call.work is not None:
-                await store.write(record)
+            if await self._recorder.on_disk(call.written, KEPT_S):
+                call.written = None
                 call.goes_on = request.background and call.work is None
             else:
-                # With what follows until its child is to start: who starts that waits for it.
-                call.written = store.post(record)
+                logger.warning("a job may end with this process: {}", store.hangs(KEPT_S))
         except records.KeyTaken:
             raise
         except records.StoreError as error:
@@ -72,7 +76,7 @@ class JobRecords:
         """
         if call.written is not None:
             try:
-                if await self._recorder.on_disk(call.written, left_s / 10):
+                if await self._recorder.on_disk(call.written, min(left_s / 10, ON_DISK_S)):
                     call.written = None
             except records.StoreError as error:
                 _in_memory_only(call, error)

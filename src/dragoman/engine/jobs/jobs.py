@@ -16,7 +16,7 @@ import anyio
 from dragoman import store as records
 from dragoman.config import ConversationSettings
 from dragoman.engine.attempt.host import DialogueHost
-from dragoman.engine.call import Call
+from dragoman.engine.call import Call, interruption
 from dragoman.engine.context import Handler
 from dragoman.engine.ids import MOST_PAGES, the_only
 from dragoman.engine.jobs.ended import EndedJobs
@@ -28,7 +28,7 @@ from dragoman.engine.jobs.succession import Succession
 from dragoman.engine.layers.turns import is_kept, new_conversation_id
 from dragoman.engine.record import Recorder, store_failure
 from dragoman.log import logger
-from dragoman.schemas import ErrorCode, Event, JobInfo, LLMError, LLMRequest, LLMResponse, error_of
+from dragoman.schemas import ErrorCode, Event, JobInfo, LLMError, LLMRequest, LLMResponse, error_from, error_of
 
 if TYPE_CHECKING:
     from dragoman.store import JobRow, TurnRow
@@ -128,6 +128,9 @@ class Jobs:
             if not Holder(taken.job_id, taken.digest).is_for(request):
                 raise key_taken(request) from taken
             return await self.find(taken.job_id)
+        if self._recorder.is_closed:
+            # The engine was left meanwhile.
+            raise error_from(interruption("none"))
         self._begin(call)
         return self._live(call)
 

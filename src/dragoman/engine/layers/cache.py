@@ -20,7 +20,7 @@ from dragoman.adapters.base import Completed, Failed, Outcome
 from dragoman.config import CacheSettings
 from dragoman.engine.context import Context, Handler
 from dragoman.engine.providers.providers import Providers
-from dragoman.engine.record import Recorder
+from dragoman.engine.record import KEPT_S, Recorder
 from dragoman.log import logger
 from dragoman.schemas import ErrorCode, ErrorInfo, LLMRequest, LLMResponse, Text, TimeoutConfig
 
@@ -178,7 +178,7 @@ class Cache:
         if (store := self._recorder.store) is not None:
             try:
                 # Whoever asks next is to find it.
-                await store.write(records.AnswerCached(key, text))
+                await self._recorder.on_disk(store.post(records.AnswerCached(key, text), waited=True), KEPT_S)
                 if self._untrimmed > TRIM_SHARE * room:
                     self._untrimmed = 0.0
                     store.post(records.CacheTrimmed(self._settings.ttl_s + STALE_S, self._settings.max_mb))
