@@ -517,3 +517,9 @@ async def test_whoever_is_killed_whenever_nothing_is_left_and_nothing_is_forgott
             assert command_lines_with(folder) == []
     assert done > 0
     assert lost > 0
+
+
+@pytest.mark.parametrize("written", ["", "0 17", "0 soon itself", "\0\0\0"])
+def test_an_end_that_was_cut_when_the_power_failed_is_none(tmp_path: Path, written: str) -> None:
+    (tmp_path / "exit").write_text(written)
+    assert read_end(tmp_path) is None

@@ -100,3 +100,19 @@ async def test_what_another_program_holds_up_is_tried_until_the_store_is_closed(
         other.execute("ROLLBACK")
         await store.close()
     assert calls(path) == [("c1",)]
+
+
+async def test_what_a_store_leaves_is_free_to_be_taken_when_nobody_holds_the_file_any_more(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process may live on: then nothing else says that its server is gone."""
+    monkeypatch.setattr("dragoman.store.writer.BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("dragoman.store.store.CLOSE_S", 0.05)
+    store = await Store.open(path)
+    await store.write(CallStarted("c1", face="library"))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, anyio.fail_after(60):
+        other.execute("BEGIN IMMEDIATE")
+        await store.close()
+        other.execute("ROLLBACK")
+        await anyio.to_thread.run_sync(store._writer.join)  # pyright: ignore[reportPrivateUsage] - nobody else waits for it
+        assert other.execute("SELECT start_time FROM servers").fetchall() == [(0,)]

@@ -87,6 +87,8 @@ class Call:
         """When the clock `call` ends it, on the scale of `created`. Known once it is known who answers."""
         self.log = EventLog()
         self.scope = anyio.CancelScope()
+        self.is_safe = False
+        """Whether nobody will ever look for what its child said: its reply is on disk, where that is looked for."""
         self.keeping = anyio.CancelScope()
         """Around the wait for the disk when it has its reply. Its deadline is that of the wait."""
         self._reply: LLMResponse | None = None

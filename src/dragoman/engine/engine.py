@@ -60,6 +60,8 @@ TIDY_EVERY_S = 600.0
 """How often a server that lives for long looks again."""
 READ_S = 60.0
 """How long reading what a child of an earlier server has said may take when its time is over."""
+BEGIN_S = 2.0
+"""How long leaving waits for jobs that are being started: the next Dragoman is to find them."""
 STOP_S = 0.15
 """How long leaving waits for children that were told to stop; their shepherds do the rest. Claude Code kills a server
 0.3 s after it told it to stop."""
@@ -248,7 +250,8 @@ class Engine:
             reply = context.reply(outcome)
         except Exception as error:  # noqa: BLE001 - such as a strange adapter's outcome, which fits into no reply
             reply = Context(call, 0).reply(_fault(call, error))
-        call.ended_at = context.ended_at or time.time()
+        # Clocks are set back.
+        call.ended_at = max(call.created_at, context.ended_at or time.time())
         if context.turn is not None:
             reply = reply.model_copy(update={"conversation_id": context.turn.conversation_id})
         if context.route is not None and reply.error is not None and reply.error.code is ErrorCode.AUTH:
@@ -260,7 +263,7 @@ class Engine:
             # Nobody hears of a turn before it is on disk, nor of an answer that is to be fetched.
             reply = await self._turns.keep(context, reply)
             if context.turn is None or context.turn.is_settled:
-                await self.jobs.records.safe(call)
+                call.is_safe = await self.jobs.records.safe(call)
         finally:
             call.finish(reply)
             call.host = None
@@ -324,8 +327,10 @@ class Engine:
                     session.release()
                 if host.outlives_in is not None:
                     # Not before its reply is on disk: who comes after our death takes a job without a folder for new.
-                    await call.outcome()
-                    await anyio.to_thread.run_sync(forget, host.outlives_in)
+                    reply = await call.outcome()
+                    # A job that goes on without us has a later child.
+                    if call.is_safe or reply.status == "running":
+                        await anyio.to_thread.run_sync(forget, host.outlives_in)
             else:
                 logger.error("process {} could not be killed", host.child.pid)
         finally:
@@ -334,10 +339,11 @@ class Engine:
             self._hosts.pop(host).set()
 
     async def _leave(self, patience_s: float) -> None:
-        for call in list(self._calls):
-            if call.can_be_left and not call.scope.cancel_called:
-                call.left = True
-            call.stop()
+        self._stop_calls()
+        with anyio.move_on_after(BEGIN_S):
+            # What is being written down, to go on without us, may wait for the disk just now.
+            await self.jobs.begun()
+        self._stop_calls()
         for call in list(self._calls):
             # Cancelled, a call waits for nothing: its child is stopped without it.
             await call.outcome()
@@ -349,6 +355,12 @@ class Engine:
         with anyio.move_on_after(STOP_S):
             for cleared in list(self._hosts.values()):
                 await cleared.wait()
+
+    def _stop_calls(self) -> None:
+        for call in list(self._calls):
+            if call.can_be_left and not call.scope.cancel_called:
+                call.left = True
+            call.stop()
 
     def _running(self) -> TaskGroup:
         if self._tasks is None:

@@ -108,9 +108,9 @@ def read_end(folder: Path) -> Ended | None:
     """How the child of this folder ended; None: it did not, or was lost."""
     try:
         code, at, by = (folder / wire.EXIT).read_text("ascii").split()
-    except OSError:
+        return Ended(int(code), float(at), cast("StoppedBy", by))
+    except (OSError, ValueError):  # it is cut where the power failed
         return None
-    return Ended(int(code), float(at), cast("StoppedBy", by))
 
 
 def is_shepherded(folder: Path) -> bool:

@@ -175,12 +175,20 @@ class Writer(threading.Thread):
                 untidied = 0
         if self._server_id is not None:
             self._tidy(db, all_of_it=False)
-            with contextlib.suppress(Exception):  # what is left running is put right by the next one who opens the file
-                db.execute("BEGIN IMMEDIATE")
-                leave(db, self._server_id)
-                # The process may live on, but what it left is free to be taken over: no process began at 0.
-                db.execute("UPDATE servers SET start_time = 0 WHERE id = ?", (self._server_id,))
-                db.execute("COMMIT")
+            # While another program holds the file, nobody waits for this thread.
+            while _is_busy(self._leave(db, self._server_id)):
+                pass
+
+    def _leave(self, db: sqlite3.Connection, server_id: int) -> Exception | None:
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            leave(db, server_id)
+            # The process may live on, but what it left is free to be taken over: no process began at 0.
+            db.execute("UPDATE servers SET start_time = 0 WHERE id = ?", (server_id,))
+            db.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - what is left running is put right by the next one who opens the file
+            return error
+        return None
 
     def _next_batch(self) -> list[Job]:
         """What is to be written together."""
@@ -257,7 +265,7 @@ class Writer(threading.Thread):
                 self._tell()
 
 
-def _is_busy(error: Exception) -> bool:
+def _is_busy(error: Exception | None) -> bool:
     """Whether another program was in the way."""
     return getattr(error, "sqlite_errorname", "") == "SQLITE_BUSY"
 

@@ -27,7 +27,7 @@ class Holder:
 
 
 class Keys:
-    """Those of the jobs that run in this process are here, and all of them in the store."""
+    """Those of the jobs that this process holds are here, and in the store all that it could write."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -40,7 +40,7 @@ class Keys:
             self._holders[scope, request.idempotency_key] = Holder(job_id, digest(request))
 
     def give_up(self, job_id: str) -> None:
-        """The job runs no more."""
+        """The job is not to be had here any more."""
         for scoped in [scoped for scoped, holder in self._holders.items() if holder.job_id == job_id]:
             del self._holders[scoped]
 

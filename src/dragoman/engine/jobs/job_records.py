@@ -104,11 +104,15 @@ class JobRecords:
         if call.job and _is_looked_for(call, reply):
             self._ends[call.id] = self._post_end(call, reply)
 
-    async def safe(self, call: Call) -> None:
-        """Wait, but not for long, until a reply that somebody may ask for again is on disk, whoever dies then."""
+    async def safe(self, call: Call) -> bool:
+        """Wait, but not for long, until a reply that somebody may ask for again is on disk, whoever dies then.
+
+        False: it is not, but that there is such a job may be.
+        """
         if (end := self._ends.get(call.id)) is not None:
             with suppress(records.StoreError):
-                await self._recorder.on_disk(end)
+                return await self._recorder.on_disk(end)
+        return end is None
 
     def ended(self, call: Call, reply: LLMResponse) -> Posted | None:
         """A job has told its reply; what becomes of the record of that."""

@@ -7,8 +7,8 @@ process of this machine is told when that process writes its end.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -68,10 +68,12 @@ class Jobs:
         self.logs = JobLogs(recorder)
         """What happened in them."""
         self._succession = Succession(recorder, self._begin)
-        self._ended = EndedJobs(lambda job_id: self._calls.pop(job_id, None))
+        self._ended = EndedJobs(self._let_go)
         self._any = anyio.Event()
         """Set when there is a job to be watched, or an ended one to be let go of."""
         self._keys = Keys(recorder)
+        self._starts = 0
+        """How many are under way."""
 
     async def start(
         self,
@@ -101,38 +103,52 @@ class Jobs:
             LLMError: the key was used for another question (code ``bad_request``), or a provider is named that nobody
                 knows (``not_found``).
         """
-        self._check(request)
-        await self._recorder.opened()
-        held = self._keys.holder(request, scope, key_returns)
-        job = await self.find(held.job_id) if held else None
-        if held and job and not _came_to_nothing(job):
-            if held.is_for(request):
-                return job
-            if job.info.status == "running":
-                raise key_in_use(request, job.id)
-        call = Call(request, face, streams=streams)
-        call.job = True
-        call.schema, call.validators, call.work = schema, validators, work
-        if is_kept(request, self._settings):
-            call.conversation_id = request.conversation_id or new_conversation_id()
-        self._calls[call.id] = call
-        self._keys.hold(request, scope, call.id)
+        with self._one_more_start():
+            self._check(request)
+            await self._recorder.opened()
+            held = self._keys.holder(request, scope, key_returns)
+            job = await self.find(held.job_id) if held else None
+            if held and job and not _came_to_nothing(job):
+                if held.is_for(request):
+                    return job
+                if job.info.status == "running":
+                    raise key_in_use(request, job.id)
+            call = Call(request, face, streams=streams)
+            call.job = True
+            call.schema, call.validators, call.work = schema, validators, work
+            if is_kept(request, self._settings):
+                call.conversation_id = request.conversation_id or new_conversation_id()
+            self._calls[call.id] = call
+            self._keys.hold(request, scope, call.id)
+            try:
+                # Who gives up just now must not leave a job behind that is written down, has its key and never runs.
+                with anyio.CancelScope(shield=True):
+                    await self.records.begin(call, scope, instead_of=job.id if job else None)
+            except records.KeyTaken as taken:
+                # Another process was quicker.
+                self._calls.pop(call.id, None)
+                self._keys.give_up(call.id)
+                if not Holder(taken.job_id, taken.digest).is_for(request):
+                    raise (key_in_use(request, taken.job_id) if key_returns else key_taken(request)) from taken
+                return await self.find(taken.job_id)
+            if self._recorder.is_closed:
+                # The engine was left meanwhile.
+                raise error_from(interruption("none"))
+            self._begin(call)
+            return self._live(call)
+
+    @contextmanager
+    def _one_more_start(self) -> Generator[None]:
+        self._starts += 1
         try:
-            # Whoever gives up just now must not leave a job behind that is written down, has its key and never runs.
-            with anyio.CancelScope(shield=True):
-                await self.records.begin(call, scope, instead_of=job.id if job else None)
-        except records.KeyTaken as taken:
-            # Another process was quicker.
-            self._calls.pop(call.id, None)
-            self._keys.give_up(call.id)
-            if not Holder(taken.job_id, taken.digest).is_for(request):
-                raise key_taken(request) from taken
-            return await self.find(taken.job_id)
-        if self._recorder.is_closed:
-            # The engine was left meanwhile.
-            raise error_from(interruption("none"))
-        self._begin(call)
-        return self._live(call)
+            yield
+        finally:
+            self._starts -= 1
+
+    async def begun(self) -> None:
+        """Wait until the jobs that are being started have begun, or failed to."""
+        while self._starts:  # noqa: ASYNC110 - it takes a few milliseconds, and nothing tells
+            await anyio.sleep(LOOK_S[0])
 
     def _begin(self, call: Call) -> None:
         self._calls[call.id] = call
@@ -228,7 +244,6 @@ class Jobs:
         if not call.job:
             return
         end = self.records.ended(call, reply)
-        self._keys.give_up(call.id)
         self._ended.add(call, reply, other_bytes, end, self.logs.ended(call))
         if self._ended.is_too_much:
             self._any.set()
@@ -238,6 +253,11 @@ class Jobs:
         with anyio.move_on_after(WRITTEN_S):
             while any(call.reply and call.id not in self._ended for call in self._of(conversation_id)):  # noqa: ASYNC110
                 await anyio.sleep(LOOK_S[0])  # it takes a few milliseconds, and nothing tells
+
+    def _let_go(self, job_id: str) -> None:
+        # Its key as late as it is, for it may be in no store.
+        self._calls.pop(job_id, None)
+        self._keys.give_up(job_id)
 
     def forget(self, conversation_id: str) -> None:
         """A conversation was deleted or reset: what its calls said is not to be had any more."""

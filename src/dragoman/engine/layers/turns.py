@@ -320,7 +320,7 @@ def _unreadable(name: str, why: object) -> ErrorInfo:
 
 def _unwritten(name: str) -> ErrorInfo:
     return ErrorInfo.of(
-        ErrorCode.INTERNAL,
+        ErrorCode.OVERLOADED,
         f"conversation {name!r} cannot be gone on with: its last turn is not on disk yet",
         next_step="see that the disk answers and no other program holds the store, or ask without `conversation_id`",
     )

@@ -36,7 +36,7 @@ class AskMany(ToolForAny):
     async def call(self, call: ToolCall) -> CallToolResult:
         many = _many(self._engine, call.given)
         # What is asked, so that a repeated call is told from another one.
-        asked = {name: value for name, value in call.given.items() if name != "max_wait_s"}
+        asked = {name: value for name, value in call.given.items() if name not in ("max_wait_s", "timeout_s")}
         request = LLMRequest(prompt=json.dumps(asked, ensure_ascii=False, sort_keys=True), remember=False)
         return await self._desk.answer(request, call, _work(many, call.caller.answer_bytes))
 
