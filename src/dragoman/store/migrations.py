@@ -200,12 +200,12 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
     Raises:
         StoreError: a newer Dragoman wrote it; it is left as it is.
     """
-    if _version(db, path) == len(MIGRATIONS):
+    if check_version(db, path) == len(MIGRATIONS):
         return
     db.execute("BEGIN IMMEDIATE")
     try:
         # Asked again: another process may have done it while this one waited for the lock.
-        for number, statements in enumerate(MIGRATIONS[_version(db, path) :], _version(db, path) + 1):
+        for number, statements in enumerate(MIGRATIONS[check_version(db, path) :], check_version(db, path) + 1):
             for statement in statements:
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {number}")
@@ -215,7 +215,12 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
     db.execute("COMMIT")
 
 
-def _version(db: sqlite3.Connection, path: Path) -> int:
+def check_version(db: sqlite3.Connection, path: Path) -> int:
+    """The version of the file.
+
+    Raises:
+        StoreError: a newer Dragoman wrote it.
+    """
     version: int = db.execute("PRAGMA user_version").fetchone()[0]
     if version > len(MIGRATIONS):
         raise StoreError(

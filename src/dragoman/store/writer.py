@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from dragoman.store.abandoned import Abandoned, leave, take_stock_at_opening
 from dragoman.store.errors import Conflict, StoreError, explain
 from dragoman.store.identity import Identity
-from dragoman.store.migrations import migrate
+from dragoman.store.migrations import check_version, migrate
 from dragoman.store.records import Record
 from dragoman.store.retention import tidy
 from dragoman.store.search import prepare_index
@@ -148,12 +148,14 @@ class Writer(threading.Thread):
                 self.path.chmod(0o600)
         db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         try:
+            db.execute("PRAGMA synchronous = NORMAL")
             if self.path.stat().st_size == 0:
                 # Only a file without tables takes it: pages that are not needed any more can then be given back.
                 db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            migrate(db, self.path)
+            check_version(db, self.path)
+            # First of all: what goes to a WAL does not wait for the disk, which may take a second each time.
             _switch_to_wal(db)
-            db.execute("PRAGMA synchronous = NORMAL")
+            migrate(db, self.path)
             db.execute("PRAGMA foreign_keys = ON")
             prepare_index(db)
             self.abandoned = take_stock_at_opening(db)
