@@ -17,7 +17,7 @@ from dragoman.engine import Call, Engine
 from dragoman.engine.jobs import ended as ended_module
 from dragoman.engine.jobs.ended import EndedJobs
 from dragoman.schemas import LLMRequest, LLMResponse
-from dragoman.store import StoreError
+from dragoman.store import JobGone, StoreError
 from dragoman.testing import FakeAdapter
 from tests.engine.oracle import Oracle
 from tests.engine.test_conversations import engine
@@ -38,12 +38,17 @@ class Written:
 
 ON_DISK = Written()
 WAITS = Written(done=False)
+GONE = Written(error=JobGone("there is no such job", "ask again"))
 LOST = Written(error=StoreError(Path("/"), "full", "make room"))
 
 
 def ended(name: str, size: int = 0) -> tuple[Call, LLMResponse]:
     call = Call(LLMRequest(prompt="hi"), "test", call_id=name)
     return call, LLMResponse(status="completed", text="x" * size)
+
+
+def rewritten(_: Call, __: LLMResponse) -> Written:
+    pytest.fail("nothing is written again that nobody asked for")
 
 
 @pytest.fixture
@@ -78,9 +83,9 @@ async def test_what_is_on_disk_goes_first_and_what_is_nowhere_else_last(
     jobs: list[tuple[int, Written | None]], gone: str
 ) -> None:
     forgotten: list[str] = []
-    kept = EndedJobs(forgotten.append)
+    kept = EndedJobs(forgotten.append, rewritten)
     for number, (size, written) in enumerate(jobs):
-        kept.add(*ended(str(number), size), 0, written)
+        kept.add(*ended(str(number), size), 0, ON_DISK, written)
     assert forgotten == list(gone)
 
 
@@ -94,16 +99,46 @@ async def test_what_is_held_is_bounded_but_for_what_is_not_on_disk(jobs: list[tu
         patch.setattr(ended_module, "MAX_ENDED", 3)
         patch.setattr(ended_module, "MAX_BYTES", 4 * LONG)
         held: dict[str, tuple[int, Written | None]] = {}
-        kept = EndedJobs(held.pop)
+        kept = EndedJobs(held.pop, rewritten)
         for number, (text, other, written) in enumerate(jobs):
             held[str(number)] = (text + other, written)
-            kept.add(*ended(str(number), text), other, written)
+            kept.add(*ended(str(number), text), other, written, ON_DISK)
             on_disk = [size for size, each in held.values() if each is ON_DISK]
             assert len(on_disk) <= 3
             assert sum(on_disk) <= 4 * LONG
             waiting = [each for _, each in held.values() if each is WAITS]
             assert len(waiting) == sum(each is WAITS for *_, each in jobs[: number + 1])
             assert len(held) - len(waiting) <= 3
+
+
+async def test_an_end_that_was_refused_is_written_again_but_seldom_and_until_it_is_on_disk() -> None:
+    written: list[str] = []
+    becomes = [LOST, ON_DISK]
+
+    def write(call: Call, reply: LLMResponse) -> Written:
+        written.append(f"{call.id} {reply.text}")
+        return becomes.pop(0)
+
+    kept = EndedJobs(pytest.fail, write)
+    kept.add(*ended("well"), 0, ON_DISK, ON_DISK)
+    kept.add(*ended("refused", 2), 0, LOST, ON_DISK)
+    for _ in range(3):
+        assert kept.have_open_ends
+        kept.write_refused()
+    assert written == ["refused xx"]
+    kept.write_refused(at_once=True)
+    assert written == ["refused xx"] * 2
+    assert not kept.have_open_ends
+    kept.write_refused(at_once=True)
+    assert written == ["refused xx"] * 2
+
+
+@pytest.mark.parametrize(("end", "is_open"), [(WAITS, True), (ON_DISK, False), (None, False), (GONE, False)])
+async def test_an_end_that_the_disk_did_not_refuse_is_not_written_again(end: Written | None, is_open: bool) -> None:
+    kept = EndedJobs(pytest.fail, rewritten)
+    kept.add(*ended("one"), 0, end, ON_DISK)
+    assert kept.have_open_ends is is_open
+    kept.write_refused(at_once=True)
 
 
 @pytest.mark.usefixtures("no_collection")

@@ -8,10 +8,11 @@ from typing import Any
 import anyio
 import pytest
 
-from dragoman.engine import Job
-from dragoman.engine.record import Recorder
+from dragoman.engine import Engine, Job
+from dragoman.engine.jobs import ended
+from dragoman.engine.record import Recorder, store_file
 from dragoman.schemas import ErrorCode, LLMError, LLMRequest
-from dragoman.store import JobEnded, JobStarted, TurnEnded, writer
+from dragoman.store import JobEnded, JobStarted, TurnEnded, open_store, writer
 from dragoman.testing import FakeCli
 from tests.engine.oracle import Oracle, keeps_sessions
 from tests.engine.test_conversations import KEEPS
@@ -42,6 +43,12 @@ def fill(monkeypatch: pytest.MonkeyPatch) -> Callable[[type[Any]], list[bool]]:
     return fill
 
 
+async def kept(running: Engine, job: Job) -> None:
+    """Wait until a job that has told its reply is one of the ended."""
+    while job.id not in running.jobs._ended:  # noqa: ASYNC110 # pyright: ignore[reportPrivateUsage] - nothing tells
+        await anyio.sleep(0.001)
+
+
 @pytest.mark.parametrize("refused", [(JobEnded,), (JobEnded, TurnEnded)], ids=["its end", "and its turn's"])
 async def test_a_job_whose_end_was_refused_is_read_by_the_next_one_and_not_asked_again(
     tmp_path: Path, fill: Callable[[type[Any]], list[bool]], refused: tuple[type[Any], ...]
@@ -61,6 +68,38 @@ async def test_a_job_whose_end_was_refused_is_read_by_the_next_one_and_not_asked
     assert (reply.status, reply.text, cli.starts) == ("completed", "Paris", 1)
 
 
+async def test_an_end_that_was_refused_is_written_once_the_disk_takes_it(
+    tmp_path: Path, fill: Callable[[type[Any]], list[bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server lives on and has the reply; whoever has the id elsewhere must not wait until that server ends."""
+    monkeypatch.setattr(ended, "AGAIN_S", 0.0)
+    is_full = fill(JobEnded)
+    with anyio.fail_after(LONG_S):
+        async with with_oracle(tmp_path, Oracle(keeps_sessions), KEEPS) as running:
+            job = await running.jobs.start(LLMRequest(prompt="one", provider="fake", idempotency_key="k"), face="test")
+            told = await job.wait()
+            async with with_oracle(tmp_path, Oracle(keeps_sessions), KEEPS) as other:
+                assert (await other.jobs.find(job.id)).info.status == "running"
+                is_full[0] = False
+                assert await (await other.jobs.find(job.id)).wait() == told
+
+
+async def test_an_end_that_was_refused_is_written_at_the_latest_when_its_engine_is_left(
+    tmp_path: Path, fill: Callable[[type[Any]], list[bool]]
+) -> None:
+    is_full = fill(JobEnded)
+    with anyio.fail_after(LONG_S):
+        async with with_oracle(tmp_path, Oracle(keeps_sessions), KEEPS) as running:
+            job = await running.jobs.start(LLMRequest(prompt="one", provider="fake", idempotency_key="k"), face="test")
+            told = await job.wait()
+            await kept(running, job)
+            is_full[0] = False
+        async with open_store(store_file()) as store:
+            row = store.job(job.id)
+        assert row is not None
+        assert row.status == told.status == "completed"
+
+
 async def test_a_key_is_good_as_long_as_its_job_though_that_is_in_no_store(
     tmp_path: Path, fill: Callable[[type[Any]], list[bool]]
 ) -> None:
@@ -70,8 +109,7 @@ async def test_a_key_is_good_as_long_as_its_job_though_that_is_in_no_store(
         asked = LLMRequest(prompt="one", provider="fake", idempotency_key="k")
         job = await running.jobs.start(asked, face="test")
         first = await job.wait()
-        while job.id not in running.jobs._ended:  # noqa: ASYNC110 # pyright: ignore[reportPrivateUsage] - nothing tells
-            await anyio.sleep(0.001)
+        await kept(running, job)
         again = await (await running.jobs.start(asked, face="test")).wait()
         assert (again.call_id, len(oracle.asked)) == (first.call_id, 1)
         with pytest.raises(LLMError, match="another question") as raised:

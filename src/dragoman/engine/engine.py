@@ -355,6 +355,7 @@ class Engine:
         with anyio.move_on_after(STOP_S):
             for cleared in list(self._hosts.values()):
                 await cleared.wait()
+        self.jobs.leave()
 
     def _stop_calls(self) -> None:
         for call in list(self._calls):

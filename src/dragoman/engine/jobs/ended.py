@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dragoman import store as records
 from dragoman.engine.call import Call
 from dragoman.schemas import LLMResponse
 
@@ -18,22 +20,39 @@ MAX_BYTES = 32 * 1024 * 1024
 """As much as one call may hold: 16 MiB of text and as much of other events."""
 VALUE_SHARE = 4
 """What a value weighs, as a share of the JSON it was read from."""
+AGAIN_S = 10.0
+"""How long after the disk refused an end it is written again: it may be full for a while only."""
 
 
 @dataclass(slots=True)
 class _Ended:
+    call: Call
+    reply: LLMResponse
     size: int
-    written: tuple[Posted | None, ...]
-    """What becomes of its records; None: there is no store."""
+    end: Posted | None
+    """What becomes of the record of its end; None: there is no store."""
+    log: Posted | None
+    """The same of what happened in it."""
 
     @property
     def is_on_disk(self) -> bool:
-        return all(posted is not None and posted.done and posted.error is None for posted in self.written)
+        return all(posted is not None and posted.done and posted.error is None for posted in (self.end, self.log))
 
     @property
     def is_nowhere_else(self) -> bool:
-        """Whether it will never be on the disk."""
-        return any(posted is None or posted.error is not None for posted in self.written)
+        """Whether it is not on the disk, nor about to be."""
+        return any(posted is None or posted.error is not None for posted in (self.end, self.log))
+
+    @property
+    def end_was_refused(self) -> bool:
+        """Whether it runs for whoever reads of it, until its end is written after all."""
+        error = None if self.end is None else self.end.error
+        return error is not None and not isinstance(error, records.Conflict)  # such as one that was deleted meanwhile
+
+    @property
+    def has_open_end(self) -> bool:
+        """Whether its end may have to be written again."""
+        return self.end_was_refused or (self.end is not None and not self.end.done)
 
 
 class EndedJobs:
@@ -43,8 +62,12 @@ class EndedJobs:
     be had nowhere else, the newest `MAX_ENDED`.
     """
 
-    def __init__(self, forget: Callable[[str], object]) -> None:
+    def __init__(
+        self, forget: Callable[[str], object], write_end: Callable[[Call, LLMResponse], Posted | None]
+    ) -> None:
         self._forget = forget
+        self._write_end = write_end
+        self._again_at = 0.0
         self._jobs: dict[str, _Ended] = {}
         self._size = 0
 
@@ -56,12 +79,28 @@ class EndedJobs:
         """Whether more is held than is to be, since it was not written yet."""
         return self._is_too_much and any(not job.is_nowhere_else for job in self._jobs.values())
 
-    def add(self, call: Call, reply: LLMResponse, other_bytes: int, *written: Posted | None) -> None:
+    @property
+    def have_open_ends(self) -> bool:
+        """Whether some of their ends are not on the disk yet."""
+        return any(job.has_open_end for job in self._jobs.values())
+
+    def add(self, call: Call, reply: LLMResponse, other_bytes: int, end: Posted | None, log: Posted | None) -> None:
         """A job ended; `other_bytes`: what its events hold besides text."""
         size = _weight(call, reply) + other_bytes
         self._size += size
-        self._jobs[call.id] = _Ended(size, written)
+        self._jobs[call.id] = _Ended(call, reply, size, end, log)
         self.let_go()
+
+    def write_refused(self, *, at_once: bool = False) -> None:
+        """Have the ends that the disk refused written again, if it is time for that or `at_once`.
+
+        Whoever looks for such a job elsewhere sees one that runs.
+        """
+        refused = [job for job in self._jobs.values() if job.end_was_refused]
+        if refused and (at_once or time.monotonic() >= self._again_at):
+            self._again_at = time.monotonic() + AGAIN_S
+            for job in refused:
+                job.end = self._write_end(job.call, job.reply)
 
     def drop(self, job_id: str) -> None:
         """Let go of a job that is not wanted any more."""

@@ -177,3 +177,14 @@ def interrupted(row: JobRow, heard: Heard) -> LLMResponse:
         job_id=row.id,
         call_id=row.id,
     )
+
+
+def sort_in(newest: list[JobInfo], others: Sequence[JobInfo]) -> None:
+    """Put jobs of which there is no record among those of which there are, the newest first.
+
+    The order of the records stays as it is, in which they were made: clocks are set back. Where another one belongs
+    does not depend on how many records there are behind its place, so that pages fit together.
+    """
+    for other in sorted(others, key=lambda info: info.created_at):
+        older = (place for place, info in enumerate(newest) if info.created_at <= other.created_at)
+        newest.insert(next(older, len(newest)), other)

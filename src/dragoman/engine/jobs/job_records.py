@@ -102,7 +102,7 @@ class JobRecords:
     def ending(self, call: Call, reply: LLMResponse) -> None:
         """A job is about to tell its reply."""
         if call.job and _is_looked_for(call, reply):
-            self._ends[call.id] = self._post_end(call, reply)
+            self._ends[call.id] = self.write_end(call, reply)
 
     async def safe(self, call: Call) -> bool:
         """Wait, but not for long, until a reply that somebody may ask for again is on disk, whoever dies then.
@@ -116,9 +116,10 @@ class JobRecords:
 
     def ended(self, call: Call, reply: LLMResponse) -> Posted | None:
         """A job has told its reply; what becomes of the record of that."""
-        return self._ends.pop(call.id) if call.id in self._ends else self._post_end(call, reply)
+        return self._ends.pop(call.id) if call.id in self._ends else self.write_end(call, reply)
 
-    def _post_end(self, call: Call, reply: LLMResponse) -> Posted | None:
+    def write_end(self, call: Call, reply: LLMResponse) -> Posted | None:
+        """Have the end of a job written down; what becomes of that, or None: there is no record of its beginning."""
         if not call.is_kept:
             return None
         rest = reply.model_dump_json(exclude_defaults=True, exclude={"text"})
@@ -132,6 +133,11 @@ class JobRecords:
                 text=reply.text,
             )
         )
+
+
+def is_on_disk(call: Call) -> bool:
+    """Whether a job is known to be written down."""
+    return call.is_kept and (call.written is None or (call.written.done and call.written.error is None))
 
 
 def _in_memory_only(call: Call, error: records.StoreError) -> None:

@@ -21,9 +21,9 @@ from dragoman.engine.context import Handler
 from dragoman.engine.ids import MOST_PAGES, the_only
 from dragoman.engine.jobs.ended import EndedJobs
 from dragoman.engine.jobs.idempotency import Holder, Keys, key_in_use, key_taken
-from dragoman.engine.jobs.job import Job, answered, info_of, info_of_call, interrupted
+from dragoman.engine.jobs.job import Job, answered, info_of, info_of_call, interrupted, sort_in
 from dragoman.engine.jobs.job_logs import UNREADABLE, JobLogs, caught_up
-from dragoman.engine.jobs.job_records import JobRecords
+from dragoman.engine.jobs.job_records import JobRecords, is_on_disk
 from dragoman.engine.jobs.succession import Succession
 from dragoman.engine.layers.turns import is_kept, new_conversation_id
 from dragoman.engine.record import Recorder, store_failure
@@ -68,9 +68,9 @@ class Jobs:
         self.logs = JobLogs(recorder)
         """What happened in them."""
         self._succession = Succession(recorder, self._begin)
-        self._ended = EndedJobs(self._let_go)
+        self._ended = EndedJobs(self._let_go, self.records.write_end)
         self._any = anyio.Event()
-        """Set when there is a job to be watched, or an ended one to be let go of."""
+        """Set when there is a job to be watched, or an ended one to be written or let go of."""
         self._keys = Keys(recorder)
         self._starts = 0
         """How many are under way."""
@@ -196,18 +196,20 @@ class Jobs:
         """
         rows: list[JobRow] = []
         page = min(page, MOST_PAGES)
+        # One that is on disk by then and is not among those read stands on a later page.
+        on_disk = {call.id for call in self._calls.values() if is_on_disk(call)}
         if (store := await self._recorder.opened()) is not None:
             try:
                 rows = await store.jobs(limit * page)
                 await self._succession.collect(rows)
             except records.StoreError as error:
                 logger.warning("only the jobs of this process are listed: {}", error)
+                on_disk.clear()
         elif not self._calls:
             raise self._recorder.missing("jobs cannot be read")
-        found = {row.id: info_of(row) for row in rows}
-        for call in self._calls.values():
-            found[call.id] = self._live(call).info
-        newest = sorted(found.values(), key=lambda info: info.created_at, reverse=True)
+        live = {call.id: info_of_call(call) for call in self._calls.values()}
+        newest = [live.get(row.id) or info_of(row) for row in rows]
+        sort_in(newest, [live[job_id] for job_id in live.keys() - on_disk - {row.id for row in rows}])
         return newest[limit * (page - 1) : limit * page]
 
     async def hand_out(self, call: Call) -> None:
@@ -245,8 +247,12 @@ class Jobs:
             return
         end = self.records.ended(call, reply)
         self._ended.add(call, reply, other_bytes, end, self.logs.ended(call))
-        if self._ended.is_too_much:
+        if self._ended.is_too_much or self._ended.have_open_ends:
             self._any.set()
+
+    def leave(self) -> None:
+        """This engine is about to be left: what the disk refused is written now or by nobody."""
+        self._ended.write_refused(at_once=True)
 
     async def written(self, conversation_id: str) -> None:
         """Wait until what the calls of a conversation that have ended here said is on its way to the disk."""
@@ -271,15 +277,16 @@ class Jobs:
         """Look after the jobs of this process. Never returns.
 
         What happens in them is written down, those that another process asked for are cancelled, and those that are
-        written are let go of.
+        written are let go of. An end that the disk refused is written again.
         """
         while True:
             await self._any.wait()
             self._any = anyio.Event()
             seen = 0
-            while self._running() or self._ended.is_too_much:
+            while self._running() or self._ended.is_too_much or self._ended.have_open_ends:
                 await anyio.sleep(LOOK_S[1])
                 self._ended.let_go()
+                self._ended.write_refused()
                 self.logs.keep(self._running())
                 seen = self._cancel_those_asked_for(seen)
 
