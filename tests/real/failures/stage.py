@@ -43,6 +43,7 @@ TOGETHER = 12
 GRACE_S = 1.0
 """How long a CLI may take to end when its failure is known: some would go on trying for five seconds."""
 KEPT_BYTES = 256 * 1024
+TOLD_BYTES = 1000
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,13 @@ async def _play_group(rows: Sequence[Row], home: Path) -> Mapping[str, Seen]:
         async with Engine(
             configuration, environ=variables, folder=project, store_file=home / "calls.db", spawner=spawner
         ) as engine:
-            seen = {row.id: await _play(row, cli, engine, api, spawner, project) for row in rows}
+            seen: dict[str, Seen] = {}
+            for row in rows:
+                try:
+                    seen[row.id] = await _play(row, cli, engine, api, spawner, project)
+                except Exception as error:
+                    error.add_note(f"{row.id}: {len(api.questions)} questions; {spawner.told()}")
+                    raise
     await all_gone(home)
     return seen
 
@@ -148,8 +155,7 @@ async def _play(row: Row, cli: Cli, engine: Engine, api: ModelAPI, spawner: Reco
     with anyio.fail_after(BOUND_S):
         # The rows before this one may have opened the circuit.
         call = engine.submit(request, insists=True)
-        if row.signal is not None:
-            await api.wait_questions(asked + 1)
+        if row.signal is not None and await _asks(call, api, asked + 1):
             # Of a turn that a CLI has not quite begun yet it says nothing; some say nothing before the end.
             with anyio.move_on_after(None if cli.streams else MID_TURN_S):
                 async for event in call.log.follow():
@@ -169,6 +175,22 @@ async def _play(row: Row, cli: Cli, engine: Engine, api: ModelAPI, spawner: Reco
         return seen
     # Its reply tells of the cancel. The one attempt that it is in goes on.
     return replace(seen, code=WAITING, message=line, next_step="", effects="", attempts=1, did="waits")
+
+
+async def _asks(call: Call, api: ModelAPI, questions: int) -> bool:
+    """Wait until the API was asked so often; False: the call ended without it, and its reply says why."""
+    asks = False
+
+    async def ended() -> None:
+        await call.outcome()
+        tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ended)
+        await api.wait_questions(questions)
+        asks = True
+        tasks.cancel_scope.cancel()
+    return asks
 
 
 async def _silence_told(call: Call) -> str | None:
@@ -264,6 +286,14 @@ class RecordingSpawner(Spawner):
     def __init__(self) -> None:
         super().__init__()
         self.children: list[RecordedChild] = []
+
+    def told(self) -> str:
+        """What the last children said, for whoever wonders why nothing goes on."""
+        return "; ".join(
+            f"pid {child.pid}, exit {child.exit_code}, stdout {bytes(child.stdout[-TOLD_BYTES:])!r},"
+            f" stderr {bytes(child.stderr[-TOLD_BYTES:])!r}"
+            for child in self.children[-3:]
+        )
 
     async def spawn(self, command: Command) -> Child:
         child = RecordedChild(await super().spawn(command), command)
