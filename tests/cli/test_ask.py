@@ -263,7 +263,7 @@ async def test_what_a_cli_says_while_the_command_is_stopped_by_ctrl_z_is_no_sile
                 await live.connected()
                 await live.release()
                 await live.all_gone()
-                await anyio.sleep(idle_s + LATE_S + 0.2)
+                await anyio.sleep(idle_s + LATE_S + 0.2)  # its clock would have fired
                 process.send_signal(signal.SIGCONT)
                 assert b"".join([piece async for piece in process.stdout]) == b"forty-two\n"
                 assert await process.wait() == 0

@@ -58,7 +58,7 @@ async def main(folder, job_id):
         reply = await (await running.jobs.find(job_id)).wait()
         print(reply.text, flush=True)
         while list(jobs_folder().iterdir()):
-            await anyio.sleep(0.001)
+            await anyio.sleep(0.001)  # nothing tells when a folder is gone
         os.kill(os.getpid(), signal.SIGKILL)
 
 anyio.run(main, *sys.argv[1:])

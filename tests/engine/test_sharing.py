@@ -126,7 +126,7 @@ async def known(running: Engine, *, failures: int) -> None:
         (status,) = await running.providers.statuses()
         if status.circuit is not None and status.circuit["failure_count"] == failures:
             return
-        await anyio.sleep(0.02)
+        await anyio.sleep(0.02)  # another process tells nobody
 
 
 async def test_what_one_server_found_out_the_other_knows(machine: Machine, cli: FakeCli) -> None:

@@ -34,7 +34,7 @@ PROGRAM = """\
 import json, sys, time
 prompt = json.loads(sys.stdin.readline())["prompt"]
 kind, _, seconds = prompt.partition(" ")
-time.sleep(float(seconds))
+time.sleep(float(seconds))  # as the question says
 if kind != "compute":
     print(json.dumps({"error": {"code": kind, "message": "as it was told"}}))
 else:

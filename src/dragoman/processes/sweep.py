@@ -23,6 +23,7 @@ from dragoman.processes.tree import descendants, kill, parent
 LINEAGE = "DRAGOMAN_LINEAGE"
 """The variable in which each process has the marks of what it is below, outermost first, with commas between them."""
 LOOK_AGAIN_S = 0.02
+"""How often it is looked whether what was killed is gone."""
 DIES_S = 1.0
 """How long at most to wait for the end of what was killed: longer only where the kernel cannot end it."""
 OVERDUE_S = 30.0

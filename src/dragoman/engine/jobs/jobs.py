@@ -257,8 +257,9 @@ class Jobs:
     async def written(self, conversation_id: str) -> None:
         """Wait until what the calls of a conversation that have ended here said is on its way to the disk."""
         with anyio.move_on_after(WRITTEN_S):
+            # It takes a few milliseconds, and nothing tells.
             while any(call.reply and call.id not in self._ended for call in self._of(conversation_id)):  # noqa: ASYNC110
-                await anyio.sleep(LOOK_S[0])  # it takes a few milliseconds, and nothing tells
+                await anyio.sleep(LOOK_S[0])
 
     def _let_go(self, job_id: str) -> None:
         # Its key as late as it is, for it may be in no store.
