@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import pytest
+from loguru import logger
 
 from dragoman.store import CallStarted, Store, StoreError, open_store
 from dragoman.store.writer import Job, Writer
@@ -75,6 +76,39 @@ def test_a_disk_that_hangs_does_not_hold_up_the_end_of_the_process(path: Path) -
         [sys.executable, "-c", LEAVING, path], capture_output=True, text=True, timeout=60, check=True
     )
     assert "not written within 0.05 s" in ended.stderr
+
+
+async def test_a_disk_that_is_slow_only_to_close_the_file_loses_nothing_and_nobody_is_told_so(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, answers = Writer._open, threading.Event()  # pyright: ignore[reportPrivateUsage] - the disk hangs there
+
+    class SlowToClose:
+        def __init__(self, db: sqlite3.Connection) -> None:
+            self.db = db
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.db, name)
+
+        def close(self) -> None:
+            answers.wait(60)
+            self.db.close()
+
+    def opened(self: Writer) -> SlowToClose:
+        return SlowToClose(opening(self))
+
+    monkeypatch.setattr(Writer, "_open", opened)
+    # Enough for what is queued, on a machine that is busy.
+    monkeypatch.setattr("dragoman.store.store.CLOSE_S", 1.0)
+    warned: list[str] = []
+    sink = logger.add(lambda message: warned.append(str(message)), level="WARNING")
+    try:
+        async with open_store(path) as store:
+            store.post(CallStarted("c1", face="library"))
+        assert (calls(path), warned) == ([("c1",)], [])
+    finally:
+        answers.set()
+        logger.remove(sink)
 
 
 async def test_what_another_program_holds_up_is_tried_until_the_store_is_closed(

@@ -353,7 +353,8 @@ class Store:
         # The process does not end before this thread does, so nothing here may wait without bound.
         self._far.close(CLOSE_S)
         self._writer.join(max(0.0, until - time.monotonic()))
-        return not self._writer.is_alive()
+        # Closing the file moves what is written to another place, for which a busy disk may take long: nothing is lost.
+        return self._writer.is_through or not self._writer.is_alive()
 
     def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         self._check_open()

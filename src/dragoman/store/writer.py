@@ -77,6 +77,8 @@ class Writer(threading.Thread):
         self._quiet.acquire()
         self._gathers = False
         self._stopped = False
+        self.is_through = False
+        """Whether all that was queued is written, or cannot be: nothing is left but to close the file."""
         self._insists_until = -math.inf
         self._on_error = on_error
         self._reported = False
@@ -128,6 +130,7 @@ class Writer(threading.Thread):
         if db is not None:
             with contextlib.closing(db):
                 self._serve(db)
+                self.is_through = True
 
     def _try_open(self) -> sqlite3.Connection | None:
         try:
